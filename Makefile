@@ -1,0 +1,45 @@
+# Needs Python 3.11 or later, make and a C compiler; all else goes into .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test check format clean
+
+help:  ## say what there is
+	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+install: .venv/.installed  ## make .venv and install marketd into it
+
+run: .venv/.installed  ## serve on http://127.0.0.1:8080 with a sample catalogue, data in ./data
+	$(BIN)/marketd serve --sample
+
+test: .venv/.installed-dev  ## run all tests
+	$(BIN)/python -m pytest -n 2
+
+check: .venv/.installed-dev  ## check format, manners and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: .venv/.installed-dev  ## bring the code into its format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## remove .venv and all that was built, but not ./data
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+
+# Each stamp is touched last, so an installation that broke off is begun anew, and one that is up to date costs nothing.
+
+.venv/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "marketd needs Python 3.11 or later: make PYTHON=python3.11")'
+	$(PYTHON) -m venv --clear .venv
+	touch $@
+
+.venv/.installed: .venv/.made setup.cfg pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+.venv/.installed-dev: .venv/.made setup.cfg pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch .venv/.installed $@

@@ -1,0 +1,54 @@
+"""
+What every aggregate is: an initial state, a `decide`, an `evolve` and an `answer`. No I/O here, nor in those who use it.
+
+The one rule: `decide` may refuse but changes nothing, `evolve` changes but refuses nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import reduce
+from typing import Any, Generic, TypeVar
+
+from msgspec import Struct
+
+S = TypeVar("S")
+C = TypeVar("C")
+E = TypeVar("E")
+
+
+class Refused(Exception):
+    """A command that the state does not allow. Ordinary business, never a bug."""
+
+    def __init__(self, reason: StrEnum) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Aggregate(Generic[S, C, E]):
+    """
+    One kind of aggregate. `commands`, `events` and `states` are the unions that its codecs are made of; `answer` says
+    what the sender of a decided command learns, from the state that the command led to and the events on the way.
+    """
+
+    kind: str
+    initial: S
+    decide: Callable[[S, C], list[E]]
+    evolve: Callable[[S, E], S]
+    answer: Callable[[S, C, list[E]], Struct | None]
+    commands: Any
+    events: Any
+    states: Any
+    reasons: type[StrEnum]
+
+    def replay(self, events: Iterable[E]) -> S:
+        """Fold a whole history, from nothing."""
+        return reduce(self.evolve, events, self.initial)
+
+
+def reason_code(kind: str, reason: StrEnum) -> str:
+    """Write a reason as it travels and is stored: `product.SOLD_OUT`."""
+    return f"{kind}.{reason.name}"

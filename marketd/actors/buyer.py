@@ -1,0 +1,242 @@
+"""
+A buyer: what one person owns, and what they have said of it.
+
+Reviews live here because only an owner may write one, and one only: both can be checked without asking anybody.
+"""
+
+from enum import StrEnum
+from typing import Final, TypeVar
+
+from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
+
+from marketd.actors.aggregate import Aggregate, Refused
+
+T = TypeVar("T")
+
+
+class Owned(Struct, frozen=True):
+    order_id: str
+    seller_id: str
+
+
+class Review(Struct, frozen=True):
+    """What the buyer says of a product: `rating` from 1 to 5; `reply` is the seller's."""
+
+    review_id: str
+    rating: int
+    title: str
+    body: str
+    reply: str | None = None
+
+
+# Commands: what may be asked of a buyer.
+
+
+class CheckFree(Struct, frozen=True, tag="buyer.check-free"):
+    """Ask whether the buyer does not own the product yet."""
+
+    product_id: str
+
+
+class CheckAccess(Struct, frozen=True, tag="buyer.check-access"):
+    product_id: str
+
+
+class Grant(Struct, frozen=True, tag="buyer.grant"):
+    order_id: str
+    product_id: str
+    seller_id: str
+
+
+class Revoke(Struct, frozen=True, tag="buyer.revoke"):
+    order_id: str
+    product_id: str
+
+
+class WriteReview(Struct, frozen=True, tag="buyer.write-review"):
+    product_id: str
+    review: Review
+    at: int
+
+
+class EditReview(Struct, frozen=True, tag="buyer.edit-review"):
+    product_id: str
+    review_id: str
+    at: int
+    rating: int | UnsetType = UNSET
+    title: str | UnsetType = UNSET
+    body: str | UnsetType = UNSET
+
+
+class DeleteReview(Struct, frozen=True, tag="buyer.delete-review"):
+    product_id: str
+    review_id: str
+
+
+class ReplyToReview(Struct, frozen=True, tag="buyer.reply-to-review"):
+    """The seller's answer under a review; a later one takes its place."""
+
+    product_id: str
+    review_id: str
+    seller_id: str
+    body: str
+    at: int
+
+
+# Events: what has happened. Tags and fields are the storage format: they may be added to, but not renamed.
+
+
+class Granted(Struct, frozen=True, tag="buyer.granted"):
+    order_id: str
+    product_id: str
+    seller_id: str
+
+
+class Revoked(Struct, frozen=True, tag="buyer.revoked"):
+    order_id: str
+    product_id: str
+
+
+class Reviewed(Struct, frozen=True, tag="buyer.reviewed"):
+    """The whole review as it is from now on: written, edited or replied to."""
+
+    product_id: str
+    seller_id: str
+    review: Review
+    at: int
+
+
+class ReviewDeleted(Struct, frozen=True, tag="buyer.review-deleted"):
+    product_id: str
+    review_id: str
+
+
+# States: what a buyer can be. Everybody is one from the start, with nothing on the shelf.
+
+
+class Shelf(Struct, frozen=True, tag="buyer.shelf"):
+    owned: dict[str, Owned] = {}
+    reviews: dict[str, Review] = {}
+    sellers: dict[str, str] = {}  # whose a reviewed product is, kept beyond a refund
+
+
+# Answers: what the sender learns.
+
+
+class Access(Struct, frozen=True, tag="buyer.access"):
+    has_access: bool
+
+
+class ReviewState(Struct, frozen=True, tag="buyer.review-state"):
+    review: Review | None
+
+
+Command = CheckFree | CheckAccess | Grant | Revoke | WriteReview | EditReview | DeleteReview | ReplyToReview
+Event = Granted | Revoked | Reviewed | ReviewDeleted
+State = Shelf
+Answer = Access | ReviewState
+
+
+class Reason(StrEnum):
+    ALREADY_OWNED = "the buyer owns the product already"
+    NOT_OWNED = "only who has bought the product may review it"
+    ALREADY_REVIEWED = "the buyer has reviewed the product already"
+    NO_SUCH_REVIEW = "no such review"
+    NOT_YOUR_SALE = "the product belongs to another seller"
+
+
+def decide(state: State, command: Command) -> list[Event]:
+    """Say what follows from the command; what already holds follows silently."""
+    match command:
+        case CheckFree(product_id):
+            if product_id in state.owned:
+                raise Refused(Reason.ALREADY_OWNED)
+            return []
+        case CheckAccess():
+            return []
+        case Grant(order_id, product_id, seller_id):
+            owned = state.owned.get(product_id)
+            if owned and owned.order_id != order_id:
+                raise Refused(Reason.ALREADY_OWNED)
+            return [] if owned else [Granted(order_id, product_id, seller_id)]
+        case Revoke(order_id, product_id):
+            owned = state.owned.get(product_id)
+            return [Revoked(order_id, product_id)] if owned and owned.order_id == order_id else []
+        case WriteReview(product_id, review, at):
+            return _write(state, product_id, review, at)
+        case EditReview(product_id, review_id, at):
+            old = _find(state, product_id, review_id)
+            given = {name: getattr(command, name) for name in ("rating", "title", "body")}
+            new = replace(old, **{name: value for name, value in given.items() if value is not UNSET})
+            return [] if new == old else [Reviewed(product_id, state.sellers[product_id], new, at)]
+        case DeleteReview(product_id, review_id):
+            _find(state, product_id, review_id)
+            return [ReviewDeleted(product_id, review_id)]
+        case ReplyToReview(product_id, review_id, seller_id, body, at):
+            review = _find(state, product_id, review_id)
+            if state.sellers[product_id] != seller_id:
+                raise Refused(Reason.NOT_YOUR_SALE)
+            replied = replace(review, reply=body)
+            return [] if replied == review else [Reviewed(product_id, seller_id, replied, at)]
+        case _:
+            raise AssertionError(f"undecided: {type(command)}")
+
+
+def _write(state: State, product_id: str, review: Review, at: int) -> list[Event]:
+    written = state.reviews.get(product_id)
+    if written == review:
+        return []
+    if written is not None:
+        raise Refused(Reason.ALREADY_REVIEWED)
+    if product_id not in state.owned:
+        raise Refused(Reason.NOT_OWNED)
+    return [Reviewed(product_id, state.owned[product_id].seller_id, review, at)]
+
+
+def _find(state: State, product_id: str, review_id: str) -> Review:
+    review = state.reviews.get(product_id)
+    if review is None or review.review_id != review_id:
+        raise Refused(Reason.NO_SUCH_REVIEW)
+    return review
+
+
+def evolve(state: State, event: Event) -> State:
+    """Take in one fact."""
+    match event:
+        case Granted(order_id, product_id, seller_id):
+            return replace(state, owned={**state.owned, product_id: Owned(order_id, seller_id)})
+        case Revoked(_, product_id):
+            return replace(state, owned=_without(state.owned, product_id))
+        case Reviewed(product_id, seller_id, review):
+            return replace(
+                state,
+                reviews={**state.reviews, product_id: review},
+                sellers={**state.sellers, product_id: seller_id},
+            )
+        case ReviewDeleted(product_id):
+            return replace(
+                state, reviews=_without(state.reviews, product_id), sellers=_without(state.sellers, product_id)
+            )
+        case _:
+            raise AssertionError(f"impossible: {type(event)}")
+
+
+def answer(state: State, command: Command, events: list[Event]) -> Answer | None:
+    """Say what the sender learns."""
+    match command:
+        case CheckAccess(product_id):
+            return Access(product_id in state.owned)
+        case WriteReview() | EditReview() | ReplyToReview():
+            return ReviewState(state.reviews.get(command.product_id))
+        case _:
+            return None
+
+
+def _without(mapping: dict[str, T], key: str) -> dict[str, T]:
+    return {k: v for k, v in mapping.items() if k != key}
+
+
+BUYER: Final[Aggregate[State, Command, Event]] = Aggregate(
+    "buyer", Shelf(), decide, evolve, answer, Command, Event, State, Reason
+)

@@ -1,0 +1,216 @@
+"""
+Leads every open order along the saga: asks what it awaits, of whom, and again until there is an answer.
+
+The one rule: only the log starts a step. Each record of an order wakes its walker, which reads from the order itself, as
+new as that record, what it awaits; takes that one step; and reports the outcome, which is the next record. So it makes no
+difference whether a step follows the last one or a crash: at the start the log is followed from a checkpoint that lies
+before every order still open.
+"""
+
+import asyncio
+import logging
+from contextlib import aclosing
+from typing import Final, NamedTuple
+
+from msgspec import Struct
+
+from marketd.actors import order, product
+from marketd.actors.address import Address
+from marketd.actors.aggregate import Refused
+from marketd.actors.notices.port import NoticeFailed, Notices
+from marketd.actors.order import Awaited, Denied, Outcome, Step, Succeeded, Unanswered
+from marketd.actors.payments.processor import (
+    Captured,
+    Declined,
+    PaidBack,
+    PaymentProcessor,
+    ProcessorUnavailable,
+    RefundDenied,
+)
+from marketd.actors.saga import LEGS, Ask, Charge, Command, Patience, PayBack, Tell
+from marketd.bus.port import Answer, Bus, BusError, Envelope
+from marketd.bus.subjects import command_subject
+from marketd.clock import Clock, jittered, new_id
+from marketd.storage.log import EventLog, Recorded
+
+CHECKPOINT: Final = "fulfilment"
+
+log = logging.getLogger("marketd.fulfilment")
+
+
+class FulfilmentLimits(Struct, frozen=True):
+    """How long and how often a step is asked, and how many at once; seconds."""
+
+    retry_s: float = 0.2
+    retry_s_max: float = 30
+    patience_s: float = 600
+    reply_wait_s_max: float = 10
+    orders_max: int = 256
+    checkpoint_every: int = 256
+
+
+class _Walk(NamedTuple):
+    """An order that may be open: the record it was first heard of by, and the newest one, as positions."""
+
+    first: int
+    newest: int
+    correlation: str
+
+
+class Fulfilment:
+    """Follows the log; run it for as long as the service lives."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        events: EventLog,
+        processor: PaymentProcessor,
+        notices: Notices,
+        clock: Clock,
+        limits: FulfilmentLimits,
+    ) -> None:
+        self._bus, self._log, self._clock = bus, events, clock
+        self._processor, self._notices, self._limits = processor, notices, limits
+        self._open: dict[str, _Walk] = {}  # in the order of `first`
+        self._walking: set[str] = set()
+        self._heard = self._noted = 0
+        self._places = asyncio.Semaphore(limits.orders_max)
+
+    def statistics(self) -> dict[str, int]:
+        """How far the log was heard, and how many orders may be open."""
+        return {"position": self._heard, "open_orders": len(self._open)}
+
+    async def run(self) -> None:
+        """Follow the log for ever."""
+        self._heard = self._noted = await self._log.checkpoint(CHECKPOINT)
+        async with asyncio.TaskGroup() as tasks, aclosing(self._log.tail(self._heard)) as batches:
+            async for batch in batches:
+                for record in batch:
+                    self._hear(record, tasks)
+                self._note()
+
+    def _hear(self, record: Recorded, tasks: asyncio.TaskGroup) -> None:
+        self._heard = record.position
+        address = Address.parse(record.stream)
+        if address.kind != order.ORDER.kind:
+            return
+        known = self._open.get(address.key)
+        first = known.first if known else record.position
+        self._open[address.key] = _Walk(first, record.position, record.commit.meta.correlation)
+        if address.key not in self._walking:
+            self._walking.add(address.key)
+            tasks.create_task(self._walk(address.key))
+
+    def _note(self) -> None:
+        """Keep the checkpoint before the oldest order that may be open."""
+        oldest = next(iter(self._open.values()), None)
+        checkpoint = oldest.first - 1 if oldest else self._heard
+        if checkpoint >= self._noted + self._limits.checkpoint_every:
+            self._log.offer_checkpoint(CHECKPOINT, checkpoint)
+            self._noted = checkpoint
+
+    async def _walk(self, order_id: str) -> None:
+        """Take the step that the order awaits; the record of its outcome will wake the next walker."""
+        try:
+            while True:
+                walk = self._open[order_id]
+                is_over = await self._take_step(order_id, walk)
+                if self._open[order_id].newest == walk.newest:
+                    if is_over:
+                        del self._open[order_id]
+                    return
+        except Exception:  # a defect in one order's way must not stop the others; the next start takes it up again
+            log.exception("order/%s: its walk crashed", order_id)
+        finally:
+            self._walking.discard(order_id)
+
+    async def _take_step(self, order_id: str, walk: _Walk) -> bool:
+        """Give back whether the order was at its end."""
+        read = await self._ask_until_answered(
+            Address("order", order_id), order.ReadAwaited(), new_id(self._clock), walk
+        )
+        awaited = read.value
+        assert isinstance(awaited, Awaited), f"order/{order_id} answered {awaited!r}"
+        if awaited.step is None:
+            return True
+        outcome = await self._carry_out(order_id, awaited, walk)
+        advance = order.Advance(awaited.step, outcome, self._clock.now_ms())
+        await self._ask_until_answered(Address("order", order_id), advance, new_id(self._clock), walk)
+        return False
+
+    async def _carry_out(self, order_id: str, awaited: Awaited, walk: _Walk) -> Outcome:
+        """Ask until there is an outcome, or patience ends."""
+        assert awaited.step is not None
+        leg = LEGS[awaited.step]
+        ask = leg.ask(order_id, awaited)
+        wait_s = self._limits.retry_s
+        while True:
+            try:
+                async with self._places:
+                    return await self._ask(order_id, awaited.step, ask, walk)
+            except (ProcessorUnavailable, NoticeFailed, BusError, TimeoutError) as error:
+                log.warning("order/%s: %s: %s %s", order_id, awaited.step, type(error).__name__, error)
+            waited_s = (self._clock.now_ms() - awaited.since) / 1000
+            if leg.patience is Patience.NONE:
+                return Unanswered()
+            if leg.patience is Patience.BOUNDED and waited_s + wait_s > self._limits.patience_s:
+                return Unanswered()
+            await self._clock.sleep(jittered(self._clock, wait_s))
+            wait_s = min(wait_s * 2, self._limits.retry_s_max)
+
+    async def _ask(self, order_id: str, step: Step, ask: Ask, walk: _Walk) -> Outcome:
+        match ask:
+            case Command(address, message):
+                return await self._command(address, message, f"{order_id}:{step}", walk)
+            case Charge(_, price, payment_method_id):
+                async with asyncio.timeout(self._limits.reply_wait_s_max):
+                    charged = await self._processor.charge(order_id, price, payment_method_id)
+                match charged:
+                    case Captured():
+                        return Succeeded()
+                    case Declined(why):
+                        return Denied(why)
+            case PayBack():
+                async with asyncio.timeout(self._limits.reply_wait_s_max):
+                    refunded = await self._processor.refund(order_id)
+                match refunded:
+                    case PaidBack():
+                        return Succeeded()
+                    case RefundDenied(why):
+                        return Denied(why)
+            case Tell(receipt):
+                async with asyncio.timeout(self._limits.reply_wait_s_max):
+                    await self._notices.send(receipt)
+                return Succeeded()
+
+    async def _command(self, address: Address, message: Struct, command_id: str, walk: _Walk) -> Outcome:
+        """Ask another actor; its refusal is on record there, so a repeat is refused again."""
+        try:
+            answer = await self._bus.ask(command_subject(address), self._envelope(message, command_id, walk, True))
+        except Refused as refused:
+            return Denied(refused.reason.value)
+        reservation = answer.value
+        return Succeeded(reservation.licence_key if isinstance(reservation, product.Reservation) else None)
+
+    async def _ask_until_answered(self, address: Address, message: Struct, command_id: str, walk: _Walk) -> Answer:
+        """Ask the order itself: in the house somebody always answers in the end."""
+        wait_s = self._limits.retry_s
+        while True:
+            try:
+                envelope = self._envelope(message, command_id, walk, False)
+                return await self._bus.ask(command_subject(address), envelope)
+            except BusError as error:
+                log.warning("%s: %s: %s %s", address, type(message).__name__, type(error).__name__, error)
+            await self._clock.sleep(jittered(self._clock, wait_s))
+            wait_s = min(wait_s * 2, self._limits.retry_s_max)
+
+    def _envelope(self, message: Struct, command_id: str, walk: _Walk, is_step: bool) -> Envelope:
+        return Envelope(
+            id=command_id,
+            message=message,
+            correlation=walk.correlation,
+            deadline=self._clock.now_ms() + int(self._limits.reply_wait_s_max * 1000),
+            principal="fulfilment",
+            at_least=0 if is_step else walk.newest,
+            is_step=is_step,
+        )

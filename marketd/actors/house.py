@@ -1,0 +1,107 @@
+"""
+Who is awake: finds the one actor of an address, wakes it, and puts it to sleep again.
+
+Every address always exists; being awake only means being in memory. At most `awake_max` actors are, and the one that was
+asked longest ago sleeps first. Putting an actor to sleep loses nothing: its stream has everything.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
+from typing import Any, Self
+
+from msgspec import Struct
+
+from marketd.actors.address import Address
+from marketd.actors.aggregate import Aggregate
+from marketd.actors.runtime import Actor, ActorLimits, Kind
+from marketd.bus.port import Answer, Bus, Envelope, Undecodable
+from marketd.bus.subjects import address_of, all_partitions
+from marketd.clock import Clock
+from marketd.storage.log import EventLog
+
+log = logging.getLogger("marketd.actors")
+
+
+class HouseLimits(Struct, frozen=True):
+    """How many actors may be awake, and for how long without being asked."""
+
+    awake_max: int = 5_000
+    idle_s: float = 300
+    sweep_s: float = 30
+
+
+class House:
+    """All awake actors of this process; enter it to let them work, `open` it to let them be asked."""
+
+    def __init__(
+        self,
+        aggregates: Iterable[Aggregate[Any, Any, Any]],
+        events: EventLog,
+        clock: Clock,
+        limits: HouseLimits,
+        actor_limits: ActorLimits,
+    ) -> None:
+        self._kinds = {aggregate.kind: Kind(aggregate) for aggregate in aggregates}
+        self._log, self._clock = events, clock
+        self._limits, self._actor_limits = limits, actor_limits
+        self._awake: OrderedDict[Address, Actor] = OrderedDict()
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        self._tasks = await self._stack.enter_async_context(asyncio.TaskGroup())
+        self._sweeper = self._tasks.create_task(self._sweep())
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        """Finish the turns in hand."""
+        self._sweeper.cancel()
+        await self._stack.aclose()
+
+    async def open(self, bus: Bus) -> None:
+        """Serve the commands of all partitions."""
+        for subject in all_partitions():
+            await bus.serve(subject, self.handle)
+
+    async def handle(self, subject: str, envelope: Envelope) -> Answer:
+        """Let the actor of the subject decide; raise `Refused` or a `BusError`."""
+        actor = self._find(address_of(subject))
+        answered = actor.post(envelope)
+        if not actor.is_running:
+            actor.is_running = True
+            self._tasks.create_task(actor.run_turns())
+        return await answered
+
+    def statistics(self) -> dict[str, int]:
+        """Who is awake, and what waits for them."""
+        depths = [actor.statistics()["mailbox_depth"] for actor in self._awake.values()]
+        return {"awake": len(depths), "mailbox_depth": sum(depths), "mailbox_depth_deepest": max(depths, default=0)}
+
+    def _find(self, address: Address) -> Actor:
+        actor = self._awake.get(address)
+        if actor is None:
+            kind = self._kinds.get(address.kind)
+            if kind is None or not address.is_sound:
+                raise Undecodable(f"there are no actors at {address}")
+            self._make_room()
+            actor = Actor(address, kind, self._log, self._clock, self._actor_limits)
+            self._awake[address] = actor
+        self._awake.move_to_end(address)
+        return actor
+
+    def _make_room(self) -> None:
+        surplus = len(self._awake) + 1 - self._limits.awake_max
+        if surplus > 0:
+            oldest = (address for address, actor in self._awake.items() if actor.is_idle)
+            for address in [address for address, _ in zip(oldest, range(surplus), strict=False)]:
+                del self._awake[address]
+
+    async def _sweep(self) -> None:
+        while True:
+            await self._clock.sleep(self._limits.sweep_s)
+            asleep_since = self._clock.monotonic_s() - self._limits.idle_s
+            for address, actor in list(self._awake.items()):
+                if actor.is_idle and actor.last_turn_s < asleep_since:
+                    del self._awake[address]

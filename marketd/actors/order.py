@@ -1,0 +1,594 @@
+"""
+An order: one buyer, one product, one price, and how far the sale has come.
+
+An order is its own process manager. Its state says which step it awaits (`AWAITS`); saga.py says what that step asks of
+whom; each outcome comes back as `Advance`. Where the next step is the order's own (complete, fail, fail with an alert) it
+is taken in the same commit, so that no crash can come between.
+"""
+
+from enum import StrEnum
+from typing import Final, Literal
+
+from msgspec import Struct
+from msgspec.structs import asdict
+
+from marketd.actors.aggregate import Aggregate, Refused
+from marketd.actors.money import Money
+
+
+class Step(StrEnum):
+    """What an order may wait for somebody else to do."""
+
+    PROCESS_PAYMENT = "ProcessPayment"
+    UPDATE_INVENTORY = "UpdateInventory"
+    PREPARE_DELIVERY = "PrepareDelivery"
+    NOTIFY_BUYER = "NotifyBuyer"
+    NOTIFY_BUYER_LATE = "NotifyBuyerLate"
+    ROLLBACK_INVENTORY = "RollbackInventory"
+    REFUND_PAYMENT = "RefundPayment"
+    REVOKE_DELIVERY = "RevokeDelivery"
+
+
+# Outcomes: how a step ended.
+
+
+class Succeeded(Struct, frozen=True, tag="succeeded"):
+    licence_key: str | None = None
+
+
+class Denied(Struct, frozen=True, tag="denied"):
+    """A definite no."""
+
+    why: str
+
+
+class Unanswered(Struct, frozen=True, tag="unanswered"):
+    """Silence until patience ended: it may have happened or not."""
+
+
+Outcome = Succeeded | Denied | Unanswered
+
+# Commands: what may be asked of an order.
+
+
+class Place(Struct, frozen=True, tag="order.place"):
+    buyer_id: str
+    seller_id: str
+    product_id: str
+    title: str
+    price: Money
+    payment_method_id: str
+    at: int
+
+
+class Advance(Struct, frozen=True, tag="order.advance"):
+    """Report how a step ended."""
+
+    step: Step
+    outcome: Outcome
+    at: int
+
+
+class RequestRefund(Struct, frozen=True, tag="order.request-refund"):
+    by: str
+    is_admin: bool
+    why: str
+    at: int
+
+
+class ResolveAlert(Struct, frozen=True, tag="order.resolve-alert"):
+    by: str
+    at: int
+
+
+class Describe(Struct, frozen=True, tag="order.describe"):
+    pass
+
+
+class ReadAwaited(Struct, frozen=True, tag="order.read-awaited"):
+    """Ask which step the order waits for."""
+
+
+# Events: what has happened. Tags and fields are the storage format: they may be added to, but not renamed.
+
+
+class Placed(Struct, frozen=True, tag="order.placed"):
+    buyer_id: str
+    seller_id: str
+    product_id: str
+    title: str
+    price: Money
+    payment_method_id: str
+    at: int
+
+
+class Paid(Struct, frozen=True, tag="order.paid"):
+    at: int
+
+
+class PaymentDeclined(Struct, frozen=True, tag="order.payment-declined"):
+    why: str
+    at: int
+
+
+class PaymentUnanswered(Struct, frozen=True, tag="order.payment-unanswered"):
+    at: int
+
+
+class StockReserved(Struct, frozen=True, tag="order.stock-reserved"):
+    licence_key: str | None
+    at: int
+
+
+class StockRefused(Struct, frozen=True, tag="order.stock-refused"):
+    why: str
+    at: int
+
+
+class Delivered(Struct, frozen=True, tag="order.delivered"):
+    at: int
+
+
+class DeliveryRefused(Struct, frozen=True, tag="order.delivery-refused"):
+    why: str
+    at: int
+
+
+class BuyerNotified(Struct, frozen=True, tag="order.buyer-notified"):
+    at: int
+
+
+class NoticeFailed(Struct, frozen=True, tag="order.notice-failed"):
+    why: str
+    at: int
+
+
+class NoticeAbandoned(Struct, frozen=True, tag="order.notice-abandoned"):
+    at: int
+
+
+class Completed(Struct, frozen=True, tag="order.completed"):
+    at: int
+
+
+class StockReleased(Struct, frozen=True, tag="order.stock-released"):
+    at: int
+
+
+class PaymentRefunded(Struct, frozen=True, tag="order.payment-refunded"):
+    at: int
+
+
+class PaymentRefundFailed(Struct, frozen=True, tag="order.payment-refund-failed"):
+    why: str
+    at: int
+
+
+class Failed(Struct, frozen=True, tag="order.failed"):
+    why: str
+    at: int
+
+
+class FailedWithAlert(Struct, frozen=True, tag="order.failed-with-alert"):
+    why: str
+    at: int
+
+
+class RefundRequested(Struct, frozen=True, tag="order.refund-requested"):
+    by: str
+    why: str
+    at: int
+
+
+class DeliveryRevoked(Struct, frozen=True, tag="order.delivery-revoked"):
+    at: int
+
+
+class Refunded(Struct, frozen=True, tag="order.refunded"):
+    at: int
+
+
+class AlertResolved(Struct, frozen=True, tag="order.alert-resolved"):
+    by: str
+    at: int
+
+
+# States: what an order can be. `at` is when it came to be so.
+
+
+class Absent(Struct, frozen=True, tag="order.absent"):
+    pass
+
+
+class Paying(Struct, frozen=True, tag="order.paying"):
+    placed: Placed
+    at: int
+
+
+class Reserving(Struct, frozen=True, tag="order.reserving"):
+    placed: Placed
+    at: int
+
+
+class Delivering(Struct, frozen=True, tag="order.delivering"):
+    placed: Placed
+    at: int
+    licence_key: str | None
+
+
+class Notifying(Struct, frozen=True, tag="order.notifying"):
+    placed: Placed
+    at: int
+    licence_key: str | None
+
+
+class Unnoticed(Struct, frozen=True, tag="order.unnoticed"):
+    """The notice did not go out: the order is about to be, or is, complete without it; the notice is tried again."""
+
+    placed: Placed
+    at: int
+    licence_key: str | None
+
+
+class Complete(Struct, frozen=True, tag="order.complete"):
+    placed: Placed
+    at: int
+    licence_key: str | None
+
+
+class Releasing(Struct, frozen=True, tag="order.releasing"):
+    placed: Placed
+    at: int
+    licence_key: str | None
+    why: str
+
+
+class Refunding(Struct, frozen=True, tag="order.refunding"):
+    """The sale is being taken back before it was complete."""
+
+    placed: Placed
+    at: int
+    why: str
+
+
+class Revoking(Struct, frozen=True, tag="order.revoking"):
+    """A complete sale is being taken back: first the access, then the payment."""
+
+    placed: Placed
+    at: int
+    why: str
+
+
+class Returning(Struct, frozen=True, tag="order.returning"):
+    placed: Placed
+    at: int
+    why: str
+
+
+class Declined(Struct, frozen=True, tag="order.declined"):
+    placed: Placed
+    at: int
+    why: str
+
+
+class TakenBack(Struct, frozen=True, tag="order.taken-back"):
+    """Failed, and the payment went back."""
+
+    placed: Placed
+    at: int
+    why: str
+
+
+class Returned(Struct, frozen=True, tag="order.returned"):
+    """Refunded after it had been complete."""
+
+    placed: Placed
+    at: int
+    why: str
+
+
+class Owing(Struct, frozen=True, tag="order.owing"):
+    """Failed, and the payment could not go back: an alert is open until `resolved_by` is set."""
+
+    placed: Placed
+    at: int
+    why: str
+    was_delivered: bool
+    resolved_by: str | None = None
+
+
+# Answers: what the sender learns.
+
+
+class View(Struct, frozen=True, tag="order.view"):
+    """An order as people see it."""
+
+    buyer_id: str
+    seller_id: str
+    product_id: str
+    title: str
+    price: Money
+    status: Literal["pending", "completed", "failed", "refunded"]
+    payment_status: Literal["pending", "captured", "declined", "refunded", "refund_failed"]
+    delivery_status: Literal["pending", "delivered", "failed", "revoked"]
+    failure_reason: str | None
+    licence_key: str | None
+    has_open_alert: bool
+    created_at: int
+    updated_at: int
+
+
+class Awaited(Struct, frozen=True, tag="order.awaited"):
+    """The step that the order waits for, if any, and what is needed to take it; `since` when it began to wait."""
+
+    step: Step | None
+    placed: Placed
+    licence_key: str | None
+    since: int
+
+
+Command = Place | Advance | RequestRefund | ResolveAlert | Describe | ReadAwaited
+Event = (
+    Placed
+    | Paid
+    | PaymentDeclined
+    | PaymentUnanswered
+    | StockReserved
+    | StockRefused
+    | Delivered
+    | DeliveryRefused
+    | BuyerNotified
+    | NoticeFailed
+    | NoticeAbandoned
+    | Completed
+    | StockReleased
+    | PaymentRefunded
+    | PaymentRefundFailed
+    | Failed
+    | FailedWithAlert
+    | RefundRequested
+    | DeliveryRevoked
+    | Refunded
+    | AlertResolved
+)
+Existing = (
+    Paying
+    | Reserving
+    | Delivering
+    | Notifying
+    | Unnoticed
+    | Complete
+    | Releasing
+    | Refunding
+    | Revoking
+    | Returning
+    | Declined
+    | TakenBack
+    | Returned
+    | Owing
+)
+State = Absent | Existing
+Answer = View | Awaited
+
+AWAITS: Final[dict[type, Step]] = {
+    Paying: Step.PROCESS_PAYMENT,
+    Reserving: Step.UPDATE_INVENTORY,
+    Delivering: Step.PREPARE_DELIVERY,
+    Notifying: Step.NOTIFY_BUYER,
+    Unnoticed: Step.NOTIFY_BUYER_LATE,
+    Releasing: Step.ROLLBACK_INVENTORY,
+    Refunding: Step.REFUND_PAYMENT,
+    Revoking: Step.REVOKE_DELIVERY,
+    Returning: Step.REFUND_PAYMENT,
+}
+NO_ANSWER: Final = "the payment processor did not answer"
+
+
+class Reason(StrEnum):
+    NO_SUCH_ORDER = "no such order"
+    PLACED_DIFFERENTLY = "another order was placed under this id"
+    NOT_YOUR_SALE = "only the seller of the order may refund it"
+    NOT_COMPLETED = "only a completed order can be refunded"
+    NO_ALERT = "the order has no alert"
+
+
+def decide(state: State, command: Command) -> list[Event]:
+    """Say what follows from the command; what already holds follows silently."""
+    match state, command:
+        case Absent(), Place():
+            return [_placed(command)]
+        case Absent(), _:
+            raise Refused(Reason.NO_SUCH_ORDER)
+        case _, Place():
+            if (_placed(command), state.placed.at) != (state.placed, command.at):
+                raise Refused(Reason.PLACED_DIFFERENTLY)
+            return []
+        case _, Describe() | ReadAwaited():
+            return []
+        case _, Advance(step, outcome, at):
+            return _advance(state, outcome, at) if AWAITS.get(type(state)) is step else []
+        case _, RequestRefund(by, is_admin) if by != state.placed.seller_id and not is_admin:
+            raise Refused(Reason.NOT_YOUR_SALE)
+        case Complete() | Unnoticed(), RequestRefund(by, _, why, at):
+            return [RefundRequested(by, why, at)]
+        case Revoking() | Returning() | Returned(), RequestRefund():
+            return []
+        case _, RequestRefund():
+            raise Refused(Reason.NOT_COMPLETED)
+        case Owing(resolved_by=None), ResolveAlert(by, at):
+            return [AlertResolved(by, at)]
+        case Owing(), ResolveAlert():
+            return []
+        case _, ResolveAlert():
+            raise Refused(Reason.NO_ALERT)
+        case _:
+            raise AssertionError(f"undecided: {type(command)} on {type(state)}")
+
+
+def _advance(state: Existing, outcome: Outcome, at: int) -> list[Event]:
+    """Say what follows from the outcome of the awaited step: CONTRACT's table, row by row."""
+    match state, outcome:
+        case Paying(), Succeeded():
+            return [Paid(at)]
+        case Paying(), Denied(why):
+            return [PaymentDeclined(why, at), Failed(why, at)]
+        case Paying(), Unanswered():
+            return [PaymentUnanswered(at)]
+        case Reserving(), Succeeded(licence_key):
+            return [StockReserved(licence_key, at)]
+        case Reserving(), Denied(why):
+            return [StockRefused(why, at)]
+        case Delivering(), Succeeded():
+            return [Delivered(at)]
+        case Delivering(), Denied(why):
+            return [DeliveryRefused(why, at)]
+        case Notifying(), Succeeded():
+            return [BuyerNotified(at), Completed(at)]
+        case Notifying(), Denied(why):
+            return [NoticeFailed(why, at), Completed(at)]
+        case Notifying(), Unanswered():
+            return [NoticeFailed("no answer", at), Completed(at)]
+        case Unnoticed(), Succeeded():
+            return [BuyerNotified(at)]
+        case Unnoticed(), Denied() | Unanswered():
+            return [NoticeAbandoned(at)]
+        case Releasing(), Succeeded():
+            return [StockReleased(at)]
+        case Refunding(why=why), Succeeded():
+            return [PaymentRefunded(at), Failed(why, at)]
+        case Revoking(), Succeeded():
+            return [DeliveryRevoked(at)]
+        case Returning(), Succeeded():
+            return [PaymentRefunded(at), Refunded(at)]
+        case Refunding(why=why) | Returning(why=why), Denied(detail):
+            return [PaymentRefundFailed(detail, at), FailedWithAlert(why, at)]
+        case Refunding(why=why) | Returning(why=why), Unanswered():
+            return [PaymentRefundFailed(NO_ANSWER, at), FailedWithAlert(why, at)]
+        case _:
+            return []  # the house's own steps are asked until they are answered: their silence moves nothing
+
+
+def evolve(state: State, event: Event) -> State:
+    """Take in one fact."""
+    match state, event:
+        case Absent(), Placed(at=at):
+            return Paying(event, at)
+        case Paying(placed), Paid(at):
+            return Reserving(placed, at)
+        case Paying(placed), PaymentDeclined(why, at):
+            return Declined(placed, at, why)
+        case Paying(placed), PaymentUnanswered(at):
+            return Refunding(placed, at, NO_ANSWER)
+        case Reserving(placed), StockReserved(licence_key, at):
+            return Delivering(placed, at, licence_key)
+        case Reserving(placed), StockRefused(why, at):
+            return Refunding(placed, at, why)
+        case Delivering(placed, _, licence_key), Delivered(at):
+            return Notifying(placed, at, licence_key)
+        case Delivering(placed, _, licence_key), DeliveryRefused(why, at):
+            return Releasing(placed, at, licence_key, why)
+        case Notifying(placed, _, licence_key), BuyerNotified(at):
+            return Complete(placed, at, licence_key)
+        case Unnoticed(placed, at, licence_key), BuyerNotified():
+            return Complete(placed, at, licence_key)
+        case Notifying(placed, _, licence_key), NoticeFailed(_, at):
+            return Unnoticed(placed, at, licence_key)
+        case Complete() | Unnoticed(), Completed():
+            return state
+        case Unnoticed(placed, at, licence_key), NoticeAbandoned():
+            return Complete(placed, at, licence_key)
+        case Releasing(placed, _, _, why), StockReleased(at):
+            return Refunding(placed, at, why)
+        case Complete(placed) | Unnoticed(placed), RefundRequested(_, why, at):
+            return Revoking(placed, at, why)
+        case Revoking(placed, _, why), DeliveryRevoked(at):
+            return Returning(placed, at, why)
+        case Refunding(placed, _, why), PaymentRefunded(at):
+            return TakenBack(placed, at, why)
+        case Returning(placed, _, why), PaymentRefunded(at):
+            return Returned(placed, at, why)
+        case Refunding(placed, _, why), PaymentRefundFailed(_, at):
+            return Owing(placed, at, why, was_delivered=False)
+        case Returning(placed, _, why), PaymentRefundFailed(_, at):
+            return Owing(placed, at, why, was_delivered=True)
+        case (Declined() | TakenBack(), Failed()) | (Returned(), Refunded()) | (Owing(), FailedWithAlert()):
+            return state
+        case Owing(placed, _, why, was_delivered), AlertResolved(by, at):
+            return Owing(placed, at, why, was_delivered, resolved_by=by)
+        case _:
+            raise AssertionError(f"impossible: {type(event)} on {type(state)}")
+
+
+def answer(state: State, command: Command, events: list[Event]) -> Answer | None:
+    """Say what the sender learns; whom the licence key is shown to is the front's business."""
+    match state, command:
+        case Absent(), _:
+            return None
+        case _, Advance():
+            return None
+        case _, ReadAwaited():
+            return Awaited(AWAITS.get(type(state)), state.placed, getattr(state, "licence_key", None), state.at)
+        case _:
+            return view(state)
+
+
+def view(state: Existing) -> View:
+    """Show an order as people see it."""
+    placed = state.placed
+    status, payment, delivery = _statuses(state)
+    return View(
+        buyer_id=placed.buyer_id,
+        seller_id=placed.seller_id,
+        product_id=placed.product_id,
+        title=placed.title,
+        price=placed.price,
+        status=status,
+        payment_status=payment,
+        delivery_status=delivery,
+        failure_reason=state.why if isinstance(state, Declined | TakenBack | Owing) else None,
+        licence_key=state.licence_key if isinstance(state, Complete | Unnoticed) else None,
+        has_open_alert=isinstance(state, Owing) and state.resolved_by is None,
+        created_at=placed.at,
+        updated_at=state.at,
+    )
+
+
+_Statuses = tuple[
+    Literal["pending", "completed", "failed", "refunded"],
+    Literal["pending", "captured", "declined", "refunded", "refund_failed"],
+    Literal["pending", "delivered", "failed", "revoked"],
+]
+
+
+def _statuses(state: Existing) -> _Statuses:
+    """Status of the order, of its payment, and of its delivery."""
+    match state:
+        case Paying():
+            return "pending", "pending", "pending"
+        case Reserving() | Delivering():
+            return "pending", "captured", "pending"
+        case Notifying():
+            return "pending", "captured", "delivered"
+        case Complete() | Unnoticed() | Revoking():
+            return "completed", "captured", "delivered"
+        case Releasing() | Refunding():
+            return "pending", "captured" if state.why != NO_ANSWER else "pending", "failed"
+        case Returning():
+            return "completed", "captured", "revoked"
+        case Declined():
+            return "failed", "declined", "failed"
+        case TakenBack():
+            return "failed", "refunded", "failed"
+        case Returned():
+            return "refunded", "refunded", "revoked"
+        case Owing(was_delivered=was_delivered):
+            return "failed", "refund_failed", "revoked" if was_delivered else "failed"
+
+
+def _placed(command: Place) -> Placed:
+    return Placed(**asdict(command))
+
+
+ORDER: Final[Aggregate[State, Command, Event]] = Aggregate(
+    "order", Absent(), decide, evolve, answer, Command, Event, State, Reason
+)

@@ -1,0 +1,1 @@
+"""How money moves: the processor's port and the parties behind it."""

@@ -1,0 +1,94 @@
+"""
+A processor without money, for trying things out: it knows a handful of payment methods and keeps a ledger of its own.
+
+The ledger (`sandbox.db`) is a party of its own: it outlives a crash of the service and refuses to charge twice under one
+key, so that what it took can be held against what the orders say.
+"""
+
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Final, Self
+
+from marketd.actors.money import Money
+from marketd.actors.payments.processor import Captured, Declined, PaidBack, RefundDenied
+from marketd.clock import Clock
+from marketd.storage.database import Connection, Database
+
+SCHEMA_VERSION: Final = 1
+TABLES: Final = """
+    CREATE TABLE charges(
+        order_id TEXT PRIMARY KEY,
+        minor INTEGER NOT NULL,
+        currency TEXT NOT NULL,
+        payment_method_id TEXT NOT NULL,
+        outcome TEXT NOT NULL CHECK (outcome IN ('captured', 'declined', 'voided')),
+        why TEXT,
+        at INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE refunds(
+        order_id TEXT PRIMARY KEY REFERENCES charges(order_id),
+        outcome TEXT NOT NULL CHECK (outcome IN ('paid back', 'denied')),
+        at INTEGER NOT NULL
+    ) STRICT;
+"""
+GOOD: Final = frozenset({"pm_card_visa", "pm_card_mastercard"})
+REFUND_FAILS: Final = "pm_card_refundFail"
+DECLINES: Final = {
+    "pm_card_chargeDeclined": "the card was declined",
+    "pm_card_chargeDeclinedInsufficientFunds": "the card has insufficient funds",
+    "pm_card_chargeDeclinedExpiredCard": "the card has expired",
+}
+UNKNOWN_METHOD: Final = "the payment method is unknown"
+VOIDED: Final = "the payment was cancelled before it was made"
+
+
+class SandboxProcessor:
+    """The processor of one data directory; enter it to open the ledger. `delay_ms` is what a charge or refund takes."""
+
+    def __init__(self, path: Path, clock: Clock, *, delay_ms: int = 0) -> None:
+        self._ledger = Database(path, SCHEMA_VERSION, TABLES)
+        self._clock, self._delay_s = clock, delay_ms / 1000
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        await self._stack.enter_async_context(self._ledger)
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        await self._stack.aclose()
+
+    async def charge(self, order_id: str, price: Money, payment_method_id: str) -> Captured | Declined:
+        """Take the price once for the order."""
+        if self._delay_s:
+            await self._clock.sleep(self._delay_s)
+        return await self._ledger.run(_charge, order_id, price, payment_method_id, self._clock.now_ms())
+
+    async def refund(self, order_id: str) -> PaidBack | RefundDenied:
+        """Give back what was taken for the order; if nothing was, see to it that nothing will be."""
+        if self._delay_s:
+            await self._clock.sleep(self._delay_s)
+        return await self._ledger.run(_refund, order_id, self._clock.now_ms())
+
+
+def _charge(db: Connection, order_id: str, price: Money, method: str, at: int) -> Captured | Declined:
+    known = db.execute("SELECT outcome, why FROM charges WHERE order_id = ?", (order_id,)).fetchone()
+    if known is None:
+        why = None if method in GOOD or method == REFUND_FAILS else DECLINES.get(method, UNKNOWN_METHOD)
+        known = ("declined" if why else "captured", why)
+        row = (order_id, price.minor, price.currency, method, *known, at)
+        db.execute("INSERT INTO charges VALUES(?,?,?,?,?,?,?)", row)
+    outcome, why = known
+    return Captured() if outcome == "captured" else Declined(why)
+
+
+def _refund(db: Connection, order_id: str, at: int) -> PaidBack | RefundDenied:
+    known = db.execute("SELECT outcome FROM refunds WHERE order_id = ?", (order_id,)).fetchone()
+    if known is None:
+        charge = db.execute("SELECT payment_method_id FROM charges WHERE order_id = ?", (order_id,)).fetchone()
+        known = ("denied" if charge and charge[0] == REFUND_FAILS else "paid back",)
+        db.execute("BEGIN IMMEDIATE")
+        if charge is None:
+            db.execute("INSERT INTO charges VALUES(?, 0, '', '', 'voided', ?, ?)", (order_id, VOIDED, at))
+        db.execute("INSERT INTO refunds VALUES(?, ?, ?)", (order_id, *known, at))
+        db.execute("COMMIT")
+    return PaidBack() if known[0] == "paid back" else RefundDenied("the card's bank refused the refund")

@@ -1,0 +1,290 @@
+"""
+A product: what one seller offers, and how much of it is left.
+
+Stock counts what is neither sold nor reserved; a reservation takes one unit and, where there are licence keys, the next
+of them. Which orders hold them is the orders' business (each remembers its own), so a bestseller's state is as small
+as a newcomer's; that no order is counted twice is kept by the log, where a command id takes effect once in a stream.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
+
+from marketd.actors.aggregate import Aggregate, Refused
+from marketd.actors.money import Money
+
+
+class File(Struct, frozen=True):
+    """What a buyer may download: its name, media type, size in bytes, and where it is kept."""
+
+    name: str
+    type: str
+    size: int
+    url: str
+
+
+class Preview(Struct, frozen=True):
+    """What anyone may look at before buying."""
+
+    name: str
+    type: str
+    url: str
+
+
+class Offer(Struct, frozen=True):
+    """What the seller says of the product."""
+
+    title: str
+    description: str
+    price: Money
+    category: str
+    files: tuple[File, ...]
+    previews: tuple[Preview, ...] = ()
+
+
+# Commands: what may be asked of a product.
+
+
+class List(Struct, frozen=True, tag="product.list"):
+    """Put it on sale. `stock` None means unlimited; with licence keys there are never more units than keys."""
+
+    seller_id: str
+    offer: Offer
+    stock: int | None
+    licence_keys: tuple[str, ...]
+    at: int
+
+
+class Revise(Struct, frozen=True, tag="product.revise"):
+    """Change what is given; `stock` sets what is left, `licence_keys` are added to those left."""
+
+    seller_id: str
+    at: int
+    title: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    price: Money | UnsetType = UNSET
+    category: str | UnsetType = UNSET
+    files: tuple[File, ...] | UnsetType = UNSET
+    previews: tuple[Preview, ...] | UnsetType = UNSET
+    stock: int | None | UnsetType = UNSET
+    licence_keys: tuple[str, ...] = ()
+
+
+class Withdraw(Struct, frozen=True, tag="product.withdraw"):
+    seller_id: str
+    at: int
+
+
+class Describe(Struct, frozen=True, tag="product.describe"):
+    pass
+
+
+class Quote(Struct, frozen=True, tag="product.quote"):
+    """Ask whether this buyer could buy it now, and at what price."""
+
+    buyer_id: str
+
+
+class Reserve(Struct, frozen=True, tag="product.reserve"):
+    order_id: str
+
+
+class Release(Struct, frozen=True, tag="product.release"):
+    """Take back the reservation of an order, with the licence key that it was given."""
+
+    order_id: str
+    licence_key: str | None
+
+
+# Events: what has happened. Tags and fields are the storage format: they may be added to, but not renamed.
+
+
+class Listed(Struct, frozen=True, tag="product.listed"):
+    seller_id: str
+    offer: Offer
+    stock: int | None
+    licence_keys: tuple[str, ...]
+    at: int
+
+
+class Revised(Struct, frozen=True, tag="product.revised"):
+    """The whole offer and stock as they are from now on, and the keys that were added."""
+
+    offer: Offer
+    stock: int | None
+    licence_keys: tuple[str, ...]
+    at: int
+
+
+class Withdrawn(Struct, frozen=True, tag="product.withdrawn"):
+    at: int
+
+
+class Reserved(Struct, frozen=True, tag="product.reserved"):
+    order_id: str
+    licence_key: str | None
+
+
+class Released(Struct, frozen=True, tag="product.released"):
+    order_id: str
+    licence_key: str | None
+
+
+# States: what a product can be.
+
+
+class Absent(Struct, frozen=True, tag="product.absent"):
+    pass
+
+
+class Active(Struct, frozen=True, tag="product.active"):
+    listed: Listed
+    offer: Offer
+    stock: int | None
+    keys: tuple[str, ...] | None  # None where the product has no licence keys
+    updated_at: int
+
+
+class Gone(Struct, frozen=True, tag="product.gone"):
+    """Withdrawn: not sold any more, but its buyers keep what they have."""
+
+    last: Active
+    withdrawn_at: int
+
+
+# Answers: what the sender learns.
+
+
+class Description(Struct, frozen=True, tag="product.description"):
+    seller_id: str
+    offer: Offer
+    stock: int | None
+    is_active: bool
+    created_at: int
+    updated_at: int
+
+
+class Quoted(Struct, frozen=True, tag="product.quoted"):
+    seller_id: str
+    title: str
+    price: Money
+
+
+class Reservation(Struct, frozen=True, tag="product.reservation"):
+    licence_key: str | None
+
+
+Command = List | Revise | Withdraw | Describe | Quote | Reserve | Release
+Event = Listed | Revised | Withdrawn | Reserved | Released
+State = Absent | Active | Gone
+Answer = Description | Quoted | Reservation
+
+
+class Reason(StrEnum):
+    NO_SUCH_PRODUCT = "no such product"
+    LISTED_DIFFERENTLY = "another product was listed under this id"
+    MORE_STOCK_THAN_KEYS = "there are fewer licence keys than units in stock"
+    NOT_YOUR_PRODUCT = "the product belongs to another seller"
+    WITHDRAWN = "the product is withdrawn"
+    OWN_PRODUCT = "a seller can't buy their own product"
+    SOLD_OUT = "the product is sold out"
+
+
+def decide(state: State, command: Command) -> list[Event]:
+    """Say what follows from the command; what already holds follows silently."""
+    match state, command:
+        case Absent(), List(seller_id, offer, stock, keys, at):
+            return [Listed(seller_id, offer, _checked(stock, len(keys)) if keys else stock, keys, at)]
+        case Absent(), _:
+            raise Refused(Reason.NO_SUCH_PRODUCT)
+        case Active(listed) | Gone(Active(listed)), List(seller_id, offer):
+            if (listed.seller_id, listed.offer) != (seller_id, offer):
+                raise Refused(Reason.LISTED_DIFFERENTLY)
+            return []
+        case _, Describe():
+            return []
+        case ((Active(listed) | Gone(Active(listed))), (Revise() | Withdraw())) if (
+            listed.seller_id != command.seller_id
+        ):
+            raise Refused(Reason.NOT_YOUR_PRODUCT)
+        case Active(), Revise():
+            return _revise(state, command)
+        case Active(), Withdraw(at=at):
+            return [Withdrawn(at)]
+        case Active(listed), Quote(buyer_id) if listed.seller_id == buyer_id:
+            raise Refused(Reason.OWN_PRODUCT)
+        case Active(stock=0), Quote() | Reserve():
+            raise Refused(Reason.SOLD_OUT)
+        case Active(), Quote():
+            return []
+        case Active(keys=keys), Reserve(order_id):
+            return [Reserved(order_id, keys[0] if keys else None)]
+        case Gone(), Withdraw():
+            return []
+        case Gone(), Revise() | Quote() | Reserve():
+            raise Refused(Reason.WITHDRAWN)
+        case ((Active() | Gone()), Release(order_id, licence_key)):
+            return [Released(order_id, licence_key)]
+        case _:
+            raise AssertionError(f"undecided: {type(command)} on {type(state)}")
+
+
+def _revise(state: Active, command: Revise) -> list[Event]:
+    given = {name: getattr(command, name) for name in Offer.__struct_fields__}
+    offer = replace(state.offer, **{name: value for name, value in given.items() if value is not UNSET})
+    stock = state.stock if command.stock is UNSET else command.stock
+    if state.keys is not None or command.licence_keys:
+        keys_left = len(state.keys or ()) + len(command.licence_keys)
+        stock = _checked(None if command.stock is UNSET else command.stock, keys_left)
+    if (offer, stock, command.licence_keys) == (state.offer, state.stock, ()):
+        return []
+    return [Revised(offer, stock, command.licence_keys, command.at)]
+
+
+def _checked(stock: int | None, keys_left: int) -> int:
+    """Say how many units there are where each needs a licence key."""
+    if stock is not None and stock > keys_left:
+        raise Refused(Reason.MORE_STOCK_THAN_KEYS)
+    return keys_left if stock is None else stock
+
+
+def evolve(state: State, event: Event) -> State:
+    """Take in one fact."""
+    match state, event:
+        case Absent(), Listed(_, offer, stock, keys, at):
+            return Active(replace(event, licence_keys=()), offer, stock, keys or None, at)
+        case Active(keys=keys), Revised(offer, stock, added, at):
+            return replace(state, offer=offer, stock=stock, keys=((keys or ()) + added) or keys, updated_at=at)
+        case Active(), Withdrawn(at):
+            return Gone(state, at)
+        case Active(stock=stock, keys=keys), Reserved():
+            return replace(state, stock=stock and stock - 1, keys=keys and keys[1:])
+        case Active(stock=stock, keys=keys), Released(_, licence_key):
+            back = (*(keys or ()), licence_key) if licence_key else keys
+            return replace(state, stock=stock if stock is None else stock + 1, keys=back)
+        case Gone(last), Released():
+            return replace(state, last=evolve(last, event))
+        case _:
+            raise AssertionError(f"impossible: {type(event)} on {type(state)}")
+
+
+def answer(state: State, command: Command, events: list[Event]) -> Answer | None:
+    """Say what the sender learns; file addresses are for the front to show or to hide."""
+    match state, command:
+        case _, Reserve():
+            return next(Reservation(e.licence_key) for e in events if isinstance(e, Reserved))
+        case Active(listed, offer, stock, _, updated_at), List() | Revise() | Describe():
+            return Description(listed.seller_id, offer, stock, True, listed.at, updated_at)
+        case Gone(Active(listed, offer, stock), withdrawn_at), List() | Describe():
+            return Description(listed.seller_id, offer, stock, False, listed.at, withdrawn_at)
+        case Active(listed, offer), Quote():
+            return Quoted(listed.seller_id, offer.title, offer.price)
+        case _:
+            return None
+
+
+PRODUCT: Final[Aggregate[State, Command, Event]] = Aggregate(
+    "product", Absent(), decide, evolve, answer, Command, Event, State, Reason
+)

@@ -1,0 +1,280 @@
+"""
+One awake actor: its mailbox and its turn.
+
+A turn, and what a crash between any two of its lines leaves behind:
+
+    1. take      all letters that wait, up to a limit; those past their deadline are dropped unread
+    2. load      if asleep: the newest snapshot and the events after it
+    3. decide    one letter after the other, each on the state that the one before led to
+    4. append    all their events, in one append; until here a crash has changed nothing
+    5. adopt     the new state; from here on a crash loses the answers but not the events, and whoever
+                 asks again under the same id finds the recorded one
+    6. reply     to each sender
+    7. snapshot  now and then, when the log has time; losing it costs only speed
+
+After a conflict or an unknown outcome the state is dropped and the turn starts over from 2. A decision that crashes is
+answered with `Crashed`, logged with the actor's name, and leaves state and log as they were.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections import deque
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from marketd.actors.address import Address
+from marketd.actors.aggregate import Aggregate, Refused, reason_code
+from marketd.bus.port import Answer, Busy, Crashed, Envelope, NoAnswer, Unsure
+from marketd.clock import Clock
+from marketd.storage.log import (
+    Appended,
+    Commit,
+    Conflict,
+    Done,
+    EventLog,
+    LogFull,
+    Meta,
+    Recorded,
+    Refusal,
+    Repeats,
+    Reply,
+    Snapshot,
+    Unknown,
+)
+
+log = logging.getLogger("marketd.actors")
+
+
+class ActorLimits(Struct, frozen=True):
+    """What one actor may take; see the settings of the same names."""
+
+    mailbox_depth_max: int = 4_096
+    turn_messages_max: int = 128
+    redecide_max: int = 4
+    snapshot_every: int = 100
+
+
+class Letter(NamedTuple):
+    """A message in the mailbox, and the promise of its answer."""
+
+    envelope: Envelope
+    answered: asyncio.Future[Answer]
+
+
+class Draft(NamedTuple):
+    """What a letter's decision came to: a commit to append, or nothing but a reply."""
+
+    letter: Letter
+    reply: Reply
+    commit: Commit | None
+
+
+class Kind:
+    """One kind of aggregate, made ready to run: what all its actors share."""
+
+    def __init__(self, aggregate: Aggregate[Any, Any, Any]) -> None:
+        self.aggregate = aggregate
+        self._encoder = msgspec.msgpack.Encoder()
+        self._decoder = msgspec.msgpack.Decoder(aggregate.states)
+        schema = msgspec.json.encode(msgspec.json.schema(aggregate.states), order="sorted")
+        self.fingerprint = hashlib.sha256(schema).hexdigest()[:16]
+
+    def pack(self, state: Any) -> bytes:
+        """Write a state for a snapshot."""
+        return self._encoder.encode(state)
+
+    def unpack(self, packed: bytes) -> Any:
+        """Read a state from a snapshot."""
+        return self._decoder.decode(packed)
+
+    def reason(self, code: str) -> StrEnum:
+        """Find the reason that a recorded refusal names."""
+        return self.aggregate.reasons[code.partition(".")[2]]
+
+
+class Actor:
+    """The one awake actor of its address."""
+
+    def __init__(self, address: Address, kind: Kind, events: EventLog, clock: Clock, limits: ActorLimits) -> None:
+        self.address, self._kind = address, kind
+        self._log, self._clock, self._limits = events, clock, limits
+        self._mailbox: deque[Letter] = deque()
+        self._state: Any = None
+        self._version = self._position = self._snapshot_version = 0
+        self.is_running = False
+        self.last_turn_s = clock.monotonic_s()
+
+    def __str__(self) -> str:
+        return f"{self.address}@{self._version}"
+
+    @property
+    def is_idle(self) -> bool:
+        """Say whether nothing would be lost by putting it to sleep."""
+        return not self.is_running and not self._mailbox
+
+    def statistics(self) -> dict[str, int]:
+        """Mailbox depth and stream version."""
+        return {"mailbox_depth": len(self._mailbox), "version": self._version}
+
+    def post(self, envelope: Envelope) -> asyncio.Future[Answer]:
+        """Put a message into the mailbox; raise `Busy` where it is full."""
+        if len(self._mailbox) >= self._limits.mailbox_depth_max:
+            raise Busy(f"{self} has {len(self._mailbox)} messages waiting")
+        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._mailbox.append(Letter(envelope, answered))
+        return answered
+
+    async def run_turns(self) -> None:
+        """Take turns until the mailbox is empty."""
+        self.is_running = True
+        try:
+            while letters := self._take():
+                await self._take_turn(letters)
+        finally:
+            self.is_running = False
+            self.last_turn_s = self._clock.monotonic_s()
+
+    def _take(self) -> list[Letter]:
+        letters: list[Letter] = []
+        now_ms = self._clock.now_ms()
+        while self._mailbox and len(letters) < self._limits.turn_messages_max:
+            letter = self._mailbox.popleft()
+            if letter.envelope.deadline <= now_ms:
+                _fail(letter, NoAnswer("the deadline passed in the mailbox"))
+            elif not letter.answered.done():
+                letters.append(letter)
+        return letters
+
+    async def _take_turn(self, letters: list[Letter]) -> None:
+        try:
+            await self._decide_and_append(letters)
+        except LogFull as error:
+            self._state = None
+            for letter in letters:
+                _fail(letter, Busy(str(error)))
+        except Exception as error:  # whatever it is, it must not cost the next letters anything
+            log.exception("%s: a turn crashed", self)
+            self._state = None
+            for letter in letters:
+                _fail(letter, Crashed(f"{self}: {type(error).__name__}"))
+
+    async def _decide_and_append(self, letters: list[Letter]) -> None:
+        mishaps = 0
+        while letters:
+            await self._load(max(letter.envelope.at_least for letter in letters))
+            drafts, state = self._decide(letters)
+            commits = [draft.commit for draft in drafts if draft.commit]
+            if not commits:
+                self._reply_all(drafts, self._position)
+                return
+            match await self._log.append(str(self.address), self._version, commits):
+                case Appended(position):
+                    self._adopt(state, len(commits), position)
+                    self._reply_all(drafts, position - len(commits))
+                    self._offer_snapshot()
+                    return
+                case Repeats(known):
+                    letters = self._reply_repeats([draft.letter for draft in drafts], known)
+                case Conflict() | Unknown() as mishap:
+                    self._state = None
+                    mishaps += 1
+                    letters = [draft.letter for draft in drafts]
+                    if mishaps > self._limits.redecide_max:
+                        log.error("%s: given up after %d tries: %s", self, mishaps, mishap)
+                        for letter in letters:
+                            _fail(letter, Unsure(f"the log did not take it: {mishap}"))
+                        return
+
+    async def _load(self, at_least: int) -> None:
+        if self._state is not None and self._position >= at_least:
+            return
+        aggregate = self._kind.aggregate
+        snapshot, records = await self._log.wake(str(self.address), self._kind.fingerprint)
+        state, self._version, self._position = aggregate.initial, 0, 0
+        if snapshot:
+            state = self._kind.unpack(snapshot.state)
+            self._version, self._position = snapshot.version, snapshot.position
+        self._snapshot_version = self._version
+        for record in records:
+            for event in record.commit.events:
+                state = aggregate.evolve(state, event)
+            self._version, self._position = record.version, record.position
+        self._state = state
+
+    def _decide(self, letters: list[Letter]) -> tuple[list[Draft], Any]:
+        """Decide each letter on the state that the one before led to; those that crash drop out."""
+        drafts: list[Draft] = []
+        state = self._state
+        ids: set[str] = set()
+        for letter in letters:
+            if letter.envelope.id in ids:  # a repeat within one turn meets the record in the next
+                self._mailbox.appendleft(letter)
+                continue
+            ids.add(letter.envelope.id)
+            try:
+                draft, state = self._decide_one(letter, state)
+            except Exception as error:  # a defect of one decision is the business of its sender alone
+                log.exception("%s: deciding %s crashed", self, type(letter.envelope.message).__name__)
+                _fail(letter, Crashed(f"{self}: {type(error).__name__}"))
+            else:
+                drafts.append(draft)
+        return drafts, state
+
+    def _decide_one(self, letter: Letter, state: Any) -> tuple[Draft, Any]:
+        aggregate, envelope = self._kind.aggregate, letter.envelope
+        try:
+            events = aggregate.decide(state, envelope.message)
+        except Refused as refused:
+            reply: Reply = Refusal(reason_code(aggregate.kind, refused.reason))
+            return Draft(letter, reply, self._commit(envelope, (), reply) if envelope.is_step else None), state
+        for event in events:
+            state = aggregate.evolve(state, event)
+        reply = Done(aggregate.answer(state, envelope.message, events))
+        on_record = events or envelope.is_step
+        return Draft(letter, reply, self._commit(envelope, tuple(events), reply) if on_record else None), state
+
+    def _commit(self, e: Envelope, events: tuple[Any, ...], reply: Reply) -> Commit:
+        meta = Meta(e.correlation, e.cause, e.principal, e.trace)
+        return Commit(e.id, self._clock.now_ms(), events, reply, meta)
+
+    def _adopt(self, state: Any, commits: int, position: int) -> None:
+        self._state = state
+        self._version += commits
+        self._position = position
+
+    def _reply_all(self, drafts: list[Draft], position: int) -> None:
+        """Answer each; `position` is what the first of them started from."""
+        for draft in drafts:
+            position += draft.commit is not None
+            self._answer(draft.letter, draft.reply, position)
+
+    def _reply_repeats(self, letters: list[Letter], known: dict[str, Recorded]) -> list[Letter]:
+        """Answer from the record those that are there already; give back the others."""
+        for letter in letters:
+            if record := known.get(letter.envelope.id):
+                self._answer(letter, record.commit.reply, record.position)
+        return [letter for letter in letters if letter.envelope.id not in known]
+
+    def _answer(self, letter: Letter, reply: Reply, position: int) -> None:
+        if isinstance(reply, Refusal):
+            _fail(letter, Refused(self._kind.reason(reply.code)))
+        elif not letter.answered.done():
+            letter.answered.set_result(Answer(reply.value, position))
+
+    def _offer_snapshot(self) -> None:
+        if self._version - self._snapshot_version < self._limits.snapshot_every:
+            return
+        packed = self._kind.pack(self._state)
+        self._log.offer_snapshot(
+            Snapshot(str(self.address), self._version, self._position, self._kind.fingerprint, packed)
+        )
+        self._snapshot_version = self._version
+
+
+def _fail(letter: Letter, error: Exception) -> None:
+    if not letter.answered.done():
+        letter.answered.set_exception(error)

@@ -1,0 +1,109 @@
+"""
+The saga: how one order is led from placed to completed, or taken back.
+
+Its plan is the table LEGS: for the step that an order awaits, what is asked and of whom. What follows from the answer is
+the order's own decision (order.py), so this module has no state, no clock and does no I/O.
+
+Only the outside world may stay silent for good: its silence is reported to the order when patience ends, and the order
+then undoes the step under the same key. Everybody in the house is asked again until they answer.
+"""
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Final, NamedTuple
+
+from msgspec import Struct
+
+from marketd.actors import buyer, product
+from marketd.actors.address import Address
+from marketd.actors.money import Money
+from marketd.actors.notices.port import Receipt
+from marketd.actors.order import Awaited, Step
+
+
+class Charge(NamedTuple):
+    """Asked of the payment processor."""
+
+    order_id: str
+    price: Money
+    payment_method_id: str
+
+
+class PayBack(NamedTuple):
+    """Asked of the payment processor."""
+
+    order_id: str
+
+
+class Tell(NamedTuple):
+    """Asked of whoever sends notices."""
+
+    receipt: Receipt
+
+
+class Command(NamedTuple):
+    """Asked of another actor."""
+
+    address: Address
+    message: Struct
+
+
+Ask = Charge | PayBack | Tell | Command
+
+
+class Patience(Enum):
+    """How long a step is asked again when nobody answers."""
+
+    NONE = "once"
+    BOUNDED = "until the patience of the settings ends"
+    ENDLESS = "until it is answered"
+
+
+class Leg(NamedTuple):
+    """One step: what to ask, and how long."""
+
+    ask: Callable[[str, Awaited], Ask]
+    patience: Patience
+
+
+def charge(order_id: str, a: Awaited) -> Ask:
+    return Charge(order_id, a.placed.price, a.placed.payment_method_id)
+
+
+def reserve(order_id: str, a: Awaited) -> Ask:
+    return Command(Address("product", a.placed.product_id), product.Reserve(order_id))
+
+
+def grant(order_id: str, a: Awaited) -> Ask:
+    return Command(Address("buyer", a.placed.buyer_id), buyer.Grant(order_id, a.placed.product_id, a.placed.seller_id))
+
+
+def tell(order_id: str, a: Awaited) -> Ask:
+    return Tell(Receipt(order_id, a.placed.buyer_id, a.placed.title))
+
+
+def release(order_id: str, a: Awaited) -> Ask:
+    return Command(Address("product", a.placed.product_id), product.Release(order_id, a.licence_key))
+
+
+def pay_back(order_id: str, a: Awaited) -> Ask:
+    return PayBack(order_id)
+
+
+def revoke(order_id: str, a: Awaited) -> Ask:
+    return Command(Address("buyer", a.placed.buyer_id), buyer.Revoke(order_id, a.placed.product_id))
+
+
+# fmt: off
+LEGS: Final[dict[Step, Leg]] = {
+    #                           asks      how long
+    Step.PROCESS_PAYMENT:    Leg(charge,   Patience.BOUNDED),
+    Step.UPDATE_INVENTORY:   Leg(reserve,  Patience.ENDLESS),
+    Step.PREPARE_DELIVERY:   Leg(grant,    Patience.ENDLESS),
+    Step.NOTIFY_BUYER:       Leg(tell,     Patience.NONE),
+    Step.NOTIFY_BUYER_LATE:  Leg(tell,     Patience.BOUNDED),
+    Step.ROLLBACK_INVENTORY: Leg(release,  Patience.ENDLESS),
+    Step.REFUND_PAYMENT:     Leg(pay_back, Patience.BOUNDED),
+    Step.REVOKE_DELIVERY:    Leg(revoke,   Patience.ENDLESS),
+}
+# fmt: on

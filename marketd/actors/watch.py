@@ -1,0 +1,89 @@
+"""
+Who waits for an order: answers when it is no longer pending, or when the time that its asker gave is over.
+"""
+
+import asyncio
+from collections import Counter
+from contextlib import aclosing
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from marketd.actors import order
+from marketd.actors.address import Address
+from marketd.bus.port import Answer, Bus, Busy, Envelope
+from marketd.bus.subjects import command_subject, query_subject
+from marketd.clock import Clock
+from marketd.storage.log import EventLog
+
+WAITERS_MAX: Final = 10_000
+
+
+class AwaitOutcome(Struct, frozen=True, tag="order-outcome"):
+    """Ask for the order when it is no longer pending, but at `until` (ms since the epoch) in any case."""
+
+    order_id: str
+    until: int
+
+
+class OrderWatch:
+    """Answers `market.query.order-outcome`; run it for as long as the service lives."""
+
+    def __init__(self, bus: Bus, events: EventLog, clock: Clock) -> None:
+        self._bus, self._log, self._clock = bus, events, clock
+        self._changed: dict[str, asyncio.Event] = {}
+        self._waiting: Counter[str] = Counter()
+        self._released = False
+
+    async def open(self) -> None:
+        """Serve the query."""
+        await self._bus.serve(query_subject(AwaitOutcome), self._answer)
+
+    def statistics(self) -> dict[str, int]:
+        """How many wait."""
+        return {"waiting": self._waiting.total()}
+
+    def release(self) -> None:
+        """Let nobody wait any more: each is answered with what there is."""
+        self._released = True
+        for changed in self._changed.values():
+            changed.set()
+
+    async def run(self) -> None:
+        """Follow the log for ever."""
+        async with aclosing(self._log.tail(self._log.head)) as batches:
+            async for batch in batches:
+                for record in batch:
+                    if changed := self._changed.pop(record.stream, None):
+                        changed.set()
+
+    async def _answer(self, subject: str, envelope: Envelope) -> Answer:
+        query = envelope.message
+        assert isinstance(query, AwaitOutcome)
+        if self._waiting.total() >= WAITERS_MAX:
+            raise Busy(f"{WAITERS_MAX} wait for orders already")
+        address = Address("order", query.order_id)
+        self._waiting[str(address)] += 1
+        try:
+            async with asyncio.timeout((query.until - self._clock.now_ms()) / 1000):
+                while True:
+                    changed = self._changed.setdefault(str(address), asyncio.Event())
+                    answer = await self._describe(address, envelope)
+                    if self._released or not isinstance(answer.value, order.View):
+                        return answer
+                    if answer.value.status != "pending":
+                        return answer
+                    await changed.wait()
+        except TimeoutError:
+            return await self._describe(address, envelope)
+        finally:
+            self._waiting[str(address)] -= 1
+            if not self._waiting[str(address)]:
+                del self._waiting[str(address)]
+                self._changed.pop(str(address), None)
+
+    async def _describe(self, address: Address, envelope: Envelope) -> Answer:
+        return await self._bus.ask(
+            command_subject(address), msgspec.structs.replace(envelope, message=order.Describe())
+        )

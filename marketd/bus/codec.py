@@ -1,0 +1,97 @@
+"""
+How messages look on the wire: msgpack, strictly decoded into the types that the system knows.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from marketd.actors.aggregate import Refused, reason_code
+from marketd.bus.port import ERRORS, Answer, BusError, Envelope, Undecodable
+
+
+class _Letter(Struct, frozen=True, array_like=True):
+    """An envelope whose message is still packed."""
+
+    id: str
+    message: Raw
+    correlation: str
+    deadline: int
+    cause: str
+    principal: str
+    trace: str
+    at_least: int
+    is_step: bool
+
+
+class _Done(Struct, frozen=True, array_like=True, tag="done"):
+    value: Raw
+    position: int
+
+
+class _Refused(Struct, frozen=True, array_like=True, tag="refused"):
+    code: str
+
+
+class _Failed(Struct, frozen=True, array_like=True, tag="failed"):
+    code: str
+    detail: str
+
+
+class Codec:
+    """Packs and unpacks envelopes and answers. `messages` and `answers` are unions of tagged types; `reasons` by code."""
+
+    def __init__(self, messages: Any, answers: Any, reasons: Mapping[str, StrEnum]) -> None:
+        self._encoder = msgspec.msgpack.Encoder()
+        self._letters = msgspec.msgpack.Decoder(_Letter)
+        self._messages = msgspec.msgpack.Decoder(messages)
+        self._outcomes = msgspec.msgpack.Decoder(_Done | _Refused | _Failed)
+        self._answers = msgspec.msgpack.Decoder(answers | None)
+        self._reasons = reasons
+        self._codes = {reason: code for code, reason in reasons.items()}
+
+    def pack(self, envelope: Envelope) -> bytes:
+        """Pack an envelope."""
+        e = envelope
+        message = Raw(self._encoder.encode(e.message))
+        letter = _Letter(e.id, message, e.correlation, e.deadline, e.cause, e.principal, e.trace, e.at_least, e.is_step)
+        return self._encoder.encode(letter)
+
+    def unpack(self, packed: bytes) -> Envelope:
+        """Unpack an envelope; raise `Undecodable`."""
+        try:
+            x = self._letters.decode(packed)
+            message = self._messages.decode(x.message)
+        except msgspec.DecodeError as error:
+            raise Undecodable(str(error)) from None
+        return Envelope(x.id, message, x.correlation, x.deadline, x.cause, x.principal, x.trace, x.at_least, x.is_step)
+
+    def pack_answer(self, answer: Answer) -> bytes:
+        """Pack what a handler gave back."""
+        return self._encoder.encode(_Done(Raw(self._encoder.encode(answer.value)), answer.position))
+
+    def pack_error(self, error: Refused | BusError) -> bytes:
+        """Pack what a handler raised."""
+        if isinstance(error, Refused):
+            return self._encoder.encode(_Refused(self._codes[error.reason]))
+        return self._encoder.encode(_Failed(error.code, str(error)))
+
+    def unpack_answer(self, packed: bytes) -> Answer:
+        """Unpack an answer, or raise the error that was sent in its place."""
+        try:
+            outcome = self._outcomes.decode(packed)
+            if isinstance(outcome, _Done):
+                return Answer(self._answers.decode(outcome.value), outcome.position)
+        except msgspec.DecodeError as error:
+            raise Undecodable(str(error)) from None
+        if isinstance(outcome, _Refused):
+            raise Refused(self._reasons[outcome.code])
+        raise ERRORS.get(outcome.code, BusError)(outcome.detail)
+
+
+def reasons_by_code(reasons: Mapping[str, type[StrEnum]]) -> dict[str, StrEnum]:
+    """Name every reason of every kind of aggregate, as `product.SOLD_OUT`."""
+    return {reason_code(kind, reason): reason for kind, enum in reasons.items() for reason in enum}

@@ -1,0 +1,59 @@
+"""
+The carrier within one process: it finds who serves a subject and hands the envelope over.
+
+It is the twin of the NATS carrier in tests and simulations, where a codec makes each message take the way over the wire
+and back; and it is the short way that the NATS carrier takes for addresses which live in the same process.
+"""
+
+import asyncio
+
+from marketd.actors.aggregate import Refused
+from marketd.bus.codec import Codec
+from marketd.bus.port import Answer, BusError, Envelope, Handler, NoAnswer, NobodyServes
+from marketd.clock import Clock
+
+
+class MemoryBus:
+    """Delivers to handlers of this process; through the codec, if one is given."""
+
+    def __init__(self, clock: Clock, codec: Codec | None = None) -> None:
+        self._clock = clock
+        self._codec = codec
+        self._handlers: dict[str, Handler] = {}
+
+    async def serve(self, subject: str, handler: Handler) -> None:
+        self._handlers[subject] = handler
+
+    def handler_of(self, subject: str) -> Handler | None:
+        """Find who serves the subject: by its whole name, else by the nearest `.>` above it."""
+        handlers = self._handlers
+        found = handlers.get(subject)
+        above = subject
+        while found is None and "." in above:
+            above = above.rpartition(".")[0]
+            found = handlers.get(f"{above}.>")
+        return found
+
+    async def ask(self, subject: str, envelope: Envelope) -> Answer:
+        handler = self.handler_of(subject)
+        if handler is None:
+            raise NobodyServes(f"nobody serves {subject}")
+        return await self.hand_over(handler, subject, envelope)
+
+    async def hand_over(self, handler: Handler, subject: str, envelope: Envelope) -> Answer:
+        """Let the handler answer, until the deadline."""
+        left_s = (envelope.deadline - self._clock.now_ms()) / 1000
+        try:
+            async with asyncio.timeout(left_s):
+                if self._codec is None:
+                    return await handler(subject, envelope)
+                return await self._through(self._codec, handler, subject, envelope)
+        except TimeoutError:
+            raise NoAnswer(f"no answer from {subject} by the deadline") from None
+
+    async def _through(self, codec: Codec, handler: Handler, subject: str, envelope: Envelope) -> Answer:
+        try:
+            packed = codec.pack_answer(await handler(subject, codec.unpack(codec.pack(envelope))))
+        except (Refused, BusError) as error:
+            packed = codec.pack_error(error)
+        return codec.unpack_answer(packed)

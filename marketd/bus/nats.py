@@ -1,0 +1,182 @@
+"""
+The carrier over NATS, by nats-py.
+
+A subject that is served in this very process is answered in the process, unless the switch says otherwise: the subject is
+the only address either way. A request published while the line is down may be delivered when it is up again and its
+sender long gone; hence the deadline in every envelope, which the one who serves checks before deciding.
+"""
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from typing import Any, Final, Self
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError
+
+from marketd.actors.aggregate import Refused
+from marketd.bus.codec import Codec
+from marketd.bus.memory import MemoryBus
+from marketd.bus.port import Answer, BusError, Busy, Envelope, Handler, NoAnswer, NobodyServes
+from marketd.clock import Clock
+
+QUEUE_GROUP: Final = "marketd"
+REQUESTS_IN_HAND_MAX: Final = 4_096
+PENDING_BYTES_MAX: Final = 8 * 1024 * 1024
+RECONNECT_WAIT_S: Final = 0.2
+PING_INTERVAL_S: Final = 5
+CLOSE_WAIT_S_MAX: Final = 5.0
+
+log = logging.getLogger("marketd.bus")
+
+
+class CarrierLost(Exception):
+    """There is no connection to NATS, and none is to be had."""
+
+
+class NatsBus:
+    """Asks and serves over one NATS connection; enter it to connect."""
+
+    def __init__(
+        self,
+        url: str,
+        codec: Codec,
+        clock: Clock,
+        *,
+        user: str | None = None,
+        password: str | None = None,
+        in_process: bool = True,
+        connect_s_max: float = 10,
+    ) -> None:
+        self._url, self._user, self._password = url, user, password
+        self._codec, self._clock = codec, clock
+        self._in_process = in_process
+        self._connect_s_max = connect_s_max
+        self._local = MemoryBus(clock)
+        self._connection = Client()
+        self._in_hand = 0
+        self._lost = asyncio.Event()
+        self._last_error: Exception | None = None
+        self._closing = False
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        self._tasks = await self._stack.enter_async_context(asyncio.TaskGroup())
+        try:
+            await self._connect()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def _connect(self) -> None:
+        options: dict[str, Any] = {
+            "name": "marketd",
+            "user": self._user,
+            "password": self._password,
+            "max_reconnect_attempts": -1,
+            "reconnect_time_wait": RECONNECT_WAIT_S,
+            "ping_interval": PING_INTERVAL_S,
+            "max_outstanding_pings": 2,
+            "pending_size": PENDING_BYTES_MAX,
+            "error_cb": self._on_error,
+            "disconnected_cb": self._on_disconnected,
+            "reconnected_cb": self._on_reconnected,
+            "closed_cb": self._on_closed,
+        }
+        try:
+            async with asyncio.timeout(self._connect_s_max):
+                await self._connection.connect(self._url, **options)
+        except (TimeoutError, OSError, NatsError) as error:
+            self._closing = True
+            await self._connection.close()
+            why = self._last_error or error or "no answer"
+            raise CarrierLost(f"no connection to NATS at {self._url}: {why}") from None
+
+    async def __aexit__(self, *raised: object) -> None:
+        """Take no more requests, finish those in hand, and close the line."""
+        self._closing = True
+        try:
+            async with asyncio.timeout(CLOSE_WAIT_S_MAX):
+                await self._stack.aclose()
+                await self._connection.drain()
+        except (TimeoutError, NatsError) as error:
+            log.warning("the connection to NATS was cut, not drained: %r", error)
+            await self._connection.close()
+
+    async def wait_lost(self) -> None:
+        """Wait until the connection is closed for good without having been asked to; then raise `CarrierLost`."""
+        await self._lost.wait()
+        raise CarrierLost(f"NATS at {self._url} closed the connection for good")
+
+    def statistics(self) -> dict[str, Any]:
+        """Connection state and counts."""
+        return {"connected": self._connection.is_connected, "in_hand": self._in_hand, **self._connection.stats}
+
+    async def serve(self, subject: str, handler: Handler) -> None:
+        await self._local.serve(subject, handler)
+
+        async def take(message: Msg) -> None:
+            self._take(handler, message)
+
+        await self._connection.subscribe(subject, queue=QUEUE_GROUP, cb=take)
+
+    async def ask(self, subject: str, envelope: Envelope) -> Answer:
+        if self._in_process and (handler := self._local.handler_of(subject)):
+            return await self._local.hand_over(handler, subject, envelope)
+        left_s = (envelope.deadline - self._clock.now_ms()) / 1000
+        try:
+            async with asyncio.timeout(left_s):  # publish() itself may block while the line is down
+                reply = await self._connection.request(subject, self._codec.pack(envelope), timeout=max(left_s, 0.001))
+        except NoRespondersError:
+            raise NobodyServes(f"nobody serves {subject}") from None
+        except (TimeoutError, NatsError) as error:
+            raise NoAnswer(f"no answer from {subject}: {error or 'the deadline has passed'}") from None
+        return self._codec.unpack_answer(reply.data)
+
+    def _take(self, handler: Handler, message: Msg) -> None:
+        """Begin to answer, at once: a subscription's callbacks come one after the other."""
+        if self._closing or self._in_hand >= REQUESTS_IN_HAND_MAX:
+            self._tasks.create_task(self._reply(message, self._codec.pack_error(Busy("too many requests in hand"))))
+            return
+        self._in_hand += 1
+        self._tasks.create_task(self._answer(handler, message))
+
+    async def _answer(self, handler: Handler, message: Msg) -> None:
+        try:
+            envelope = self._codec.unpack(message.data)
+            left_s = (envelope.deadline - self._clock.now_ms()) / 1000
+            async with asyncio.timeout(left_s):
+                packed = self._codec.pack_answer(await handler(message.subject, envelope))
+        except (Refused, BusError) as error:
+            packed = self._codec.pack_error(error)
+        except TimeoutError:
+            return  # its sender has stopped waiting
+        finally:
+            self._in_hand -= 1
+        await self._reply(message, packed)
+
+    async def _reply(self, message: Msg, packed: bytes) -> None:
+        if not message.reply:
+            return
+        try:
+            await self._connection.publish(message.reply, packed)
+        except NatsError as error:
+            log.warning("an answer on %s was lost: %r", message.subject, error)
+
+    async def _on_error(self, error: Exception) -> None:
+        self._last_error = error
+        log.warning("NATS: %r", error)
+
+    async def _on_disconnected(self) -> None:
+        if not self._closing:
+            log.warning("the line to NATS is down")
+
+    async def _on_reconnected(self) -> None:
+        log.info("the line to NATS is up again")
+
+    async def _on_closed(self) -> None:
+        if not self._closing:
+            self._lost.set()

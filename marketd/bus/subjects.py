@@ -1,0 +1,33 @@
+"""
+The names of all subjects. CONTRACT.md fixes them: `market.cmd.<partition>.<kind>.<key>` and `market.query.<name>`.
+"""
+
+from msgspec import Struct
+
+from marketd.actors.address import PARTITIONS, Address
+
+
+def command_subject(address: Address) -> str:
+    """Say where an actor is asked."""
+    return f"market.cmd.{address.partition}.{address.kind}.{address.key}"
+
+
+def commands_of_partition(partition: int) -> str:
+    """Say what the owner of a partition serves."""
+    return f"market.cmd.{partition}.>"
+
+
+def all_partitions() -> list[str]:
+    """Say what somebody serves who owns everything."""
+    return [commands_of_partition(partition) for partition in range(PARTITIONS)]
+
+
+def address_of(subject: str) -> Address:
+    """Read the actor's address off a command subject."""
+    _, _, _, kind, key = subject.split(".")
+    return Address(kind, key)
+
+
+def query_subject(query: type[Struct]) -> str:
+    """Say where a query is asked: by its tag."""
+    return f"market.query.{query.__struct_config__.tag}"

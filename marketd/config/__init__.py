@@ -1,0 +1,1 @@
+"""Who puts it together: settings, logging and the one composition root."""

@@ -1,0 +1,80 @@
+"""
+Errands of the command line: what it asks of a service that runs, or of one that it runs for just that long.
+
+    ErrandFailed    the service said no, or can't be reached
+"""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+
+from marketd.actors import account
+from marketd.actors.aggregate import Refused
+from marketd.bus.nats import NatsBus
+from marketd.bus.port import Bus, BusError, Envelope
+from marketd.bus.subjects import command_subject
+from marketd.clock import Clock, new_id
+from marketd.config.folder import Folder, is_in_use
+from marketd.config.settings import Settings
+from marketd.config.wiring import message_codec, running
+from marketd.http.auth import AdminAccount
+from marketd.http.bodies import faults_of
+from marketd.http.passwords import Passwords
+
+
+class ErrandFailed(Exception):
+    """The message is one line for the operator."""
+
+
+async def create_admin(settings: Settings, clock: Clock, email: str, password: str) -> None:
+    """Make an administrator's account; raise `ErrandFailed`."""
+    faults = faults_of(AdminAccount, {"email": email, "password": password})
+    if faults:
+        raise ErrandFailed("; ".join(f"{fault.pointer.strip('/')}: {fault.detail}" for fault in faults))
+    passwords = Passwords(
+        threads=1,
+        queue_max=1,
+        memory_kib=settings.auth.argon2_memory_kib,
+        time_cost=settings.auth.argon2_time_cost,
+    )
+    hashed = await passwords.hash(password)
+    passwords.close()
+    name = email.partition("@")[0]
+    command = account.Register(new_id(clock), email, name, "admin", hashed, clock.now_ms())
+    async with _reached(settings, clock) as bus:
+        await _ask(bus, settings, clock, command_subject(account.address_of(email)), command)
+
+
+async def _ask(bus: Bus, settings: Settings, clock: Clock, subject: str, command: msgspec.Struct) -> None:
+    command_id = new_id(clock)
+    deadline = clock.now_ms() + int(settings.actors.reply_wait_s_max * 1000)
+    envelope = Envelope(command_id, command, correlation=command_id, deadline=deadline, principal="command line")
+    try:
+        await bus.ask(subject, envelope)
+    except Refused as refused:
+        raise ErrandFailed(refused.reason.value) from None
+    except BusError as error:
+        raise ErrandFailed(f"the service did not do it: {error}") from None
+
+
+@asynccontextmanager
+async def _reached(settings: Settings, clock: Clock) -> AsyncIterator[Bus]:
+    """Reach the service that runs on the data directory; if there is none, run one for as long."""
+    folder = Folder(Path(settings.data.dir))
+    if not is_in_use(folder.path):
+        async with running(settings, clock) as service:
+            yield service.bus
+        return
+    url, user, password = settings.nats.url, settings.nats.user, settings.nats.password
+    if url is None:
+        try:
+            endpoint = json.loads((folder.nats / "endpoint.json").read_text(encoding="utf-8"))
+        except OSError:
+            raise ErrandFailed(f"the service on {folder.path} is still starting") from None
+        url, user, password = endpoint["url"], endpoint["user"], endpoint["password"]
+    bus = NatsBus(url, message_codec(), clock, user=user, password=password, in_process=False)
+    async with bus:
+        yield bus

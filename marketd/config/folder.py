@@ -1,0 +1,100 @@
+"""
+The data directory: whose it is, what lies where in it, and that one service at a time uses it.
+
+    FolderError
+    ├── FolderForeign     something else is kept there
+    ├── FolderInUse       another marketd is running on it
+    └── FolderUnusable    it can't be written, or the disk is full
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+LOCK: Final = "marketd.lock"
+HARMLESS: Final = frozenset({"lost+found"})
+
+
+class FolderError(Exception):
+    """The data directory can't be used; the message is one line for the operator."""
+
+
+class FolderForeign(FolderError):
+    pass
+
+
+class FolderInUse(FolderError):
+    pass
+
+
+class FolderUnusable(FolderError):
+    pass
+
+
+class Folder:
+    """What lies where in a data directory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.events = path / "events.db"
+        self.reads = path / "read.db"
+        self.sandbox = path / "sandbox.db"
+        self.files = path / "files"
+        self.keys = path / "keys"
+        self.nats = path / "nats"
+        self.sample_password = path / "sample-password.txt"
+
+
+@contextmanager
+def opened(path: Path, free_bytes_min: int) -> Iterator[Folder]:
+    """Make the directory if need be and keep it locked; raise `FolderError`."""
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o750)
+        _refuse_foreign(path)
+        lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise FolderUnusable(f"the data directory {path} can't be used: {error.strerror}") from None
+    try:
+        _take_lock(path, lock)
+        _refuse_full(path, free_bytes_min)
+        yield Folder(path)
+    finally:
+        os.close(lock)
+
+
+def is_in_use(path: Path) -> bool:
+    """Say whether a marketd is running on the directory."""
+    try:
+        lock = os.open(path / LOCK, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
+def _refuse_foreign(path: Path) -> None:
+    names = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")} - HARMLESS
+    if names and LOCK not in names:
+        raise FolderForeign(f"{path} is not a data directory of marketd: it has {min(names)} in it")
+
+
+def _take_lock(path: Path, lock: int) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise FolderInUse(f"another marketd is running on {path}") from None
+
+
+def _refuse_full(path: Path, free_bytes_min: int) -> None:
+    free = shutil.disk_usage(path).free
+    if free < free_bytes_min:
+        raise FolderUnusable(f"the disk of {path} is full: {free} bytes are free, {free_bytes_min} are needed")

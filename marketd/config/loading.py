@@ -1,0 +1,190 @@
+"""
+Where the values come from: defaults, then a TOML file, then the environment, then flags; the later wins.
+
+The one rule: what somebody wrote is in force or is refused by name; it is never dropped in silence, and a wrong value
+is refused even where a later one would have won.
+
+SettingsError
+├── FileUnreadable   the file is missing, may not be read, or is not TOML
+├── UnknownSetting   no setting has this key
+└── ImpossibleValue  a wrong type, or a value out of its bounds
+"""
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from math import isfinite
+from pathlib import Path
+from typing import Any, Final, Literal, get_args, get_origin
+
+import msgspec
+from msgspec import Struct
+
+from marketd.config.settings import FIELDS, SECTIONS, Field, Loaded, Settings
+from marketd.config.shown import shown, shown_key
+
+FLAGS: Final = {"--data": "data.dir", "--host": "http.host", "--port": "http.port", "--nats": "nats.url"}
+
+SECRET_WORDS: Final = ("password", "secret", "token", "key", "credential")
+
+
+class SettingsError(Exception):
+    """The service can't start with these settings; the message is one line for the operator."""
+
+
+class FileUnreadable(SettingsError):
+    def __init__(self, source: str, why: str) -> None:
+        super().__init__(f"{source} can't be read: {why}")
+        self.source, self.why = source, why
+
+
+class UnknownSetting(SettingsError):
+    def __init__(self, key: str, value: str, source: str, meant: str | None) -> None:
+        hint = f", did you mean {meant}?" if meant else ""
+        super().__init__(f"{key} = {value} ({source}): no such setting{hint}")
+        self.key, self.value, self.source, self.meant = key, value, source, meant
+
+
+class ImpossibleValue(SettingsError):
+    def __init__(self, key: str, value: str, source: str, expected: str) -> None:
+        super().__init__(f"{key} = {value} ({source}): expected {expected}")
+        self.key, self.value, self.source, self.expected = key, value, source, expected
+
+
+class Given(Struct, frozen=True):
+    """A value somebody wrote; `is_text` where the place it comes from knows nothing but text."""
+
+    field: Field
+    value: Any
+    source: str
+    is_text: bool
+
+
+def load(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]) -> Loaded:
+    """
+    Put the settings together, or raise `SettingsError` for the first thing wrong.
+
+    `flags` has the names of `FLAGS`; one that is None was not given.
+    """
+    values = {key: field.default for key, field in FIELDS.items()}
+    sources = dict.fromkeys(FIELDS, "default")
+    for given in [*from_file(file), *from_environment(environ), *from_flags(flags)]:
+        values[given.field.key] = converted(given)
+        sources[given.field.key] = given.source
+    refuse_crossed_limits(values, sources)
+    return Loaded(assembled(values), sources)
+
+
+def from_file(file: Path | None) -> Iterator[Given]:
+    if file is None:
+        return
+    source = f"file {file}"
+    for section, table in read_toml(file, source).items():
+        if not isinstance(table, dict) or (not table and section not in SECTIONS):
+            raise unknown(section, table, source)
+        for name, value in table.items():
+            key = f"{section}.{name}"
+            if key not in FIELDS:
+                raise unknown(key, value, source)
+            yield Given(FIELDS[key], value, source, is_text=False)
+
+
+def read_toml(file: Path, source: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FileUnreadable(source, error.strerror or str(error)) from None
+    except ValueError as error:  # Not UTF-8, or not TOML.
+        raise FileUnreadable(source, str(error)) from None
+
+
+def from_environment(environ: Mapping[str, str]) -> Iterator[Given]:
+    fields = {field.variable: field for field in FIELDS.values()}
+    for variable, text in environ.items():
+        if not variable.startswith("MARKETD_"):
+            continue
+        source = f"environment {shown_key(variable)}"
+        if variable not in fields:
+            key = variable.removeprefix("MARKETD_").lower().replace("__", ".")
+            raise unknown(key, text, source)
+        yield Given(fields[variable], text, source, is_text=True)
+
+
+def from_flags(flags: Mapping[str, Any]) -> Iterator[Given]:
+    for flag, value in flags.items():
+        if value is not None:
+            yield Given(FIELDS[FLAGS[flag]], value, f"flag {flag}", is_text=isinstance(value, str))
+
+
+def unknown(key: str, value: object, source: str) -> UnknownSetting:
+    """Say so, with the nearest key there is. What may be a misspelt secret is masked like a secret."""
+    name = key.rpartition(".")[2].lower()
+    secret = any(word in name for word in SECRET_WORDS) or bool(get_close_matches(name, SECRET_WORDS))
+    near = [FIELDS[match] for match in get_close_matches(key, FIELDS, n=1, cutoff=0.7)]
+    meant = [field.variable if source.startswith("environment") else field.key for field in near]
+    return UnknownSetting(shown_key(key), shown(value, secret), source, meant[0] if meant else None)
+
+
+def converted(given: Given) -> Any:
+    """Make what was written into what the field holds, or raise `ImpossibleValue`."""
+    kind, value = given.field.type, given.value
+    if is_optional(kind) and (value == "" or (given.is_text and value.lower() == "null")):
+        return None
+    if given.is_text and not is_unicode(value):
+        raise impossible(given, "UTF-8")
+    if is_list(kind) and given.is_text:
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    try:
+        result = msgspec.convert(value, kind, strict=not given.is_text)
+    except msgspec.ValidationError as error:
+        raise impossible(given, expectation(given, str(error))) from None
+    if isinstance(result, float) and not isfinite(result):
+        raise impossible(given, "a finite number")
+    return result
+
+
+def impossible(given: Given, expected: str) -> ImpossibleValue:
+    return ImpossibleValue(given.field.key, shown(given.value, given.field.secret), given.source, expected)
+
+
+def expectation(given: Given, complaint: str) -> str:
+    """Say what would have done: msgspec says it well, but not which words a `Literal` has."""
+    words = get_args(get_args(given.field.type)[0]) if is_choice(given.field.type) else ()
+    if words:
+        return "one of " + ", ".join(words)
+    complaint = complaint.removeprefix("Expected ").replace("`", "")
+    return complaint.partition(", got ")[0] if given.is_text else complaint
+
+
+def is_unicode(text: str) -> bool:
+    """Say whether it came in as UTF-8: Python keeps other bytes of the environment as lone surrogates (PEP 383)."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def is_optional(kind: Any) -> bool:
+    return type(None) in get_args(get_args(kind)[0])
+
+
+def is_list(kind: Any) -> bool:
+    return get_origin(get_args(kind)[0]) is tuple
+
+
+def is_choice(kind: Any) -> bool:
+    return get_origin(get_args(kind)[0]) is Literal
+
+
+def refuse_crossed_limits(values: Mapping[str, Any], sources: Mapping[str, str]) -> None:
+    """Raise `ImpossibleValue` for a value above the limit that is named after it, as `retry_s` and `retry_s_max`."""
+    for key, value in values.items():
+        limit = f"{key}_max"
+        if limit in values and value > values[limit]:
+            expected = f"at most {limit} = {shown(values[limit])} ({sources[limit]})"
+            raise ImpossibleValue(key, shown(value), sources[key], expected)
+
+
+def assembled(values: Mapping[str, Any]) -> Settings:
+    sections: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    for key, value in values.items():
+        section, _, name = key.partition(".")
+        sections[section][name] = value
+    return msgspec.convert(sections, Settings)

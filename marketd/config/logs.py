@@ -1,0 +1,41 @@
+"""
+What the service writes to stderr: one line a record, `2026-01-01T00:00:00.000Z info marketd.http started`.
+
+The one rule: a record stays one line, whatever a client, a library or a traceback put into it. A line break is written
+as `\\n`, so `sed 's/\\\\n/\\n/g'` unfolds a traceback. Nobody logs a secret; those that a library puts into a message,
+in the address of a server or as a signed token, are masked here.
+"""
+
+import logging
+import re
+import sys
+from datetime import UTC, datetime
+from typing import Final
+
+from marketd.config.shown import MASK, without_credentials
+
+# C0 and C1 controls, DEL, and Unicode's own line breaks: they would break the line, or move a terminal's cursor.
+CONTROLS: Final = {code: repr(chr(code))[1:-1] for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)}
+
+# A JSON Web Token (RFC 7519) in its compact form: its header is an object in base64url, so it begins with `{"`.
+TOKEN: Final = re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]+")
+
+
+class OneLine(logging.Formatter):
+    """Writes the time (RFC 3339, UTC), the level, the logger and the message, and the traceback after them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = TOKEN.sub(MASK, without_credentials(super().format(record)))
+        return line.translate(CONTROLS)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return f"{time} {record.levelname.lower()} {record.name} {record.message}"
+
+
+def set_up(level: str) -> None:
+    """Send the records of `level` and above to stderr. Requests are measured, not logged, so aiohttp's are left out."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(OneLine())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)

@@ -1,0 +1,81 @@
+"""
+Serving: from the bound socket to the ready line, until somebody asks for the end.
+
+    CannotListen    the address or port can't be had
+"""
+
+import asyncio
+import logging
+import secrets
+import signal
+import socket
+
+from marketd.clock import Clock
+from marketd.config.folder import Folder
+from marketd.config.sample import load_sample
+from marketd.config.settings import Settings
+from marketd.config.wiring import Service, front, running, wait_caught_up
+
+log = logging.getLogger("marketd")
+
+
+class CannotListen(Exception):
+    """The address or port can't be had; the message is one line for the operator."""
+
+
+async def serve(settings: Settings, clock: Clock, *, sample: bool) -> None:
+    """Run the service until SIGTERM or SIGINT, then finish the requests in hand and stop."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    with _listen(settings.http.host, settings.http.port) as listener:
+        url = _url(settings.http.host, listener)
+        async with running(settings, clock) as service, front(service, listener):
+            starting = asyncio.create_task(_start(service, url, sample=sample))
+            stopping = asyncio.create_task(stop.wait())
+            try:
+                await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+                if starting.done():
+                    starting.result()
+                    data = service.folder.path
+                    print(f"marketd ready http={url} nats={service.nats_url} data={data}", flush=True)
+                await stop.wait()
+                log.info("stopping")
+            finally:
+                for task in (starting, stopping):
+                    task.cancel()
+
+
+async def _start(service: Service, url: str, *, sample: bool) -> None:
+    """Catch up, and fill an empty store."""
+    is_empty = service.log.head == 0
+    await wait_caught_up(service)
+    if sample and is_empty:
+        counts = await load_sample(url, _sample_password(service.folder))
+        log.info("sample catalogue: %s; the password of its people is in %s", counts, service.folder.sample_password)
+
+
+def _sample_password(folder: Folder) -> str:
+    password = f"Aa1-{secrets.token_urlsafe(12)}"
+    folder.sample_password.touch(mode=0o600)
+    folder.sample_password.write_text(f"{password}\n", encoding="utf-8")
+    return password
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Bind before anything else is touched: a port in use is found out at once."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.create_server((str(address[0]), port), family=family)
+    except OSError as error:
+        raise CannotListen(f"can't listen on {host}:{port}: {error.strerror or error}") from None
+    listener.setblocking(False)
+    return listener
+
+
+def _url(host: str, listener: socket.socket) -> str:
+    """Say where the service is reached: an address that stands for all of them is reached by loopback."""
+    port = listener.getsockname()[1]
+    shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"

@@ -1,0 +1,217 @@
+"""
+Every setting of the system and every limit it keeps: its type, its bounds, its default and its sentence.
+
+The one rule: a setting is one line here and nowhere else. Loading, checking, printing and the documentation follow from
+that line, so `Meta` has a description always, bounds for every number, and `extra=SECRET` for what must not be shown.
+A limit is named with its unit before the `max`; a field `x` beside a field `x_max` may not be above it.
+"""
+
+from typing import Annotated, Any, Final, Literal, get_args
+
+from msgspec import Meta, Struct
+from msgspec.structs import fields as fields_of
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
+
+SECRET: Final = {"secret": True}
+
+NatsUrl = Annotated[str, Meta(pattern=r"^(nats|tls|ws|wss)://\S+\Z")]
+WebUrl = Annotated[str, Meta(pattern=r"^https?://[^\s/?#]+(/[^\s/?#]+)*\Z")]
+
+
+class Http(Struct, frozen=True):
+    """The front: where it listens and what it takes in."""
+
+    host: Annotated[str, Meta(description="the address to listen on", min_length=1)] = "127.0.0.1"
+    port: Annotated[int, Meta(description="the TCP port to listen on; 0 takes a free one", ge=0, le=65535)] = 8080
+    public_url: Annotated[
+        WebUrl | None,
+        Meta(description="what clients call the service, no slash at the end; made of host and port if empty"),
+    ] = None
+    backlog_max: Annotated[int, Meta(description="connections waiting to be accepted", ge=1, le=65535)] = 1024
+    body_bytes_max: Annotated[int, Meta(description="the largest body, uploads aside", ge=1, le=GIB)] = MIB
+    wait_s_max: Annotated[float, Meta(description="the longest `Prefer: wait`", ge=0, le=600)] = 30.0
+    shutdown_s_max: Annotated[float, Meta(description="the time requests in hand have to finish", ge=0, le=600)] = 10.0
+
+
+class Data(Struct, frozen=True):
+    """Where everything that lasts is kept."""
+
+    dir: Annotated[str, Meta(description="the directory of the log, the read models and the uploads", min_length=1)] = (
+        "data"
+    )
+
+
+class Nats(Struct, frozen=True):
+    """The carrier of messages: a server of our own, or one that already runs."""
+
+    url: Annotated[NatsUrl | None, Meta(description="a server that already runs; our own is started if empty")] = None
+    user: Annotated[str | None, Meta(description="who we are to the server at `url`")] = None
+    password: Annotated[str | None, Meta(description="what proves it", extra=SECRET)] = None
+    port: Annotated[int, Meta(description="the TCP port of our own server; 0 takes a free one", ge=0, le=65535)] = 0
+    in_process: Annotated[
+        bool, Meta(description="whether what is asked and answered in one process skips the server")
+    ] = True
+    start_s_max: Annotated[float, Meta(description="the time our own server has to start", gt=0, le=600)] = 10.0
+
+
+class Log(Struct, frozen=True):
+    """What is written to stderr."""
+
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="the least important line that is written")
+    ] = "info"
+
+
+class Auth(Struct, frozen=True):
+    """Sessions, and what guessing a password costs."""
+
+    access_minutes: Annotated[int, Meta(description="how long an access token is good", ge=1, le=1440)] = 15
+    refresh_days: Annotated[int, Meta(description="how long a refresh token is good", ge=1, le=3650)] = 30
+    failures_max: Annotated[int, Meta(description="wrong passwords in a row before the lockout", ge=1, le=1000)] = 10
+    lockout_s: Annotated[float, Meta(description="the first lockout; each one after it is longer", ge=0, le=86400)] = (
+        60.0
+    )
+    lockout_s_max: Annotated[float, Meta(description="the longest lockout", ge=0, le=86400)] = 3600.0
+    password_threads: Annotated[int, Meta(description="passwords hashed at once", ge=1, le=64)] = 2
+    password_queue_max: Annotated[int, Meta(description="passwords waiting to be hashed", ge=1, le=100_000)] = 64
+    argon2_memory_kib: Annotated[int, Meta(description="the memory of one Argon2id hash, in KiB", ge=8, le=4 * MIB)] = (
+        19456
+    )
+    argon2_time_cost: Annotated[int, Meta(description="the passes of one Argon2id hash", ge=1, le=100)] = 2
+
+
+class Uploads(Struct, frozen=True):
+    """What sellers send us."""
+
+    bytes_max: Annotated[int, Meta(description="the largest upload", ge=1, le=KIB * GIB)] = GIB
+
+
+class Downloads(Struct, frozen=True):
+    """What buyers fetch."""
+
+    link_minutes: Annotated[int, Meta(description="how long a download link is good", ge=1, le=525_600)] = 15
+
+
+class Actors(Struct, frozen=True):
+    """The actors' mailboxes, turns and sleep."""
+
+    mailbox_depth_max: Annotated[int, Meta(description="messages waiting for one actor", ge=1, le=1_000_000)] = 4096
+    turn_messages_max: Annotated[int, Meta(description="messages an actor takes in one turn", ge=1, le=100_000)] = 128
+    awake_max: Annotated[int, Meta(description="actors awake at once", ge=1, le=10_000_000)] = 5000
+    idle_s: Annotated[float, Meta(description="an actor without mail for so long is put to sleep", gt=0, le=86400)] = (
+        300.0
+    )
+    snapshot_every: Annotated[int, Meta(description="events from one snapshot to the next", ge=1, le=1_000_000)] = 100
+    reply_wait_s_max: Annotated[float, Meta(description="the longest wait for an actor's reply", gt=0, le=600)] = 10.0
+    redecide_max: Annotated[
+        int, Meta(description="how often a turn is decided again after a conflict", ge=0, le=100)
+    ] = 4
+
+
+class Storage(Struct, frozen=True):
+    """The event log and what reads it."""
+
+    batch_commits_max: Annotated[int, Meta(description="commits written in one transaction", ge=1, le=100_000)] = 512
+    queue_commits_max: Annotated[int, Meta(description="commits waiting to be written", ge=1, le=10_000_000)] = 10_000
+    recent_commits_max: Annotated[int, Meta(description="commits kept in memory for readers", ge=0, le=10_000_000)] = (
+        4096
+    )
+    read_wait_s_max: Annotated[
+        float, Meta(description="the longest wait for a read model to catch up", ge=0, le=600)
+    ] = 1.0
+    lag_commits_max: Annotated[
+        int, Meta(description="commits that the read models may be behind and still count as caught up", ge=0)
+    ] = 1000
+    free_bytes_min: Annotated[
+        int, Meta(description="free disk space without which the service does not start", ge=0)
+    ] = 16 * MIB
+    check_commits: Annotated[int, Meta(description="the last commits, checked at the start", ge=0, le=10_000_000)] = (
+        5000
+    )
+
+
+class Saga(Struct, frozen=True):
+    """How patiently an order is led along its steps."""
+
+    retry_s: Annotated[float, Meta(description="the first pause before a step is asked again", gt=0, le=86400)] = 0.2
+    retry_s_max: Annotated[
+        float, Meta(description="the longest pause before a step is asked again", gt=0, le=86400)
+    ] = 30.0
+    patience_s: Annotated[float, Meta(description="a step silent for so long is undone", gt=0, le=604_800)] = 600.0
+    orders_max: Annotated[int, Meta(description="orders walked at once", ge=1, le=100_000)] = 256
+
+
+class Payments(Struct, frozen=True):
+    """Who moves the money."""
+
+    processor: Annotated[Literal["sandbox"], Meta(description="who charges and refunds")] = "sandbox"
+    sandbox_delay_ms: Annotated[int, Meta(description="how long the sandbox takes to answer", ge=0, le=600_000)] = 0
+
+
+class Settings(Struct, frozen=True):
+    """All that can be set; a field is a section of the TOML file."""
+
+    http: Http = Http()
+    data: Data = Data()
+    nats: Nats = Nats()
+    log: Log = Log()
+    auth: Auth = Auth()
+    uploads: Uploads = Uploads()
+    downloads: Downloads = Downloads()
+    actors: Actors = Actors()
+    storage: Storage = Storage()
+    saga: Saga = Saga()
+    payments: Payments = Payments()
+
+
+class Field(Struct, frozen=True):
+    """One setting, as loading, printing and the documentation see it."""
+
+    section: str
+    name: str
+    type: Any
+    default: Any
+    description: str
+    secret: bool
+
+    @property
+    def key(self) -> str:
+        """What it is called everywhere: `http.port`."""
+        return f"{self.section}.{self.name}"
+
+    @property
+    def variable(self) -> str:
+        """What the environment calls it: `MARKETD_HTTP__PORT`."""
+        return f"MARKETD_{self.section}__{self.name}".upper()
+
+
+class Loaded(Struct, frozen=True):
+    """The settings in force, and for each key where its value came from."""
+
+    settings: Settings
+    sources: dict[str, str]
+
+
+def fields(settings: type[Struct]) -> dict[str, Field]:
+    """Find every field of every section, by key, in the order in which they are written."""
+    found = [
+        Field(
+            section.name,
+            field.name,
+            field.type,
+            field.default,
+            meta.description,
+            bool((meta.extra or {}).get("secret")),
+        )
+        for section in fields_of(settings)
+        for field in fields_of(section.type)
+        for meta in get_args(field.type)[-1:]
+    ]
+    return {field.key: field for field in found}
+
+
+SECTIONS: Final = tuple(section.name for section in fields_of(Settings))
+FIELDS: Final = fields(Settings)

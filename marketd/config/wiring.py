@@ -1,0 +1,280 @@
+"""
+The one composition root: which part is made of what, in which order they come up, and how all go down again.
+
+    async with running(settings, clock) as service:     # log, bus, actors, read models: the service without its front
+        async with front(service) as url:               # and with it
+
+Each part is up before those that lean on it, and goes down after them.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass
+from functools import reduce
+from operator import or_
+from pathlib import Path
+from typing import Any, Final
+
+from aiohttp import web
+
+from marketd.actors.account import ACCOUNT
+from marketd.actors.account import Answer as AccountAnswer
+from marketd.actors.buyer import BUYER
+from marketd.actors.buyer import Answer as BuyerAnswer
+from marketd.actors.fulfilment import Fulfilment, FulfilmentLimits
+from marketd.actors.house import House, HouseLimits
+from marketd.actors.notices.journal import Journal
+from marketd.actors.order import ORDER
+from marketd.actors.order import Answer as OrderAnswer
+from marketd.actors.payments.sandbox import SandboxProcessor
+from marketd.actors.product import PRODUCT
+from marketd.actors.product import Answer as ProductAnswer
+from marketd.actors.runtime import ActorLimits
+from marketd.actors.watch import AwaitOutcome, OrderWatch
+from marketd.bus.codec import Codec, reasons_by_code
+from marketd.bus.nats import NatsBus
+from marketd.bus.server import NatsServer
+from marketd.clock import Clock
+from marketd.config.folder import Folder, opened
+from marketd.config.settings import Settings
+from marketd.http.app import make_app
+from marketd.http.keys import (
+    BUS,
+    FILES,
+    LIMITS,
+    LINKS,
+    LOCKOUT,
+    PASSWORDS,
+    READINESS,
+    TOKENS,
+    FrontLimits,
+    Readiness,
+)
+from marketd.http.lockout import Lockout
+from marketd.http.passwords import Passwords
+from marketd.http.tokens import AccessTokens, DownloadLinks, load_link_key, load_signing_keys
+from marketd.storage.cards import EncodedProduct, ProductCards, ReadProduct
+from marketd.storage.catalog import CATALOG, ProductPage
+from marketd.storage.files import FileStore
+from marketd.storage.history import History, OrderHistory, ReadHistory
+from marketd.storage.library import LIBRARY, Library
+from marketd.storage.log import LogCodec
+from marketd.storage.orders import ORDERS, OrderPage
+from marketd.storage.people import PEOPLE, Person
+from marketd.storage.projector import AskReached, Projector, Reached
+from marketd.storage.reviews import REVIEWS, ReviewFound, Reviews
+from marketd.storage.sales import SALES
+from marketd.storage.sqlite import SqliteLog
+
+AGGREGATES: Final = (ACCOUNT, PRODUCT, ORDER, BUYER)
+MODELS: Final = (PEOPLE, CATALOG, REVIEWS, SALES, ORDERS, LIBRARY)
+DECISIONS: Final = AccountAnswer | ProductAnswer | OrderAnswer | BuyerAnswer
+FINDINGS: Final = (
+    EncodedProduct | ProductPage | ReviewFound | Reviews | OrderPage | Library | Person | History | Reached
+)
+
+log = logging.getLogger("marketd")
+
+
+@dataclass
+class Service:
+    """Everything that runs, without its front."""
+
+    settings: Settings
+    clock: Clock
+    folder: Folder
+    server: NatsServer | None
+    bus: NatsBus
+    log: SqliteLog
+    files: FileStore
+    projector: Projector
+    house: House
+    fulfilment: Fulfilment
+    watch: OrderWatch
+    is_stopping: bool = False
+
+    @property
+    def nats_url(self) -> str:
+        """Where NATS is."""
+        return self.server.url if self.server else str(self.settings.nats.url)
+
+    def readiness(self) -> Readiness:
+        """Say whether each part works, and whether the read models have caught up."""
+        models = {
+            name: {"position": standing.position, "halted": standing.halted is not None}
+            for name, standing in self.projector.statistics().items()
+        }
+        connected = bool(self.bus.statistics()["connected"])
+        behind = self.log.head - self.projector.position
+        is_caught_up = behind <= self.settings.storage.lag_commits_max and not any(m["halted"] for m in models.values())
+        is_ready = connected and is_caught_up and self.log.trouble is None and not self.is_stopping
+        parts = {
+            "bus": {"state": "ok" if connected else "down"},
+            "log": {"state": "failing" if self.log.trouble else "ok", **self.log.statistics()},
+            "readModels": {"state": "ok" if is_caught_up else "behind", "behind": behind, **models},
+            "actors": {"state": "ok", **self.house.statistics()},
+            "fulfilment": {"state": "ok", **self.fulfilment.statistics()},
+        }
+        return Readiness(is_ready, parts)
+
+
+def message_codec() -> Codec:
+    """Make the codec of all commands and queries."""
+    queries: set[Any] = {AskReached, AwaitOutcome, ReadHistory, ReadProduct}
+    queries.update(query for model in MODELS for query in model.answers)
+    commands = [aggregate.commands for aggregate in AGGREGATES]
+    reasons = reasons_by_code({aggregate.kind: aggregate.reasons for aggregate in AGGREGATES})
+    return Codec(reduce(or_, [*commands, *queries]), DECISIONS | FINDINGS, reasons)
+
+
+def log_codec() -> LogCodec:
+    """Make the codec of all events and of the answers that are kept with them."""
+    return LogCodec(reduce(or_, [aggregate.events for aggregate in AGGREGATES]), DECISIONS)
+
+
+@asynccontextmanager
+async def running(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
+    """Run everything but the front; raise what stands in the way of starting."""
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        folder = stack.enter_context(opened(Path(settings.data.dir), settings.storage.free_bytes_min))
+        events = await enter(_log(folder, settings))
+        processor = await enter(SandboxProcessor(folder.sandbox, clock, delay_ms=settings.payments.sandbox_delay_ms))
+        projector = await enter(
+            Projector(folder.reads, events, MODELS, read_wait_s_max=settings.storage.read_wait_s_max)
+        )
+        files = FileStore(folder.files)
+        await files.prepare()
+        server = None
+        if settings.nats.url is None:
+            server = await enter(NatsServer(store=folder.nats, port=settings.nats.port, clock=clock))
+        bus = await enter(_bus(settings, server, clock))
+        house = await enter(_house(settings, events, clock))
+        fulfilment = Fulfilment(bus, events, processor, Journal(), clock, _fulfilment_limits(settings))
+        watch = OrderWatch(bus, events, clock)
+        await house.open(bus)
+        await projector.open(bus)
+        await ProductCards(projector).open(bus)
+        await OrderHistory(events).open(bus)
+        await watch.open()
+        await enter(_background(projector.run(), fulfilment.run(), watch.run(), bus.wait_lost()))
+        yield Service(settings, clock, folder, server, bus, events, files, projector, house, fulfilment, watch)
+
+
+@asynccontextmanager
+async def front(service: Service, listener: socket.socket) -> AsyncIterator[None]:
+    """Answer HTTP on a bound socket; at the end take no more requests, and finish those in hand."""
+    settings, clock = service.settings, service.clock
+    passwords = Passwords(
+        threads=settings.auth.password_threads,
+        queue_max=settings.auth.password_queue_max,
+        memory_kib=settings.auth.argon2_memory_kib,
+        time_cost=settings.auth.argon2_time_cost,
+    )
+    app = make_app(clock, body_bytes_max=settings.http.body_bytes_max)
+    app[BUS] = service.bus
+    app[FILES] = service.files
+    app[READINESS] = service.readiness
+    app[PASSWORDS] = passwords
+    app[TOKENS] = AccessTokens(
+        load_signing_keys(service.folder.keys, clock), clock, minutes=settings.auth.access_minutes
+    )
+    app[LINKS] = DownloadLinks(load_link_key(service.folder.keys), clock, minutes=settings.downloads.link_minutes)
+    app[LOCKOUT] = Lockout(
+        clock,
+        failures_max=settings.auth.failures_max,
+        lockout_s=settings.auth.lockout_s,
+        lockout_s_max=settings.auth.lockout_s_max,
+    )
+    app[LIMITS] = FrontLimits(
+        upload_bytes_max=settings.uploads.bytes_max,
+        reply_wait_s_max=settings.actors.reply_wait_s_max,
+        wait_s_max=settings.http.wait_s_max,
+        refresh_days=settings.auth.refresh_days,
+        public_url=settings.http.public_url,
+    )
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=settings.http.shutdown_s_max)
+    await runner.setup()
+    try:
+        await web.SockSite(runner, listener, backlog=settings.http.backlog_max).start()
+        yield
+    finally:
+        service.is_stopping = True
+        service.watch.release()
+        await runner.cleanup()
+        passwords.close()
+
+
+async def wait_caught_up(service: Service) -> None:
+    """Wait until the read models have come to where the log is, saying how far they are."""
+    async with aclosing(service.projector.wait_caught_up()) as steps:
+        told_s = service.clock.monotonic_s()
+        async for position, head in steps:
+            if service.clock.monotonic_s() - told_s > PROGRESS_S:
+                told_s = service.clock.monotonic_s()
+                log.info("read models: %d of %d records (%d %%)", position, head, position * 100 // head)
+
+
+PROGRESS_S: Final = 2.0
+
+
+def _log(folder: Folder, settings: Settings) -> SqliteLog:
+    limits = settings.storage
+    return SqliteLog(
+        folder.events,
+        log_codec(),
+        batch_commits_max=limits.batch_commits_max,
+        queue_commits_max=limits.queue_commits_max,
+        recent_commits_max=limits.recent_commits_max,
+        check_commits=limits.check_commits,
+    )
+
+
+def _bus(settings: Settings, server: NatsServer | None, clock: Clock) -> NatsBus:
+    wanted = settings.nats
+    return NatsBus(
+        server.url if server else str(wanted.url),
+        message_codec(),
+        clock,
+        user=server.user if server else wanted.user,
+        password=server.password if server else wanted.password,
+        in_process=wanted.in_process,
+        connect_s_max=wanted.start_s_max,
+    )
+
+
+def _house(settings: Settings, events: SqliteLog, clock: Clock) -> House:
+    limits = settings.actors
+    actor_limits = ActorLimits(
+        mailbox_depth_max=limits.mailbox_depth_max,
+        turn_messages_max=limits.turn_messages_max,
+        redecide_max=limits.redecide_max,
+        snapshot_every=limits.snapshot_every,
+    )
+    return House(AGGREGATES, events, clock, HouseLimits(limits.awake_max, limits.idle_s), actor_limits)
+
+
+def _fulfilment_limits(settings: Settings) -> FulfilmentLimits:
+    limits = settings.saga
+    return FulfilmentLimits(
+        retry_s=limits.retry_s,
+        retry_s_max=limits.retry_s_max,
+        patience_s=limits.patience_s,
+        reply_wait_s_max=settings.actors.reply_wait_s_max,
+        orders_max=limits.orders_max,
+    )
+
+
+@asynccontextmanager
+async def _background(*runs: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Let these run for as long as the block lasts; one that fails ends the block."""
+    async with asyncio.TaskGroup() as tasks:
+        started = [tasks.create_task(run) for run in runs]
+        try:
+            yield
+        finally:
+            for task in started:
+                task.cancel()

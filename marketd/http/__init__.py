@@ -1,0 +1,1 @@
+"""Who answers the outside: HTTP in, messages out, answers back."""

@@ -1,0 +1,38 @@
+"""How answers look: JSON in UTF-8, money as exact numbers, times in RFC 3339, lists with links (RFC 8288)."""
+
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from marketd.http.bodies import JSON
+from marketd.storage.pages import Page
+
+_encoder: Final = msgspec.json.Encoder(decimal_format="number")
+
+
+def encoded(body: bytes, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """Answer with JSON that is written already."""
+    return web.Response(status=status, body=body, content_type=JSON, headers=headers)
+
+
+def answered(body: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """Answer with a Struct or a dict."""
+    return encoded(_encoder.encode(body), status=status, headers=headers)
+
+
+def listed(
+    request: web.Request, body: Any, total: int, page: Page, *, headers: dict[str, str] | None = None
+) -> web.Response:
+    """Answer with one page of a list, and links to the others."""
+    response = answered(body, headers=headers)
+    last = max(1, -(-total // page.size))
+    links = {"first": 1, "last": last}
+    if page.number > 1:
+        links["prev"] = min(page.number - 1, last)
+    if page.number < last:
+        links["next"] = page.number + 1
+    for relation, number in links.items():
+        target = request.rel_url.update_query(page=number, size=page.size)
+        response.headers.add("Link", f'<{target}>; rel="{relation}"')
+    return response

@@ -1,0 +1,71 @@
+"""The application: every route, and what every request passes through."""
+
+import html
+import re
+from typing import Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from marketd.clock import Clock, new_id
+from marketd.http import auth, downloads, library, operations, orders, products, reviews, uploads
+from marketd.http.keys import CLOCK, REQUEST_ID
+from marketd.http.problems import SORTS, NotFound, response_of
+
+PAGE_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+
+_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+routes = web.RouteTableDef()
+
+
+def make_app(clock: Clock, *, body_bytes_max: int) -> web.Application:
+    """Make the application; whoever starts it puts the parts of keys.py into it."""
+    app = web.Application(middlewares=[front], client_max_size=body_bytes_max)
+    app[CLOCK] = clock
+    for room in (auth, uploads, products, reviews, orders, downloads, library, operations):
+        app.add_routes(room.routes)
+    app.add_routes(routes)
+    app.on_response_prepare.append(add_headers)
+    return app
+
+
+@web.middleware
+async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Name the request, and answer every error as a problem document."""
+    given = request.headers.get("X-Request-Id", "")
+    request[REQUEST_ID] = given if _SANE_ID.fullmatch(given) else new_id(request.app[CLOCK])
+    try:
+        return await handler(request)
+    except Exception as error:  # the last door: problems.py knows them all, and logs those it does not
+        return response_of(error, request)
+
+
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Put on every answer what every answer has."""
+    headers = response.headers
+    for name, value in HEADERS.items():
+        headers.setdefault(name, value)
+    headers["Server"] = "marketd"
+    headers["X-Request-Id"] = request[REQUEST_ID]
+
+
+@routes.get("/problems/{slug}")
+async def explain(request: web.Request) -> web.Response:
+    """Explain a sort of problem to who follows its `type`."""
+    sort = SORTS.get(request.match_info["slug"])
+    if sort is None:
+        raise NotFound("no such sort of problem")
+    title = html.escape(f"{sort.title} ({sort.status})")
+    page = (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>"
+        "<style>body{font:1.1em/1.5 system-ui;max-width:40em;margin:3em auto;padding:0 1em}</style>"
+        f"<h1>{title}</h1><p>{html.escape(sort.advice)}</p></html>"
+    )
+    return web.Response(text=page, content_type="text/html", headers={"Content-Security-Policy": PAGE_POLICY})

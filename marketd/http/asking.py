@@ -1,0 +1,90 @@
+"""
+How a handler asks: a command of an actor, a query of a read model, each in an envelope that says who is behind it.
+
+What somebody was told of, everybody can read: an answer goes out only when the read models have come to the position
+that it stands for. They are bounded in how long they may hold it up, and normally hold it up for a millisecond.
+"""
+
+import re
+import secrets
+from typing import Final, TypeVar
+
+from aiohttp import web
+from msgspec import Struct
+
+from marketd.actors.address import Address
+from marketd.bus.port import Answer, Envelope
+from marketd.bus.subjects import command_subject, query_subject
+from marketd.clock import new_id
+from marketd.http.keys import BUS, CLOCK, LIMITS, REQUEST_ID
+from marketd.http.tokens import Principal
+from marketd.storage.projector import AskReached
+
+T = TypeVar("T", bound=Struct)
+
+_TRACEPARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+async def ask(
+    request: web.Request,
+    address: Address,
+    command: Struct,
+    expected: type[T],
+    *,
+    principal: Principal | None = None,
+) -> T:
+    """Ask an actor and wait until everybody can see the answer; raise `Refused` or a `BusError`."""
+    answer = await tell(request, address, command, principal=principal)
+    assert isinstance(answer.value, expected), f"{address} answered {type(answer.value)}"
+    return answer.value
+
+
+async def tell(
+    request: web.Request, address: Address, command: Struct, *, principal: Principal | None = None
+) -> Answer:
+    """The same, where only the fact matters that it was done."""
+    envelope = _envelope(request, command, principal)
+    answer = await request.app[BUS].ask(command_subject(address), envelope)
+    reached = _envelope(request, AskReached(), principal, at_least=answer.position)
+    await request.app[BUS].ask(query_subject(AskReached), reached)
+    return answer
+
+
+async def read(request: web.Request, query: Struct, expected: type[T]) -> T:
+    """Ask a read model; raise a `BusError`."""
+    value = await find(request, query, expected)
+    assert value is not None, f"{type(query)} found nothing"
+    return value
+
+
+async def find(request: web.Request, query: Struct, expected: type[T], *, extra_s: float = 0) -> T | None:
+    """The same, where there may be nothing to find; `extra_s` is for queries that wait on purpose."""
+    envelope = _envelope(request, query, None, extra_s=extra_s)
+    answer = await request.app[BUS].ask(query_subject(type(query)), envelope)
+    assert answer.value is None or isinstance(answer.value, expected), f"{type(query)} found {type(answer.value)}"
+    return answer.value
+
+
+def _envelope(
+    request: web.Request, message: Struct, principal: Principal | None, *, at_least: int = 0, extra_s: float = 0
+) -> Envelope:
+    clock = request.app[CLOCK]
+    wait_s = request.app[LIMITS].reply_wait_s_max + extra_s
+    return Envelope(
+        id=new_id(clock),
+        message=message,
+        correlation=request[REQUEST_ID],
+        deadline=clock.now_ms() + int(wait_s * 1000),
+        principal=principal.user_id if principal else "",
+        trace=_trace(request),
+        at_least=at_least,
+    )
+
+
+def _trace(request: web.Request) -> str:
+    """Take up the caller's trace (W3C Trace Context), with a span of our own."""
+    given = request.headers.get("traceparent", "")
+    if not _TRACEPARENT.fullmatch(given):
+        return ""
+    version, trace_id, _, flags = given.split("-")
+    return f"{version}-{trace_id}-{secrets.token_hex(8)}-{flags}"

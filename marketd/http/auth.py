@@ -1,0 +1,255 @@
+"""
+Accounts over HTTP: registering, signing in and out, and who one is.
+
+A refresh token is `<account key>.<session id>.<secret>`: it finds its account by itself, and works once. Its secret is
+kept as a SHA-256 alone; it is long and random, so it needs no slow hash.
+"""
+
+import hashlib
+import re
+import secrets
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal, NamedTuple
+
+from aiohttp import web
+from msgspec import Meta, Struct
+
+from marketd.actors import account
+from marketd.actors.address import Address
+from marketd.actors.aggregate import Refused
+from marketd.clock import instant, new_id
+from marketd.http.answers import answered
+from marketd.http.asking import ask, read, tell
+from marketd.http.bodies import ShortLine, decode
+from marketd.http.identity import signed_in
+from marketd.http.keys import CLOCK, LIMITS, LOCKOUT, PASSWORDS, TOKENS
+from marketd.http.problems import NotSignedIn, TooManyFailures
+from marketd.http.tokens import Principal
+from marketd.storage.people import FindPerson, Person
+
+routes = web.RouteTableDef()
+
+DAY_MS: Final = 24 * 60 * 60 * 1000
+BAD_CREDENTIALS: Final = "the e-mail address or the password is wrong"
+BAD_REFRESH: Final = "the refresh token is not good any more: sign in again"
+
+# What browsers take for an e-mail address (WHATWG HTML, section 4.10.5.1.5), and lengths of RFC 5321.
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_EMAIL = re.compile(rf"[A-Za-z0-9.!#$%&'*+/=?^_`{{|}}~-]{{1,64}}@{_LABEL}(?:\.{_LABEL})*")
+
+
+def _email_fault(email: str) -> str | None:
+    return None if _EMAIL.fullmatch(email) else "Expected an e-mail address"
+
+
+def _password_fault(password: str) -> str | None:
+    if re.search("[a-z]", password) and re.search("[A-Z]", password) and re.search("[0-9]", password):
+        return None
+    return "Expected a lower-case letter, an upper-case letter and a digit"
+
+
+Email = Annotated[str, Meta(min_length=3, max_length=254, extra={"check": _email_fault})]
+NewPassword = Annotated[str, Meta(min_length=8, max_length=128, extra={"check": _password_fault})]
+GivenPassword = Annotated[str, Meta(max_length=1024)]
+GivenToken = Annotated[str, Meta(min_length=1, max_length=512)]
+
+
+class Registration(Struct, forbid_unknown_fields=True):
+    email: Email
+    password: NewPassword
+    name: ShortLine
+    role: Literal["buyer", "seller"]
+
+
+class AdminAccount(Struct, forbid_unknown_fields=True):
+    """What the command line makes."""
+
+    email: Email
+    password: NewPassword
+
+
+class Credentials(Struct, forbid_unknown_fields=True):
+    email: Annotated[str, Meta(max_length=254)]
+    password: GivenPassword
+
+
+class RefreshBody(Struct, forbid_unknown_fields=True, rename="camel"):
+    refresh_token: GivenToken
+
+
+class NameChange(Struct, forbid_unknown_fields=True):
+    name: ShortLine
+
+
+class Registered(Struct, rename="camel"):
+    message: str
+    user_id: str
+
+
+class TokenPair(Struct, rename="camel"):
+    """`expiresIn` in seconds, of the access token."""
+
+    access_token: str
+    refresh_token: str
+    token_type: str
+    expires_in: int
+    user_id: str
+
+
+class Profile(Struct, rename="camel"):
+    user_id: str
+    email: str
+    name: str
+    role: str
+    email_verified: bool
+    created_at: datetime
+
+
+class RefreshToken(NamedTuple):
+    account_key: str
+    session_id: str
+    secret: str
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.secret.encode()).hexdigest()
+
+    def __str__(self) -> str:
+        return ".".join(self)
+
+
+@routes.post("/auth/register")
+async def register(request: web.Request) -> web.Response:
+    """Make an account."""
+    body = await decode(request, Registration)
+    clock = request.app[CLOCK]
+    address = account.address_of(body.email)
+
+    hashed = await request.app[PASSWORDS].hash(body.password)
+    command = account.Register(new_id(clock), body.email, body.name, body.role, hashed, clock.now_ms())
+    profile = await ask(request, address, command, account.Profile)
+
+    return answered(Registered("the account is made", profile.user_id), status=201)
+
+
+@routes.post("/auth/login")
+async def login(request: web.Request) -> web.Response:
+    """Open a session. An unknown address and a wrong password are the same in words and in time."""
+    body = await decode(request, Credentials)
+    address = account.address_of(body.email)
+    lockout = request.app[LOCKOUT]
+    if wait_s := lockout.wait_s(address.key):
+        raise TooManyFailures("too many failures in a row", retry_after_s=wait_s)
+
+    known = await _credentials(request, address)
+    if not await request.app[PASSWORDS].verify(body.password, known.password_hash if known else None) or not known:
+        lockout.failed(address.key)
+        raise NotSignedIn(BAD_CREDENTIALS)
+    lockout.succeeded(address.key)
+    token = RefreshToken(address.key, new_id(request.app[CLOCK]), secrets.token_urlsafe(32))
+    opened = await ask(
+        request, address, account.OpenSession(_session(request, token), _now(request)), account.SessionState
+    )
+
+    return _pair(request, opened, token)
+
+
+@routes.post("/auth/refresh")
+async def refresh(request: web.Request) -> web.Response:
+    """Exchange a refresh token for a new pair; one that was exchanged before ends the session."""
+    given = _parse((await decode(request, RefreshBody)).refresh_token)
+    fresh = given._replace(secret=secrets.token_urlsafe(32))
+    command = account.RefreshSession(given.digest, _session(request, fresh), _now(request))
+
+    try:
+        state = await ask(request, Address("account", given.account_key), command, account.SessionState)
+    except Refused:
+        raise NotSignedIn(BAD_REFRESH) from None
+    if not state.is_open:
+        raise NotSignedIn(BAD_REFRESH)
+
+    return _pair(request, state, fresh)
+
+
+@routes.post("/auth/logout")
+async def logout(request: web.Request) -> web.Response:
+    """End the session of a refresh token; of one that is no good there is nothing to end."""
+    body = await decode(request, RefreshBody)
+    try:
+        given = _parse(body.refresh_token)
+        await tell(request, Address("account", given.account_key), account.EndSession(given.session_id, given.digest))
+    except (Refused, NotSignedIn):
+        return web.Response(status=204)
+    return web.Response(status=204)
+
+
+@routes.get("/auth/me")
+async def me(request: web.Request) -> web.Response:
+    """Say who one is."""
+    profile = await ask(request, await _own_address(request), account.Describe(), account.Profile)
+    return answered(_shown(profile))
+
+
+@routes.patch("/auth/me")
+async def rename(request: web.Request) -> web.Response:
+    """Change one's name."""
+    principal = signed_in(request)
+    body = await decode(request, NameChange)
+
+    address = await _own_address(request)
+    profile = await ask(request, address, account.Rename(body.name), account.Profile, principal=principal)
+
+    return answered(_shown(profile))
+
+
+@routes.get("/.well-known/jwks.json")
+async def jwks(request: web.Request) -> web.Response:
+    """Give the public keys of the access tokens."""
+    keys: dict[str, Any] = request.app[TOKENS].jwks()
+    return answered(keys, headers={"Cache-Control": "public, max-age=300"})
+
+
+async def _credentials(request: web.Request, address: Address) -> account.Credentials | None:
+    try:
+        return await ask(request, address, account.ReadCredentials(), account.Credentials)
+    except Refused:
+        return None
+
+
+async def _own_address(request: web.Request) -> Address:
+    person = await read(request, FindPerson(signed_in(request).user_id), Person)
+    return Address("account", person.account_key)
+
+
+def _session(request: web.Request, token: RefreshToken) -> account.Session:
+    expires_at = _now(request) + request.app[LIMITS].refresh_days * DAY_MS
+    return account.Session(token.session_id, token.digest, expires_at)
+
+
+def _pair(request: web.Request, state: account.SessionState, token: RefreshToken) -> web.Response:
+    tokens = request.app[TOKENS]
+    access = tokens.issue(Principal(state.user_id, state.role))
+    pair = TokenPair(access, str(token), "Bearer", tokens.seconds, state.user_id)
+    return answered(pair, headers={"Cache-Control": "no-store"})
+
+
+def _parse(text: str) -> RefreshToken:
+    parts = text.split(".")
+    if len(parts) != 3 or not Address("account", parts[0]).is_sound:
+        raise NotSignedIn(BAD_REFRESH)
+    return RefreshToken(*parts)
+
+
+def _shown(profile: account.Profile) -> Profile:
+    return Profile(
+        user_id=profile.user_id,
+        email=profile.email,
+        name=profile.name,
+        role=profile.role,
+        email_verified=False,
+        created_at=instant(profile.created_at),
+    )
+
+
+def _now(request: web.Request) -> int:
+    return request.app[CLOCK].now_ms()

@@ -1,0 +1,191 @@
+"""
+Bodies and parameters, strictly decoded: each wrong field is named, not only the first.
+
+Types say what is right: msgspec's own constraints, and checks of our own as `Meta(extra={"check": …})`, each a function
+from a value to a sentence about what is wrong with it, or None.
+"""
+
+from collections.abc import Iterator, Mapping
+from decimal import Decimal, InvalidOperation
+from types import NoneType, UnionType
+from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin
+
+import msgspec
+from aiohttp import web
+from msgspec import Meta, Raw, Struct, UnsetType
+from msgspec.structs import FieldInfo
+from msgspec.structs import fields as fields_of
+
+from marketd.actors.money import CURRENCIES
+from marketd.http.problems import BadRequest, Fault, WrongContentType
+from marketd.storage.pages import Page
+
+T = TypeVar("T", bound=Struct)
+
+PRICE_MAX: Final = 1_000_000
+PRICE_DECIMALS_MAX: Final = 2
+PAGE_SIZE_MAX: Final = 100
+PAGE_NUMBER_MAX: Final = 1_000_000
+JSON: Final = "application/json"
+
+
+def _price_fault(raw: Raw) -> str | None:
+    text = bytes(raw).decode()
+    try:
+        price = Decimal(text)
+    except InvalidOperation:
+        return "Expected a number"
+    exponent = price.normalize().as_tuple().exponent
+    assert isinstance(exponent, int)
+    if not 0 < price <= PRICE_MAX:
+        return f"Expected a number above 0, at most {PRICE_MAX}"
+    return f"Expected at most {PRICE_DECIMALS_MAX} decimals" if -exponent > PRICE_DECIMALS_MAX else None
+
+
+def _line_fault(text: str) -> str | None:
+    if not text.strip():
+        return "Expected something other than spaces"
+    return None if text.isprintable() else "Expected one line without control characters"
+
+
+def _text_fault(text: str) -> str | None:
+    if not text.strip():
+        return "Expected something other than spaces"
+    printable = all(character.isprintable() or character in "\n\r\t" for character in text)
+    return None if printable else "Expected no control characters but line breaks and tabs"
+
+
+def _currency_fault(code: str) -> str | None:
+    return None if code in CURRENCIES else "Expected an ISO 4217 code"
+
+
+# What many bodies have in common.
+
+Price = Annotated[Raw, Meta(extra={"check": _price_fault})]
+Currency = Annotated[str, Meta(extra={"check": _currency_fault})]
+Title = Annotated[str, Meta(min_length=1, max_length=200, extra={"check": _line_fault})]
+ShortLine = Annotated[str, Meta(min_length=1, max_length=100, extra={"check": _line_fault})]
+FileName = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^/\\]+$", extra={"check": _line_fault})]
+MediaType = Annotated[str, Meta(max_length=127, pattern=r"^[a-z0-9][a-z0-9!#$&^_.+-]*/[a-z0-9][a-z0-9!#$&^_.+-]*$")]
+LongText = Annotated[str, Meta(min_length=1, max_length=20_000, extra={"check": _text_fault})]
+Text = Annotated[str, Meta(min_length=1, max_length=5_000, extra={"check": _text_fault})]
+
+
+class Paging(Struct, frozen=True, forbid_unknown_fields=True):
+    """The parameters of every list."""
+
+    page: Annotated[int, Meta(ge=1, le=PAGE_NUMBER_MAX)] = 1
+    size: Annotated[int, Meta(ge=1, le=PAGE_SIZE_MAX)] = 20
+
+    @property
+    def wanted(self) -> Page:
+        """As the read models want it."""
+        return Page(self.page, self.size)
+
+
+def price_of(raw: Raw) -> Decimal:
+    """Read a price that has passed its check, exactly."""
+    return Decimal(bytes(raw).decode())
+
+
+async def decode(request: web.Request, kind: type[T]) -> T:
+    """Decode a JSON body; raise `BadRequest` naming every field at fault, or `WrongContentType`."""
+    if request.content_type != JSON and not request.content_type.endswith("+json"):
+        raise WrongContentType(f"expected {JSON}, got {request.content_type}")
+    body = await request.read()
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequest([Fault("", f"Not valid JSON: {error}")]) from None
+    if found := faults_of(kind, value):
+        raise BadRequest(found)
+    return msgspec.json.decode(body, type=kind)
+
+
+async def decode_optional(request: web.Request, kind: type[T]) -> T:
+    """The same, where no body at all is as good as an empty one."""
+    return await decode(request, kind) if request.can_read_body else kind()
+
+
+def parameters(request: web.Request, kind: type[T]) -> T:
+    """Decode the query's parameters; raise `BadRequest` naming every one at fault."""
+    query = request.query
+    found = [Fault(f"/{name}", "Given more than once") for name in set(query) if len(query.getall(name)) > 1]
+    given: Mapping[str, str] = dict(query)
+    found += _faults(kind, given, "", strict=False)
+    if found:
+        raise BadRequest(found)
+    return msgspec.convert(given, kind, strict=False)
+
+
+def faults_of(kind: type[Struct], value: Any) -> list[Fault]:
+    """Name everything in a decoded JSON value that does not fit the type."""
+    return list(_faults(kind, value, "", strict=True))
+
+
+def _faults(kind: Any, value: Any, pointer: str, *, strict: bool) -> Iterator[Fault]:
+    """Walk a value along its type and give whatever does not fit."""
+    bare, check = _bare(kind)
+    if get_origin(bare) in (Union, UnionType):
+        choices = [choice for choice in get_args(bare) if choice not in (NoneType, UnsetType)]
+        if value is None and NoneType in get_args(bare):
+            return
+        if len(choices) == 1:
+            yield from _faults(choices[0], value, pointer, strict=strict)
+            return
+    if isinstance(bare, type) and issubclass(bare, Struct):
+        yield from _struct_faults(bare, value, pointer, strict=strict)
+        return
+    if get_origin(bare) is list and isinstance(value, list):
+        wrong = _conversion_fault(_reshaped(kind), value, strict=strict)
+        found = [Fault(pointer, wrong)] if wrong else []
+        for index, item in enumerate(value):
+            found += _faults(get_args(bare)[0], item, f"{pointer}/{index}", strict=strict)
+        yield from found
+        return
+    if bare is Raw:
+        value, wrong = Raw(msgspec.json.encode(value)), None
+    else:
+        wrong = _conversion_fault(kind, value, strict=strict)
+    if wrong := wrong or (check(value) if check else None):
+        yield Fault(pointer, wrong)
+
+
+def _struct_faults(kind: type[Struct], value: Any, pointer: str, *, strict: bool) -> Iterator[Fault]:
+    if not isinstance(value, dict):
+        yield Fault(pointer, "Expected an object")
+        return
+    known: dict[str, FieldInfo] = {field.encode_name: field for field in fields_of(kind)}
+    for name in value:
+        if name not in known:
+            yield Fault(f"{pointer}/{_escaped(name)}", "Unknown field")
+    for name, field in known.items():
+        if name in value:
+            yield from _faults(field.type, value[name], f"{pointer}/{name}", strict=strict)
+        elif field.required:
+            yield Fault(f"{pointer}/{name}", "Required")
+
+
+def _bare(kind: Any) -> tuple[Any, Any]:
+    """Take a type and its check out of `Annotated`."""
+    if get_origin(kind) is not Annotated:
+        return kind, None
+    bare, *metas = get_args(kind)
+    return bare, next((m.extra["check"] for m in metas if m.extra and "check" in m.extra), None)
+
+
+def _reshaped(kind: Any) -> Any:
+    """Give the type of a list with its own bounds, whatever its items are."""
+    return Annotated[list[Any], *get_args(kind)[1:]] if get_origin(kind) is Annotated else list[Any]
+
+
+def _conversion_fault(kind: Any, value: Any, *, strict: bool) -> str | None:
+    try:
+        msgspec.convert(value, kind, strict=strict)
+    except msgspec.ValidationError as error:
+        return str(error).replace("`", "")
+    return None
+
+
+def _escaped(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")

@@ -1,0 +1,48 @@
+"""Downloads over HTTP: the link is the permission, for as long as it is good and the sale stands."""
+
+import re
+from urllib.parse import quote
+
+from aiohttp import web
+
+from marketd.actors import order
+from marketd.actors.address import Address
+from marketd.http.asking import ask
+from marketd.http.keys import FILES, LINKS
+from marketd.http.problems import Forbidden, Gone
+from marketd.http.tokens import TokenExpired, TokenInvalid
+from marketd.storage.files import digest_of
+
+routes = web.RouteTableDef()
+
+
+@routes.get("/downloads/{token}")
+async def download(request: web.Request) -> web.StreamResponse:
+    """Give the file, or a part of it (RFC 9110, section 14), or send on to where it is."""
+    try:
+        grant = request.app[LINKS].verify(request.match_info["token"])
+    except TokenInvalid:
+        raise Forbidden("the link is not one of this service") from None
+    except TokenExpired:
+        raise Gone("the link has expired") from None
+
+    view = await ask(request, Address("order", grant.order_id), order.Describe(), order.View)
+
+    if (view.status, view.delivery_status) != ("completed", "delivered"):
+        raise Gone("the sale was taken back")
+    digest = digest_of(grant.url)
+    if digest is None:
+        return web.Response(status=302, headers={"Location": grant.url})
+    headers = {
+        "Content-Type": grant.type,
+        "Content-Disposition": attachment(grant.name),
+        "Content-Security-Policy": "default-src 'none'; sandbox; frame-ancestors 'none'",
+        "Cache-Control": "private, no-transform",
+    }
+    return web.FileResponse(request.app[FILES].path(digest), headers=headers)
+
+
+def attachment(name: str) -> str:
+    """Write `Content-Disposition` for any file name (RFC 6266): plain for old clients, exact for the others."""
+    plain = re.sub(r'[^ -~]|["\\\\%]', "_", name)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"

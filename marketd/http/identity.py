@@ -1,0 +1,32 @@
+"""Who is asking: the bearer token of a request, and what its holder may do."""
+
+from aiohttp import web
+
+from marketd.actors.account import Role
+from marketd.http.keys import TOKENS
+from marketd.http.problems import Forbidden, NotSignedIn
+from marketd.http.tokens import Principal, TokenExpired, TokenInvalid
+
+
+def signed_in(request: web.Request, *roles: Role) -> Principal:
+    """Say who it is; raise `NotSignedIn`, or `Forbidden` where the role is none of these."""
+    principal = somebody(request)
+    if principal is None:
+        raise NotSignedIn("this needs an access token")
+    if roles and principal.role not in roles:
+        raise Forbidden(f"this is for the role {' or '.join(roles)}")
+    return principal
+
+
+def somebody(request: web.Request) -> Principal | None:
+    """Say who it is, None for anybody; raise `NotSignedIn` for a token that is no good."""
+    authorization = request.headers.get("Authorization")
+    if authorization is None:
+        return None
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise NotSignedIn("expected `Authorization: Bearer` and an access token")
+    try:
+        return request.app[TOKENS].verify(token.strip())
+    except (TokenInvalid, TokenExpired) as error:
+        raise NotSignedIn(str(error)) from None

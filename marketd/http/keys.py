@@ -1,0 +1,45 @@
+"""What a handler may find in the application, and in a request."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from aiohttp import web
+from msgspec import Struct
+
+from marketd.bus.port import Bus
+from marketd.clock import Clock
+from marketd.http.lockout import Lockout
+from marketd.http.passwords import Passwords
+from marketd.http.tokens import AccessTokens, DownloadLinks
+from marketd.storage.files import FileStore
+
+
+class FrontLimits(Struct, frozen=True):
+    """What the front allows; see the settings of the same names."""
+
+    body_bytes_max: int = 1024 * 1024
+    upload_bytes_max: int = 1024**3
+    reply_wait_s_max: float = 10
+    wait_s_max: float = 30
+    refresh_days: int = 30
+    public_url: str | None = None
+
+
+class Readiness(Struct, frozen=True):
+    """Whether everything works, and the state of each part."""
+
+    is_ready: bool
+    parts: dict[str, Any]
+
+
+BUS: Final = web.AppKey("bus", Bus)
+CLOCK: Final = web.AppKey("clock", Clock)
+FILES: Final = web.AppKey("files", FileStore)
+LIMITS: Final = web.AppKey("limits", FrontLimits)
+LINKS: Final = web.AppKey("links", DownloadLinks)
+LOCKOUT: Final = web.AppKey("lockout", Lockout)
+PASSWORDS: Final = web.AppKey("passwords", Passwords)
+READINESS: Final[web.AppKey[Callable[[], Readiness]]] = web.AppKey("readiness")
+TOKENS: Final = web.AppKey("tokens", AccessTokens)
+
+REQUEST_ID: Final = web.RequestKey("request_id", str)

@@ -1,0 +1,31 @@
+"""The library over HTTP: what one owns."""
+
+from aiohttp import web
+from msgspec import Struct
+
+from marketd.http.answers import listed
+from marketd.http.asking import read
+from marketd.http.bodies import Paging, parameters
+from marketd.http.identity import signed_in
+from marketd.storage.library import Library, LibraryEntry, ReadLibrary
+
+routes = web.RouteTableDef()
+
+
+class LibraryPage(Struct):
+    total: int
+    page: int
+    size: int
+    products: list[LibraryEntry]
+
+
+@routes.get("/library")
+async def browse(request: web.Request) -> web.Response:
+    """List what one owns, the newest first."""
+    owner = signed_in(request)
+    wanted = parameters(request, Paging)
+
+    found = await read(request, ReadLibrary(owner.user_id, wanted.wanted), Library)
+
+    body = LibraryPage(found.total, wanted.page, wanted.size, found.entries)
+    return listed(request, body, found.total, wanted.wanted)

@@ -1,0 +1,106 @@
+"""What operators look at: whether the service lives, whether it is ready, and what needs a hand."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Literal
+
+from aiohttp import web
+from msgspec import Struct
+
+from marketd.actors import order
+from marketd.actors.address import Address
+from marketd.clock import instant
+from marketd.http.answers import answered, listed
+from marketd.http.asking import ask, read
+from marketd.http.bodies import Paging, parameters
+from marketd.http.identity import signed_in
+from marketd.http.keys import CLOCK, READINESS
+from marketd.http.problems import NotFound
+from marketd.storage.orders import ListAlerts, OrderEntry, OrderPage
+
+routes = web.RouteTableDef()
+
+
+class Alive(Struct):
+    status: Literal["ok"] = "ok"
+
+
+class Ready(Struct):
+    status: Literal["ready", "not ready"]
+    parts: dict[str, Any]
+
+
+class Alert(Struct, rename="camel"):
+    """An order whose payment could not go back: somebody must see to it by hand. `id` is the order's."""
+
+    id: str
+    order_id: str
+    status: Literal["open", "resolved"]
+    reason: str
+    buyer_id: str
+    seller_id: str
+    price: Decimal
+    currency: str
+    created_at: datetime
+
+
+class Alerts(Struct):
+    total: int
+    page: int
+    size: int
+    alerts: list[Alert]
+
+
+@routes.get("/healthz")
+async def health(request: web.Request) -> web.Response:
+    """Say that the process lives."""
+    return answered(Alive())
+
+
+@routes.get("/readyz")
+async def readiness(request: web.Request) -> web.Response:
+    """Say whether each part works and the read models have caught up."""
+    state = request.app[READINESS]()
+    body = Ready("ready" if state.is_ready else "not ready", state.parts)
+    return answered(body, status=200 if state.is_ready else 503, headers={"Cache-Control": "no-store"})
+
+
+@routes.get("/admin/alerts")
+async def alerts(request: web.Request) -> web.Response:
+    """List what needs a hand, the open ones first."""
+    signed_in(request, "admin")
+    wanted = parameters(request, Paging)
+
+    found = await read(request, ListAlerts(wanted.wanted), OrderPage)
+
+    body = Alerts(found.total, wanted.page, wanted.size, [_alert(entry) for entry in found.orders])
+    return listed(request, body, found.total, wanted.wanted)
+
+
+@routes.post("/admin/alerts/{id}/resolve")
+async def resolve(request: web.Request) -> web.Response:
+    """Note that it has been seen to."""
+    admin = signed_in(request, "admin")
+    address = Address("order", request.match_info["id"])
+    if not address.is_sound:
+        raise NotFound("no such alert")
+
+    command = order.ResolveAlert(admin.user_id, request.app[CLOCK].now_ms())
+    view = await ask(request, address, command, order.View, principal=admin)
+
+    return answered(_alert(OrderEntry(address.key, view)))
+
+
+def _alert(entry: OrderEntry) -> Alert:
+    view = entry.view
+    return Alert(
+        id=entry.order_id,
+        order_id=entry.order_id,
+        status="open" if view.has_open_alert else "resolved",
+        reason=view.failure_reason or "",
+        buyer_id=view.buyer_id,
+        seller_id=view.seller_id,
+        price=view.price.amount,
+        currency=view.price.currency,
+        created_at=instant(view.updated_at),
+    )

@@ -1,0 +1,234 @@
+"""Orders over HTTP: buying, watching, refunding, and the links to what was bought."""
+
+import re
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Final, Literal
+
+from aiohttp import web
+from msgspec import Meta, Struct
+
+from marketd.actors import buyer, order, product
+from marketd.actors.address import Address
+from marketd.actors.watch import AwaitOutcome
+from marketd.clock import instant, new_id
+from marketd.http.answers import answered, listed
+from marketd.http.asking import ask, find, read, tell
+from marketd.http.bodies import Paging, decode, decode_optional, parameters
+from marketd.http.identity import signed_in
+from marketd.http.keys import CLOCK, LIMITS, LINKS
+from marketd.http.problems import Forbidden, NotFound, WrongState
+from marketd.http.tokens import DownloadGrant, Principal
+from marketd.storage.history import Happening, History, ReadHistory
+from marketd.storage.orders import ListOrders, OrderPage
+
+routes = web.RouteTableDef()
+
+_WAIT: Final = re.compile(r"\s*wait\s*=\s*(\d{1,6})\s*", re.IGNORECASE)
+
+Id = Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+class NewOrder(Struct, forbid_unknown_fields=True, rename="camel"):
+    product_id: Id
+    payment_method_id: Annotated[str, Meta(min_length=1, max_length=255)]
+
+
+class RefundBody(Struct, forbid_unknown_fields=True):
+    reason: Annotated[str, Meta(max_length=1000)] | None = None
+
+
+class OrderList(Paging, frozen=True, forbid_unknown_fields=True, rename={"as_": "as"}):
+    as_: Literal["buyer", "seller"] = "buyer"
+
+
+class Accepted(Struct, rename="camel"):
+    message: str
+    order_id: str
+    status: str
+
+
+class OrderBody(Struct, rename="camel", omit_defaults=True):
+    """An order as people see it; `licenceKey` to the buyer alone."""
+
+    id: str
+    buyer_id: str
+    seller_id: str
+    product_id: str
+    product_title: str
+    price: Decimal
+    currency: str
+    status: str
+    payment_status: str
+    delivery_status: str
+    created_at: datetime
+    updated_at: datetime
+    failure_reason: str | None = None
+    licence_key: str | None = None
+
+
+class Orders(Struct):
+    total: int
+    page: int
+    size: int
+    orders: list[OrderBody]
+
+
+class Events(Struct):
+    events: list[Happening]
+
+
+class Download(Struct, rename="camel"):
+    """A file and the address that it is at until `expiresAt`."""
+
+    name: str
+    type: str
+    size: int
+    url: str
+    expires_at: datetime
+
+
+class Downloads(Struct):
+    downloads: list[Download]
+
+
+@routes.post("/orders")
+async def place(request: web.Request) -> web.Response:
+    """Buy a product."""
+    principal = signed_in(request)
+    body = await decode(request, NewOrder)
+    sold, self_address = Address("product", body.product_id), Address("buyer", principal.user_id)
+    if not sold.is_sound:
+        raise NotFound("no such product")
+
+    quote = await ask(request, sold, product.Quote(principal.user_id), product.Quoted, principal=principal)
+    await tell(request, self_address, buyer.CheckFree(body.product_id), principal=principal)
+    address = Address("order", new_id(request.app[CLOCK]))
+    command = order.Place(
+        buyer_id=principal.user_id,
+        seller_id=quote.seller_id,
+        product_id=body.product_id,
+        title=quote.title,
+        price=quote.price,
+        payment_method_id=body.payment_method_id,
+        at=request.app[CLOCK].now_ms(),
+    )
+    await ask(request, address, command, order.View, principal=principal)
+
+    accepted = Accepted("the order is placed", address.key, "pending")
+    return answered(accepted, status=202, headers={"Location": f"/orders/{address.key}"})
+
+
+@routes.get("/orders")
+async def browse(request: web.Request) -> web.Response:
+    """List what one has bought, or sold; the newest first."""
+    principal = signed_in(request)
+    wanted = parameters(request, OrderList)
+
+    found = await read(request, ListOrders(principal.user_id, wanted.as_, wanted.wanted), OrderPage)
+
+    orders = [_shown(entry.order_id, entry.view, principal) for entry in found.orders]
+    return listed(request, Orders(found.total, wanted.page, wanted.size, orders), found.total, wanted.wanted)
+
+
+@routes.get("/orders/{id}")
+async def show(request: web.Request) -> web.Response:
+    """Show an order; with `Prefer: wait=N` (RFC 7240), once it is no longer pending."""
+    principal = signed_in(request)
+    wait_s = _preferred_wait_s(request)
+    view = await _visible(request, principal)
+
+    if wait_s and view.status == "pending":
+        until = request.app[CLOCK].now_ms() + wait_s * 1000
+        awaited = AwaitOutcome(request.match_info["id"], until)
+        view = await find(request, awaited, order.View, extra_s=wait_s) or view
+
+    applied = {"Preference-Applied": f"wait={wait_s}"} if wait_s is not None else None
+    return answered(_shown(request.match_info["id"], view, principal), headers=applied)
+
+
+@routes.get("/orders/{id}/events")
+async def events(request: web.Request) -> web.Response:
+    """Tell what happened to an order, from the log."""
+    await _visible(request, signed_in(request))
+    history = await read(request, ReadHistory(request.match_info["id"]), History)
+    return answered(Events(history.happenings))
+
+
+@routes.get("/orders/{id}/downloads")
+async def downloads(request: web.Request) -> web.Response:
+    """Give links to the files of a completed order."""
+    principal = signed_in(request)
+    view = await _visible(request, principal)
+    if view.buyer_id != principal.user_id:
+        raise Forbidden("the downloads are the buyer's")
+    if (view.status, view.delivery_status) != ("completed", "delivered"):
+        raise WrongState("the order is not completed")
+
+    sold = await ask(request, Address("product", view.product_id), product.Describe(), product.Description)
+
+    links = [_download(request, file) for file in sold.offer.files]
+    return answered(Downloads(links), headers={"Cache-Control": "no-store"})
+
+
+@routes.post("/orders/{id}/refund")
+async def refund(request: web.Request) -> web.Response:
+    """Take a completed sale back."""
+    principal = signed_in(request)
+    body = await decode_optional(request, RefundBody)
+    await _visible(request, principal)
+
+    command = order.RequestRefund(
+        principal.user_id, principal.role == "admin", body.reason or "", request.app[CLOCK].now_ms()
+    )
+    view = await ask(request, _address(request), command, order.View, principal=principal)
+
+    return answered(Accepted("the refund is under way", request.match_info["id"], view.status), status=202)
+
+
+async def _visible(request: web.Request, principal: Principal) -> order.View:
+    """Read the order, if this person may know that it exists."""
+    view = await ask(request, _address(request), order.Describe(), order.View)
+    if principal.role != "admin" and principal.user_id not in (view.buyer_id, view.seller_id):
+        raise NotFound(order.Reason.NO_SUCH_ORDER.value)
+    return view
+
+
+def _address(request: web.Request) -> Address:
+    address = Address("order", request.match_info["id"])
+    if not address.is_sound:
+        raise NotFound(order.Reason.NO_SUCH_ORDER.value)
+    return address
+
+
+def _preferred_wait_s(request: web.Request) -> int | None:
+    """Read `Prefer: wait=N`, N in seconds; other preferences are for others."""
+    preferences = ",".join(request.headers.getall("Prefer", [])).split(",")
+    waits = [match for preference in preferences if (match := _WAIT.fullmatch(preference.partition(";")[0]))]
+    return min(int(waits[0][1]), int(request.app[LIMITS].wait_s_max)) if waits else None
+
+
+def _shown(order_id: str, view: order.View, viewer: Principal) -> OrderBody:
+    return OrderBody(
+        id=order_id,
+        buyer_id=view.buyer_id,
+        seller_id=view.seller_id,
+        product_id=view.product_id,
+        product_title=view.title,
+        price=view.price.amount,
+        currency=view.price.currency,
+        status=view.status,
+        payment_status=view.payment_status,
+        delivery_status=view.delivery_status,
+        failure_reason=view.failure_reason,
+        licence_key=view.licence_key if viewer.user_id == view.buyer_id else None,
+        created_at=instant(view.created_at),
+        updated_at=instant(view.updated_at),
+    )
+
+
+def _download(request: web.Request, file: product.File) -> Download:
+    grant = DownloadGrant(request.match_info["id"], file.name, file.type, file.url)
+    token, expires_at = request.app[LINKS].issue(grant)
+    base = request.app[LIMITS].public_url or str(request.url.origin())
+    return Download(file.name, file.type, file.size, f"{base}/downloads/{token}", instant(expires_at))

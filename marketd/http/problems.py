@@ -1,0 +1,219 @@
+"""
+The one place that knows which error is which HTTP status: every error leaves as a problem document (RFC 9457).
+
+    Problem                 what a handler itself finds wrong
+    ├── BadRequest          400, naming every field at fault
+    ├── NotSignedIn         401
+    ├── Forbidden           403
+    ├── NotFound            404
+    ├── WrongState          409
+    ├── Gone                410
+    ├── TooLarge            413
+    ├── WrongContentType    415
+    └── TooManyFailures     429
+"""
+
+import logging
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import ClassVar, Final, NamedTuple
+
+import msgspec
+from aiohttp import web
+from msgspec import UNSET, Struct, UnsetType
+
+from marketd.actors import account, buyer, order, product
+from marketd.actors.aggregate import Refused
+from marketd.bus.port import BusError, Busy, Crashed, NoAnswer, Undecodable
+from marketd.http.keys import REQUEST_ID
+from marketd.storage.database import DiskTrouble
+
+RETRY_AFTER_S: Final = 1
+
+log = logging.getLogger("marketd.http")
+
+
+class Fault(Struct, frozen=True):
+    """One field at fault: where (a JSON pointer, RFC 6901, or the parameter's name after a slash) and why."""
+
+    pointer: str
+    detail: str
+
+
+class Problem(Exception):
+    """An error with a name of its own."""
+
+    slug: ClassVar[str]
+
+    def __init__(self, detail: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+
+class BadRequest(Problem):
+    slug = "bad-request"
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__("; ".join(f"{fault.pointer or '/'}: {fault.detail}" for fault in faults[:3]))
+        self.faults = list(faults)
+
+
+class NotSignedIn(Problem):
+    slug = "not-signed-in"
+
+
+class Forbidden(Problem):
+    slug = "forbidden"
+
+
+class NotFound(Problem):
+    slug = "not-found"
+
+
+class WrongState(Problem):
+    slug = "wrong-state"
+
+
+class Gone(Problem):
+    slug = "gone"
+
+
+class TooLarge(Problem):
+    slug = "too-large"
+
+
+class WrongContentType(Problem):
+    slug = "wrong-content-type"
+
+
+class TooManyFailures(Problem):
+    slug = "too-many-failures"
+
+
+class Sort(NamedTuple):
+    """A sort of problem: its status, its title, and what may be done about it."""
+
+    status: int
+    title: str
+    advice: str
+
+
+REASON_STATUS: Final[dict[StrEnum, int]] = {
+    account.Reason.NO_SUCH_ACCOUNT: 404,
+    product.Reason.NO_SUCH_PRODUCT: 404,
+    product.Reason.NOT_YOUR_PRODUCT: 403,
+    product.Reason.MORE_STOCK_THAN_KEYS: 400,
+    buyer.Reason.NOT_OWNED: 403,
+    buyer.Reason.NOT_YOUR_SALE: 403,
+    buyer.Reason.NO_SUCH_REVIEW: 404,
+    order.Reason.NO_SUCH_ORDER: 404,
+    order.Reason.NOT_YOUR_SALE: 403,
+    order.Reason.NO_ALERT: 404,
+}
+REASONS: Final = tuple(reason for kind in (account, product, buyer, order) for reason in kind.Reason)
+
+
+def reason_slug(reason: StrEnum) -> str:
+    """Name the problem that a refusal becomes: `sold-out`."""
+    return reason.name.lower().replace("_", "-")
+
+
+def _of_reasons() -> dict[str, Sort]:
+    advice = "The state of things does not allow what was asked; asking again the same way will not help."
+    return {
+        reason_slug(reason): Sort(REASON_STATUS.get(reason, 409), reason.value.capitalize(), advice)
+        for reason in REASONS
+    }
+
+
+SORTS: Final[dict[str, Sort]] = {
+    "bad-request": Sort(400, "The request does not validate", "`errors` names each field at fault and what it needs."),
+    "not-signed-in": Sort(401, "Not signed in", "Sign in at /auth/login and send the access token as a bearer token."),
+    "forbidden": Sort(403, "Not allowed", "Another person or another role may do this, but not this account."),
+    "not-found": Sort(404, "Not found", "There is no such thing, or none that this account may see."),
+    "method-not-allowed": Sort(405, "Method not allowed", "`Allow` names the methods that there are."),
+    "wrong-state": Sort(
+        409, "The state forbids it", "Look at the thing itself: its state does not allow this, or not yet."
+    ),
+    "gone": Sort(410, "Gone", "The link has expired or was taken back; get a new one from the order's downloads."),
+    "too-large": Sort(413, "Too large", "Send less; the detail says how much is allowed."),
+    "wrong-content-type": Sort(415, "Wrong content type", "Send JSON, with `Content-Type: application/json`."),
+    "too-many-failures": Sort(429, "Too many failures", "Wait as long as `Retry-After` says, then try again."),
+    "request-refused": Sort(400, "The request was refused", "The detail says what was wrong with it."),
+    "internal-error": Sort(
+        500, "Internal error", "A defect of the service; its log has the details under the same id."
+    ),
+    "overloaded": Sort(503, "Overloaded", "Too much is going on; wait as long as `Retry-After` says, then try again."),
+    "unavailable": Sort(503, "Unavailable", "A part of the service is down; whether the request took effect is open."),
+    **_of_reasons(),
+}
+
+
+class Document(Struct, rename="camel"):
+    """A problem document."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    errors: list[Fault] | UnsetType = UNSET
+
+
+def problem_of(error: Exception) -> Problem:
+    """Turn any error into a problem."""
+    match error:
+        case Problem():
+            return error
+        case Refused(reason=product.Reason.MORE_STOCK_THAN_KEYS as reason):
+            return BadRequest([Fault("/stock", reason.value)])
+        case Refused(reason=reason):
+            return _named(reason_slug(reason), reason.value)
+        case web.HTTPRequestEntityTooLarge():
+            return TooLarge("the body is too large")
+        case web.HTTPNotFound():
+            return NotFound("there is nothing at this path")
+        case web.HTTPMethodNotAllowed():
+            return _named(
+                "method-not-allowed", f"{error.method} is not one of {', '.join(sorted(error.allowed_methods))}"
+            )
+        case web.HTTPException() if error.status < 500:
+            return _named("request-refused", error.reason)
+        case Busy():
+            return _named("overloaded", "too much is going on", RETRY_AFTER_S)
+        case Crashed() | Undecodable():
+            return _named("internal-error", "the service has a defect here")
+        case NoAnswer() | BusError() | DiskTrouble():
+            return _named("unavailable", "a part of the service did not answer", RETRY_AFTER_S)
+        case _:
+            log.error("a handler crashed", exc_info=error)
+            return _named("internal-error", "the service has a defect here")
+
+
+def _named(slug: str, detail: str, retry_after_s: float | None = None) -> Problem:
+    problem = Problem(detail, retry_after_s=retry_after_s)
+    problem.slug = slug  # type: ignore[misc]
+    return problem
+
+
+def response_of(error: Exception, request: web.Request) -> web.Response:
+    """Write the error as a problem document."""
+    problem = problem_of(error)
+    sort = SORTS[problem.slug]
+    instance = request[REQUEST_ID]
+    document = Document(f"/problems/{problem.slug}", sort.title, sort.status, str(problem), instance)
+    if isinstance(problem, BadRequest):
+        document.errors = problem.faults
+    headers = {}
+    if problem.retry_after_s is not None:
+        headers["Retry-After"] = str(max(1, round(problem.retry_after_s)))
+    if isinstance(problem, NotSignedIn):
+        headers["WWW-Authenticate"] = 'Bearer realm="marketd"'
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        headers["Allow"] = ", ".join(sorted(error.allowed_methods))
+    return web.Response(
+        status=sort.status,
+        body=msgspec.json.encode(document),
+        content_type="application/problem+json",
+        headers=headers,
+    )

@@ -1,0 +1,304 @@
+"""Products over HTTP: listing, changing, finding and looking at them."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Annotated, Any, Final
+
+from aiohttp import web
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from marketd.actors import buyer, product
+from marketd.actors.address import Address
+from marketd.actors.money import Money, from_amount
+from marketd.clock import new_id
+from marketd.http.answers import answered, encoded, listed
+from marketd.http.asking import ask, find, read, tell
+from marketd.http.bodies import (
+    Currency,
+    FileName,
+    LongText,
+    MediaType,
+    Paging,
+    Price,
+    ShortLine,
+    Title,
+    decode,
+    parameters,
+    price_of,
+)
+from marketd.http.identity import signed_in, somebody
+from marketd.http.keys import CLOCK, FILES
+from marketd.http.problems import BadRequest, Fault, NotFound
+from marketd.http.tokens import Principal
+from marketd.storage.cards import EncodedProduct, ReadProduct
+from marketd.storage.catalog import BrowseProducts, Hit, ProductCard, ProductPage, Sort
+from marketd.storage.files import digest_of
+
+routes = web.RouteTableDef()
+
+FILES_MAX: Final = 50
+PREVIEWS_MAX: Final = 20
+LICENCE_KEYS_MAX: Final = 10_000
+STOCK_MAX: Final = 1_000_000_000
+
+FileAddress = Annotated[str, Meta(max_length=2048, pattern=r"^(upload://[0-9a-f]{64}|https://[^\s/?#@]+(/\S*)?)$")]
+LicenceKey = Annotated[str, Meta(min_length=1, max_length=500, pattern=r"^\S(.*\S)?$")]
+Stock = Annotated[int, Meta(ge=0, le=STOCK_MAX)]
+
+
+def _bound_fault(price: Decimal) -> str | None:
+    return None if price.is_finite() and 0 <= price <= 10**9 else "Expected a number from 0 to a billion"
+
+
+class FileBody(Struct, forbid_unknown_fields=True):
+    """`url` is an upload of one's own or an https address; `size` in bytes."""
+
+    name: FileName
+    type: MediaType
+    size: Annotated[int, Meta(ge=0, le=2**53)]
+    url: FileAddress
+
+
+class PreviewBody(Struct, forbid_unknown_fields=True):
+    name: FileName
+    type: MediaType
+    url: FileAddress
+
+
+FileBodies = Annotated[list[FileBody], Meta(min_length=1, max_length=FILES_MAX)]
+PreviewBodies = Annotated[list[PreviewBody], Meta(max_length=PREVIEWS_MAX)]
+LicenceKeys = Annotated[list[LicenceKey], Meta(max_length=LICENCE_KEYS_MAX)]
+
+
+class NewProduct(Struct, forbid_unknown_fields=True, rename="camel"):
+    """`stock` null means unlimited; `licenceKeys` are handed out one an order."""
+
+    title: Title
+    description: LongText
+    price: Price
+    category: ShortLine
+    files: FileBodies
+    currency: Currency = "USD"
+    previews: PreviewBodies = []
+    stock: Stock | None = None
+    licence_keys: LicenceKeys = []
+
+
+class ProductChange(Struct, forbid_unknown_fields=True, rename="camel"):
+    """What is given changes; `stock` sets what is left, `licenceKeys` are added to those left."""
+
+    title: Title | UnsetType = UNSET
+    description: LongText | UnsetType = UNSET
+    price: Price | UnsetType = UNSET
+    currency: Currency | UnsetType = UNSET
+    category: ShortLine | UnsetType = UNSET
+    files: FileBodies | UnsetType = UNSET
+    previews: PreviewBodies | UnsetType = UNSET
+    stock: Stock | None | UnsetType = UNSET
+    licence_keys: LicenceKeys = []
+
+
+class BrowseParameters(Paging, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    q: Annotated[str, Meta(max_length=500)] = ""
+    category: Annotated[str, Meta(max_length=100)] | None = None
+    min_price: Annotated[Decimal, Meta(extra={"check": _bound_fault})] | None = None
+    max_price: Annotated[Decimal, Meta(extra={"check": _bound_fault})] | None = None
+    seller: Annotated[str, Meta(max_length=64)] | None = None
+    min_rating: Annotated[float, Meta(ge=0, le=5)] | None = None
+    sort: Sort = "relevance"
+
+
+class ScoredProduct(ProductCard, frozen=True, rename="camel"):
+    score: float
+
+
+class Facets(Struct):
+    category: dict[str, int]
+
+
+class FoundProducts(Struct):
+    total: int
+    page: int
+    size: int
+    products: list[ScoredProduct]
+    facets: Facets
+
+
+class HasAccess(Struct, rename="camel"):
+    has_access: bool
+
+
+@routes.post("/products")
+async def list_product(request: web.Request) -> web.Response:
+    """Put a product on sale."""
+    seller = signed_in(request, "seller")
+    body = await decode(request, NewProduct)
+    files, previews = await _own_files(request, seller, body.files, body.previews)
+    offer = product.Offer(
+        title=body.title,
+        description=body.description,
+        price=_money(price_of(body.price), body.currency),
+        category=body.category,
+        files=files,
+        previews=previews,
+    )
+    keys = _unique(body.licence_keys)
+    address = Address("product", new_id(request.app[CLOCK]))
+
+    command = product.List(seller.user_id, offer, body.stock, keys, _now(request))
+    await tell(request, address, command, principal=seller)
+
+    shown = await read(request, ReadProduct(address.key), EncodedProduct)
+    return encoded(shown.own, status=201, headers={"Location": f"/products/{address.key}"})
+
+
+@routes.get("/products")
+async def browse(request: web.Request) -> web.Response:
+    """Find products."""
+    wanted = parameters(request, BrowseParameters)
+    query = BrowseProducts(
+        q=wanted.q,
+        category=wanted.category,
+        min_price=wanted.min_price,
+        max_price=wanted.max_price,
+        seller=wanted.seller,
+        min_rating=wanted.min_rating,
+        sort=wanted.sort,
+        page=wanted.wanted,
+    )
+
+    found = await read(request, query, ProductPage)
+
+    products = [_scored(hit) for hit in found.hits]
+    body = FoundProducts(found.total, wanted.page, wanted.size, products, Facets(found.categories))
+    headers = {"Cache-Control": "max-age=60", "X-Data-Source": "fallback"}
+    return listed(request, body, found.total, wanted.wanted, headers=headers)
+
+
+@routes.get("/products/{id}")
+async def show(request: web.Request) -> web.Response:
+    """Show a product; the addresses of its files to its seller alone."""
+    viewer = somebody(request)
+
+    shown = await find(request, ReadProduct(request.match_info["id"]), EncodedProduct)
+
+    if shown is None:
+        raise NotFound("no such product")
+    return encoded(shown.own if viewer and viewer.user_id == shown.seller_id else shown.public)
+
+
+@routes.patch("/products/{id}")
+async def revise(request: web.Request) -> web.Response:
+    """Change a product."""
+    seller = signed_in(request, "seller")
+    body = await decode(request, ProductChange)
+    address = _address(request)
+    described = await ask(request, address, product.Describe(), product.Description, principal=seller)
+    files, previews = await _own_files(
+        request, seller, [] if body.files is UNSET else body.files, [] if body.previews is UNSET else body.previews
+    )
+    command = product.Revise(
+        seller_id=seller.user_id,
+        at=_now(request),
+        title=body.title,
+        description=body.description,
+        price=_changed_price(body, described.offer.price),
+        category=body.category,
+        files=UNSET if body.files is UNSET else files,
+        previews=UNSET if body.previews is UNSET else previews,
+        stock=body.stock,
+        licence_keys=_unique(body.licence_keys),
+    )
+
+    await tell(request, address, command, principal=seller)
+
+    shown = await read(request, ReadProduct(address.key), EncodedProduct)
+    return encoded(shown.own)
+
+
+@routes.delete("/products/{id}")
+async def withdraw(request: web.Request) -> web.Response:
+    """Take a product off sale."""
+    seller = signed_in(request, "seller")
+    address = _address(request)
+    await tell(request, address, product.Withdraw(seller.user_id, _now(request)), principal=seller)
+    return web.Response(status=204)
+
+
+@routes.get("/products/{id}/access")
+async def access(request: web.Request) -> web.Response:
+    """Say whether one owns the product."""
+    viewer = signed_in(request)
+    product_id = request.match_info["id"]
+    if await find(request, ReadProduct(product_id), EncodedProduct) is None:
+        raise NotFound("no such product")
+
+    checked = await ask(request, Address("buyer", viewer.user_id), buyer.CheckAccess(product_id), buyer.Access)
+
+    return answered(HasAccess(checked.has_access))
+
+
+def _address(request: web.Request) -> Address:
+    address = Address("product", request.match_info["id"])
+    if not address.is_sound:
+        raise NotFound("no such product")
+    return address
+
+
+async def _own_files(
+    request: web.Request, seller: Principal, files: Sequence[FileBody], previews: Sequence[PreviewBody]
+) -> tuple[tuple[product.File, ...], tuple[product.Preview, ...]]:
+    """See that uploads are the seller's own and as large as said; publish the previews among them."""
+    store = request.app[FILES]
+    faults = []
+    for index, file in enumerate(files):
+        if digest := digest_of(file.url):
+            size = await store.size_if_owned(digest, seller.user_id)
+            if size is None:
+                faults.append(Fault(f"/files/{index}/url", "Expected an upload of your own"))
+            elif size != file.size:
+                faults.append(Fault(f"/files/{index}/size", f"Expected {size}, the size of the upload"))
+    for index, preview in enumerate(previews):
+        digest = digest_of(preview.url)
+        if digest and await store.size_if_owned(digest, seller.user_id) is None:
+            faults.append(Fault(f"/previews/{index}/url", "Expected an upload of your own"))
+    if faults:
+        raise BadRequest(faults)
+    for preview in previews:
+        if digest := digest_of(preview.url):
+            await store.publish(digest, preview.type)
+    return (
+        tuple(product.File(file.name, file.type, file.size, file.url) for file in files),
+        tuple(product.Preview(preview.name, preview.type, preview.url) for preview in previews),
+    )
+
+
+def _changed_price(body: ProductChange, old: Money) -> Money | UnsetType:
+    if body.price is UNSET and body.currency is UNSET:
+        return UNSET
+    amount = old.amount if body.price is UNSET else price_of(body.price)
+    return _money(amount, old.currency if body.currency is UNSET else body.currency)
+
+
+def _money(amount: Decimal, currency: str) -> Money:
+    try:
+        return from_amount(amount, currency)
+    except ValueError as error:
+        raise BadRequest([Fault("/price", str(error))]) from None
+
+
+def _unique(keys: list[str]) -> tuple[str, ...]:
+    first = {key: index for index, key in reversed(list(enumerate(keys)))}
+    faults = [Fault(f"/licenceKeys/{i}", "Given more than once") for i, key in enumerate(keys) if first[key] != i]
+    if faults:
+        raise BadRequest(faults)
+    return tuple(keys)
+
+
+def _scored(hit: Hit) -> ScoredProduct:
+    facts: dict[str, Any] = {name: getattr(hit.card, name) for name in hit.card.__struct_fields__}
+    return ScoredProduct(**facts, score=hit.score)
+
+
+def _now(request: web.Request) -> int:
+    return request.app[CLOCK].now_ms()

@@ -1,0 +1,140 @@
+"""Reviews over HTTP. They are their authors' own, so each is asked of its author's actor."""
+
+from typing import Annotated
+
+from aiohttp import web
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from marketd.actors import buyer
+from marketd.actors.address import Address
+from marketd.clock import new_id
+from marketd.http.answers import answered, listed
+from marketd.http.asking import ask, find, read, tell
+from marketd.http.bodies import Paging, Text, Title, decode, parameters
+from marketd.http.identity import signed_in
+from marketd.http.keys import CLOCK
+from marketd.http.problems import Forbidden, NotFound
+from marketd.storage.cards import EncodedProduct, ReadProduct
+from marketd.storage.reviews import FindReview, ListReviews, ReviewCard, ReviewFound, Reviews
+
+routes = web.RouteTableDef()
+
+Stars = Annotated[int, Meta(ge=1, le=5)]
+
+
+class NewReview(Struct, forbid_unknown_fields=True):
+    rating: Stars
+    body: Text
+    title: Title | None = None
+
+
+class ReviewChange(Struct, forbid_unknown_fields=True):
+    rating: Stars | UnsetType = UNSET
+    title: Title | UnsetType = UNSET
+    body: Text | UnsetType = UNSET
+
+
+class ReplyBody(Struct, forbid_unknown_fields=True):
+    body: Text
+
+
+class ReviewPage(Struct):
+    total: int
+    page: int
+    size: int
+    average: float
+    histogram: dict[str, int]
+    reviews: list[ReviewCard]
+
+
+@routes.get("/products/{id}/reviews")
+async def browse(request: web.Request) -> web.Response:
+    """Give what people say of a product, the newest first."""
+    wanted = parameters(request, Paging)
+    product_id = await _product(request)
+
+    found = await read(request, ListReviews(product_id, wanted.wanted), Reviews)
+
+    body = ReviewPage(found.total, wanted.page, wanted.size, found.average, found.histogram, found.cards)
+    return listed(request, body, found.total, wanted.wanted)
+
+
+@routes.post("/products/{id}/reviews")
+async def write(request: web.Request) -> web.Response:
+    """Review a product that one has bought."""
+    author = signed_in(request)
+    body = await decode(request, NewReview)
+    product_id = await _product(request)
+    review = buyer.Review(new_id(request.app[CLOCK]), body.rating, body.title or "", body.body)
+
+    command = buyer.WriteReview(product_id, review, request.app[CLOCK].now_ms())
+    await ask(request, Address("buyer", author.user_id), command, buyer.ReviewState, principal=author)
+
+    location = f"/products/{product_id}/reviews/{review.review_id}"
+    return answered(await _card(request, review.review_id), status=201, headers={"Location": location})
+
+
+@routes.get("/products/{id}/reviews/{review_id}")
+async def show(request: web.Request) -> web.Response:
+    """Show one review."""
+    return answered(await _addressed(request))
+
+
+@routes.patch("/products/{id}/reviews/{review_id}")
+async def edit(request: web.Request) -> web.Response:
+    """Change one's review."""
+    author = signed_in(request)
+    body = await decode(request, ReviewChange)
+    card = await _addressed(request, author_id=author.user_id)
+
+    command = buyer.EditReview(
+        card.product_id, card.id, request.app[CLOCK].now_ms(), body.rating, body.title, body.body
+    )
+    await tell(request, Address("buyer", card.author_id), command, principal=author)
+
+    return answered(await _card(request, card.id))
+
+
+@routes.delete("/products/{id}/reviews/{review_id}")
+async def delete(request: web.Request) -> web.Response:
+    """Take one's review back."""
+    author = signed_in(request)
+    card = await _addressed(request, author_id=author.user_id)
+    command = buyer.DeleteReview(card.product_id, card.id)
+    await tell(request, Address("buyer", card.author_id), command, principal=author)
+    return web.Response(status=204)
+
+
+@routes.post("/products/{id}/reviews/{review_id}/reply")
+async def reply(request: web.Request) -> web.Response:
+    """Answer a review of one's product; a later answer takes the place of an earlier one."""
+    seller = signed_in(request, "seller")
+    body = await decode(request, ReplyBody)
+    card = await _addressed(request)
+
+    now_ms = request.app[CLOCK].now_ms()
+    command = buyer.ReplyToReview(card.product_id, card.id, seller.user_id, body.body, now_ms)
+    await tell(request, Address("buyer", card.author_id), command, principal=seller)
+
+    return answered(await _card(request, card.id), status=201)
+
+
+async def _product(request: web.Request) -> str:
+    product_id = request.match_info["id"]
+    if await find(request, ReadProduct(product_id), EncodedProduct) is None:
+        raise NotFound("no such product")
+    return product_id
+
+
+async def _addressed(request: web.Request, author_id: str | None = None) -> ReviewCard:
+    """Find the review of the path, and see whose it is."""
+    found = await find(request, FindReview(request.match_info["review_id"]), ReviewFound)
+    if found is None or found.card.product_id != request.match_info["id"]:
+        raise NotFound("no such review")
+    if author_id is not None and found.card.author_id != author_id:
+        raise Forbidden("the review is somebody else's")
+    return found.card
+
+
+async def _card(request: web.Request, review_id: str) -> ReviewCard:
+    return (await read(request, FindReview(review_id), ReviewFound)).card

@@ -1,0 +1,190 @@
+"""
+Signed tokens, by PyJWT: access tokens (EdDSA, RFC 8037) and download links (HMAC, for ourselves alone).
+
+Keys lie in the data directory, readable by the service only: `<kid>.pem` to sign access tokens with, the newest in use
+and every other one still good for what it has signed; `links.key` for links.
+
+    TokenInvalid    not one of ours, or not meant for this
+    TokenExpired    ours, but too old
+"""
+
+import os
+import secrets
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, Final
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from jwt.algorithms import OKPAlgorithm
+from msgspec import Struct
+
+from marketd.actors.account import Role
+from marketd.clock import Clock, new_id
+
+ISSUER: Final = "marketd"
+AUDIENCE: Final = "marketd-api"
+LINK_AUDIENCE: Final = "marketd-download"
+CLAIMS: Final = ("sub", "role", "iat", "exp", "iss", "aud", "jti")
+REMEMBERED_MAX: Final = 10_000
+TOKEN_CHARACTERS_MAX: Final = 4_096
+
+
+class TokenInvalid(Exception):
+    """Not one of ours, or not meant for this."""
+
+
+class TokenExpired(Exception):
+    """Ours, but too old."""
+
+
+class Principal(Struct, frozen=True):
+    """Who is behind a request."""
+
+    user_id: str
+    role: Role
+
+
+class DownloadGrant(Struct, frozen=True):
+    """What a download link is good for: one file of one order."""
+
+    order_id: str
+    name: str
+    type: str
+    url: str
+
+
+class AccessTokens:
+    """Issues and verifies access tokens; those verified are remembered until they expire."""
+
+    def __init__(self, keys: dict[str, Ed25519PrivateKey], clock: Clock, *, minutes: int) -> None:
+        self._clock, self.seconds = clock, minutes * 60
+        self._kid, self._signing = max(keys.items(), key=lambda item: item[0])
+        self._public = {kid: key.public_key() for kid, key in keys.items()}
+        self._remembered: OrderedDict[str, tuple[Principal, float]] = OrderedDict()
+
+    def issue(self, principal: Principal) -> str:
+        """Sign a token for this person."""
+        now_s = self._clock.now_ms() // 1000
+        claims = {
+            "sub": principal.user_id,
+            "role": principal.role,
+            "iat": now_s,
+            "exp": now_s + self.seconds,
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "jti": new_id(self._clock),
+        }
+        return jwt.encode(claims, self._signing, algorithm="EdDSA", headers={"kid": self._kid})
+
+    def verify(self, token: str) -> Principal:
+        """Say who the token stands for; raise `TokenInvalid` or `TokenExpired`."""
+        now_s = self._clock.now_ms() / 1000
+        known = self._remembered.get(token)
+        if known is None:
+            known = self._verify(token)
+            self._remembered[token] = known
+            if len(self._remembered) > REMEMBERED_MAX:
+                self._remembered.popitem(last=False)
+        principal, expires_s = known
+        if expires_s <= now_s:
+            raise TokenExpired("the access token has expired")
+        return principal
+
+    def _verify(self, token: str) -> tuple[Principal, float]:
+        if len(token) > TOKEN_CHARACTERS_MAX:
+            raise TokenInvalid("the access token is too long")
+        try:
+            key = self._public.get(jwt.get_unverified_header(token).get("kid", ""))
+            if key is None:
+                raise TokenInvalid("the access token was not signed by a key of this service")
+            claims = _decode(token, key, "EdDSA", AUDIENCE, ISSUER)
+        except jwt.PyJWTError as error:
+            raise TokenInvalid(f"the access token is not valid: {error}") from None
+        return Principal(str(claims["sub"]), claims["role"]), float(claims["exp"])
+
+    def jwks(self) -> dict[str, Any]:
+        """Give the public keys as a JSON Web Key Set (RFC 7517)."""
+        return {"keys": [_jwk(kid, key) for kid, key in self._public.items()]}
+
+
+class DownloadLinks:
+    """Issues and verifies the tokens of download links."""
+
+    def __init__(self, key: bytes, clock: Clock, *, minutes: int) -> None:
+        self._key, self._clock, self.seconds = key, clock, minutes * 60
+
+    def issue(self, grant: DownloadGrant) -> tuple[str, int]:
+        """Sign a token; give it with its end, in ms since the epoch."""
+        expires_s = self._clock.now_ms() // 1000 + self.seconds
+        claims = {
+            "sub": grant.order_id,
+            "name": grant.name,
+            "type": grant.type,
+            "url": grant.url,
+            "exp": expires_s,
+            "aud": LINK_AUDIENCE,
+        }
+        return jwt.encode(claims, self._key, algorithm="HS256"), expires_s * 1000
+
+    def verify(self, token: str) -> DownloadGrant:
+        """Say what the link is good for; raise `TokenInvalid` or `TokenExpired`."""
+        try:
+            claims = _decode(token, self._key, "HS256", LINK_AUDIENCE, None)
+        except jwt.PyJWTError as error:
+            raise TokenInvalid(f"the link is not one of this service: {error}") from None
+        if claims["exp"] <= self._clock.now_ms() / 1000:
+            raise TokenExpired("the link has expired")
+        return DownloadGrant(claims["sub"], claims["name"], claims["type"], claims["url"])
+
+
+def load_signing_keys(folder: Path, clock: Clock) -> dict[str, Ed25519PrivateKey]:
+    """Load the keys by their ids, which sort by age; make the first one where there is none."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if not any(folder.glob("*.pem")):
+        pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        _write_secret(folder / f"{new_id(clock)}.pem", pem)
+    keys = {}
+    for path in folder.glob("*.pem"):
+        key = load_pem_private_key(path.read_bytes(), password=None)
+        if not isinstance(key, Ed25519PrivateKey):
+            raise ValueError(f"{path} is not an Ed25519 key")
+        keys[path.stem] = key
+    return keys
+
+
+def load_link_key(folder: Path) -> bytes:
+    """Load the key for download links; make it where there is none."""
+    path = folder / "links.key"
+    if not path.exists():
+        folder.mkdir(mode=0o700, exist_ok=True)
+        _write_secret(path, secrets.token_bytes(32))
+    return path.read_bytes()
+
+
+def _write_secret(path: Path, data: bytes) -> None:
+    """Write a file that only we can read, whole or not at all."""
+    fresh = path.with_name(f"{path.name}.new")
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+
+
+def _decode(token: str, key: Any, algorithm: str, audience: str, issuer: str | None) -> dict[str, Any]:
+    """Verify all but the times, which are held against the service's own clock."""
+    required = list(CLAIMS) if issuer else ["sub", "exp", "aud"]
+    options: Any = {"require": required, "verify_exp": False, "verify_iat": False, "verify_nbf": False}
+    return jwt.decode(token, key, algorithms=[algorithm], audience=audience, issuer=issuer, options=options)
+
+
+def _jwk(kid: str, key: Ed25519PublicKey) -> dict[str, Any]:
+    return {**OKPAlgorithm.to_jwk(key, as_dict=True), "kid": kid, "alg": "EdDSA", "use": "sig"}

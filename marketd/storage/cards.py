@@ -1,0 +1,90 @@
+"""
+Product cards: each product as the JSON that goes out, kept ready until something about it changes.
+
+A card is put away only if nothing was applied while it was being read, so what is kept is never older than the read
+models.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from marketd.actors import account, buyer
+from marketd.actors.address import Address
+from marketd.bus.port import Answer, Bus, Envelope
+from marketd.bus.subjects import query_subject
+from marketd.storage.catalog import read, without_addresses
+from marketd.storage.log import Recorded
+from marketd.storage.projector import Projector
+
+CARDS_MAX: Final = 10_000
+
+
+class ReadProduct(Struct, frozen=True, tag="product"):
+    product_id: str
+
+
+class EncodedProduct(Struct, frozen=True, tag="cards.product"):
+    """A product in JSON, `own` with the files' addresses for its seller."""
+
+    seller_id: str
+    public: bytes
+    own: bytes
+
+
+class ProductCards:
+    """The cards in memory, the ones least recently read leaving first; answers `market.query.product`."""
+
+    def __init__(self, projector: Projector, cards_max: int = CARDS_MAX) -> None:
+        self._projector, self._cards_max = projector, cards_max
+        self._cards: OrderedDict[str, EncodedProduct] = OrderedDict()
+        self._encoder = msgspec.json.Encoder(decimal_format="number")
+        projector.on_applied(self._forget)
+
+    async def open(self, bus: Bus) -> None:
+        """Serve the query."""
+        await bus.serve(query_subject(ReadProduct), self._answer)
+
+    def statistics(self) -> dict[str, int]:
+        """How many cards are kept."""
+        return {"cards": len(self._cards)}
+
+    async def _answer(self, subject: str, envelope: Envelope) -> Answer:
+        query = envelope.message
+        assert isinstance(query, ReadProduct)
+        if envelope.at_least > self._projector.position:
+            await self._projector.wait_reached(envelope.at_least)
+        card = self._cards.get(query.product_id)
+        if card is None:
+            return await self._read(query.product_id)
+        self._cards.move_to_end(query.product_id)
+        return Answer(card, self._projector.position)
+
+    async def _read(self, product_id: str) -> Answer:
+        position = self._projector.position
+        found = await self._projector.read(read, product_id)
+        if found is None:
+            return Answer(None, position)
+        encode = self._encoder.encode
+        card = EncodedProduct(found.seller_id, encode(without_addresses(found)), encode(found))
+        if self._projector.position == position:
+            self._cards[product_id] = card
+            if len(self._cards) > self._cards_max:
+                self._cards.popitem(last=False)
+        return Answer(card, position)
+
+    def _forget(self, batch: Sequence[Recorded]) -> None:
+        for record in batch:
+            kind, key = Address.parse(record.stream)
+            if kind == "product":
+                self._cards.pop(key, None)
+            elif kind in ("buyer", "account"):
+                for event in record.commit.events:
+                    match event:
+                        case buyer.Reviewed(product_id) | buyer.ReviewDeleted(product_id):
+                            self._cards.pop(product_id, None)
+                        case account.Renamed():
+                            self._cards.clear()

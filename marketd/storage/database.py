@@ -1,0 +1,124 @@
+"""
+One SQLite file, opened through aiosqlite: a connection, its thread, and functions that run there.
+
+A batch of statements is handed to the thread as one function, because a hop per statement costs ten times the
+statement. Of each file there is one read-write connection in the whole system, which alone writes and checkpoints;
+everybody else reads only (SQLite before 3.51.3 can corrupt a file when two connections write or checkpoint at the
+same moment).
+
+    StorageError
+    ├── ForeignFile     the file is not a database of marketd's
+    ├── NewerFile       a newer marketd wrote it
+    └── DiskTrouble     the disk is full, read-only or broken
+"""
+
+import sqlite3
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
+
+import aiosqlite
+
+APPLICATION_ID: Final = 0x6D6B7464  # "mktd"
+BUSY_WAIT_MS_MAX: Final = 5_000
+CACHE_KIB: Final = 8_192
+CHECKPOINT_PAGES: Final = 4_000
+JOURNAL_BYTES_MAX: Final = 64 * 1024 * 1024
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Connection = sqlite3.Connection
+Row = tuple[Any, ...]
+
+
+class StorageError(Exception):
+    """What is stored can't be used as it is."""
+
+
+class ForeignFile(StorageError):
+    pass
+
+
+class NewerFile(StorageError):
+    pass
+
+
+class DiskTrouble(StorageError):
+    pass
+
+
+class Database:
+    """
+    One file and one connection to it; enter it to open. `schema_version` and `tables` make a new file and recognise an
+    old one. `durable` asks for an fsync a commit; a file that can be rebuilt does without.
+    """
+
+    def __init__(
+        self, path: Path, schema_version: int, tables: str, *, read_only: bool = False, durable: bool = True
+    ) -> None:
+        self.path = path
+        self._schema_version, self._tables = schema_version, tables
+        self._read_only, self._durable = read_only, durable
+
+    async def __aenter__(self) -> Self:
+        mode = "ro" if self._read_only else "rwc"
+        try:
+            self._connection = await aiosqlite.connect(
+                f"file:{self.path}?mode={mode}", uri=True, isolation_level=None, cached_statements=256
+            )
+        except sqlite3.Error as error:
+            raise DiskTrouble(f"{self.path}: {error}") from None
+        try:
+            await self.run(self._prepare)
+        except BaseException:
+            await self._connection.close()
+            raise
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        await self._connection.close()
+
+    async def run(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a function of the connection in the connection's thread; raise `StorageError` for trouble of SQLite's."""
+        # aiosqlite's own way to run a whole function in its thread; its public calls are one statement each.
+        execute: Callable[..., Awaitable[T]] = self._connection._execute
+        try:
+            return await execute(function, self._connection._conn, *args, **kwargs)
+        except sqlite3.DatabaseError as error:
+            raise _translated(self.path, error) from None
+
+    def _prepare(self, db: Connection) -> None:
+        if self._read_only:
+            db.execute("PRAGMA query_only = ON")
+        else:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'NORMAL'}")
+            db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+            db.execute(f"PRAGMA journal_size_limit = {JOURNAL_BYTES_MAX}")
+        db.execute(f"PRAGMA busy_timeout = {BUSY_WAIT_MS_MAX}")
+        db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        self._check_schema(db)
+
+    def _check_schema(self, db: Connection) -> None:
+        (application,) = db.execute("PRAGMA application_id").fetchone()
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if application != APPLICATION_ID and (application or tables):
+            raise ForeignFile(f"{self.path} is not a database of marketd")
+        if version > self._schema_version:
+            raise NewerFile(
+                f"{self.path} has format {version}, written by a newer marketd; this one knows format "
+                f"{self._schema_version}"
+            )
+        if not tables and not self._read_only:
+            db.executescript(
+                f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID};"
+                f"PRAGMA user_version = {self._schema_version}; {self._tables} COMMIT;"
+            )
+
+
+def _translated(path: Path, error: sqlite3.DatabaseError) -> StorageError:
+    code = getattr(error, "sqlite_errorcode", None)
+    if code == sqlite3.SQLITE_NOTADB:
+        return ForeignFile(f"{path} is not a database of marketd")
+    return DiskTrouble(f"{path}: {error}")

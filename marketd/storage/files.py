@@ -1,0 +1,164 @@
+"""
+Uploaded bytes, kept by their SHA-256: `files/ab/ab12…` is the file, `files/ab/ab12….owners/` who uploaded it.
+
+The one rule: a file is there whole or not at all. Bytes go to a temporary file first, are counted and hashed on the
+way, reach the disk, and only then get their name. The same bytes are kept once, however many people upload them.
+
+    FileTooLarge    more bytes came than are allowed; nothing is kept
+    DiskTrouble (storage.database)
+"""
+
+import asyncio
+import hashlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import AsyncIterable, Callable
+from pathlib import Path
+from typing import Final, TypeVar
+
+from msgspec import Struct
+
+from marketd.storage.database import DiskTrouble
+
+T = TypeVar("T")
+
+SCHEME: Final = "upload://"
+PUBLIC: Final = "public"
+WRITE_BYTES: Final = 256 * 1024
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class FileTooLarge(Exception):
+    """More bytes came than are allowed."""
+
+    def __init__(self, bytes_max: int) -> None:
+        super().__init__(f"a file may have at most {bytes_max} bytes")
+        self.bytes_max = bytes_max
+
+
+class Stored(Struct, frozen=True):
+    """A file that is kept: its SHA-256 in hex, and how many bytes it has."""
+
+    digest: str
+    size: int
+
+    @property
+    def url(self) -> str:
+        """How a product refers to it."""
+        return f"{SCHEME}{self.digest}"
+
+
+def digest_of(url: str) -> str | None:
+    """Read the digest off an `upload://` address; None for any other."""
+    digest = url.removeprefix(SCHEME)
+    return digest if url.startswith(SCHEME) and _DIGEST.fullmatch(digest) else None
+
+
+class FileStore:
+    """The files of one data directory."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._incoming = folder / "incoming"
+
+    async def prepare(self) -> None:
+        """Make the folder, and clear away what a crash left half-written."""
+        await _in_thread(self._prepare)
+
+    def path(self, digest: str) -> Path:
+        """Say where the bytes are."""
+        assert _DIGEST.fullmatch(digest), digest
+        return self._folder / digest[:2] / digest
+
+    async def receive(self, chunks: AsyncIterable[bytes], bytes_max: int) -> Stored:
+        """Keep what comes; raise `FileTooLarge` or `DiskTrouble`, and then keep nothing."""
+        incoming = self._incoming / secrets.token_hex(16)
+        digest, size = hashlib.sha256(), 0
+        waiting = bytearray()
+        try:
+            with incoming.open("wb", buffering=0) as file:
+                async for chunk in chunks:
+                    size += len(chunk)
+                    if size > bytes_max:
+                        raise FileTooLarge(bytes_max)
+                    waiting += chunk
+                    if len(waiting) >= WRITE_BYTES:
+                        await _in_thread(_write, file.fileno(), waiting, digest)
+                        waiting = bytearray()
+                await _in_thread(_write, file.fileno(), waiting, digest)
+                await _in_thread(os.fsync, file.fileno())
+            await _in_thread(_settle, incoming, self.path(digest.hexdigest()))
+        except OSError as error:
+            raise DiskTrouble(f"{self._folder}: {error.strerror}") from None
+        finally:
+            incoming.unlink(missing_ok=True)
+        return Stored(digest.hexdigest(), size)
+
+    async def note_owner(self, digest: str, owner: str) -> None:
+        """Note that this person uploaded the file."""
+        await _in_thread(self._note, digest, owner, "")
+
+    async def publish(self, digest: str, media_type: str) -> None:
+        """Note that everybody may see the file, and as what."""
+        await _in_thread(self._note, digest, PUBLIC, media_type)
+
+    async def public_type(self, digest: str) -> str | None:
+        """Give the media type of a file that everybody may see; None for any other."""
+        return await _in_thread(self._public_type, digest)
+
+    async def size_if_owned(self, digest: str, owner: str) -> int | None:
+        """Give the size of a file that this person uploaded; None if they did not."""
+        return await _in_thread(self._size_if_owned, digest, owner)
+
+    def _prepare(self) -> None:
+        shutil.rmtree(self._incoming, ignore_errors=True)
+        self._incoming.mkdir(parents=True)
+
+    def _note(self, digest: str, owner: str, text: str) -> None:
+        note = self._owners(digest) / owner
+        note.parent.mkdir(exist_ok=True)
+        note.write_text(text, encoding="utf-8")
+        _sync_folder(note.parent)
+
+    def _public_type(self, digest: str) -> str | None:
+        note = self._owners(digest) / PUBLIC
+        return note.read_text(encoding="utf-8") if note.exists() else None
+
+    def _size_if_owned(self, digest: str, owner: str) -> int | None:
+        if not (self._owners(digest) / owner).exists():
+            return None
+        return self.path(digest).stat().st_size
+
+    def _owners(self, digest: str) -> Path:
+        path = self.path(digest)
+        return path.with_name(f"{path.name}.owners")
+
+
+async def _in_thread(function: Callable[..., T], *arguments: object) -> T:
+    return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
+
+
+def _write(file: int, data: bytearray, digest: "hashlib._Hash") -> None:
+    digest.update(data)
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
+
+
+def _settle(incoming: Path, path: Path) -> None:
+    """Give the file its name, so that a power cut leaves either all of it or none."""
+    path.parent.mkdir(exist_ok=True)
+    incoming.replace(path)
+    _sync_folder(path.parent)
+    _sync_folder(path.parent.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

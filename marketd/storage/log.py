@@ -1,0 +1,177 @@
+"""
+The port to the log of events, the only truth: `append` to one stream, `read` one stream, `tail` everything.
+
+The one rule: what was answered `Appended` is there for good, at a position that no other record ever has. The events of
+one command are one record; a command id takes effect once in a stream, and its repeat finds the first result.
+
+    LogFull         more appends wait than the queue may hold; nothing was taken
+    CorruptLog      a record that does not decode, or does not follow from the one before it
+"""
+
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from hashlib import sha256
+from typing import Any, Final, Protocol
+
+import msgspec
+from msgspec import Struct
+
+GENESIS: Final = bytes(32)  # what the first record's hash is chained to
+
+
+class Done(Struct, frozen=True, tag="done"):
+    """The command was decided, and its sender learnt this."""
+
+    value: Any = None
+
+
+class Refusal(Struct, frozen=True, tag="refused"):
+    """A saga's step was refused, for this reason."""
+
+    code: str
+
+
+Reply = Done | Refusal
+
+
+class Meta(Struct, frozen=True, omit_defaults=True):
+    """How a record came about: first cause, nearest cause, who was behind it, W3C traceparent."""
+
+    correlation: str = ""
+    cause: str = ""
+    principal: str = ""
+    trace: str = ""
+
+
+class Commit(Struct, frozen=True):
+    """What one command led to; `at` in ms since the epoch."""
+
+    command_id: str
+    at: int
+    events: tuple[Any, ...]
+    reply: Reply
+    meta: Meta
+
+
+class Recorded(Struct, frozen=True):
+    """A commit in its place: `position` counts all records from 1, `version` those of its stream from 1."""
+
+    position: int
+    stream: str
+    version: int
+    commit: Commit
+
+
+class Snapshot(Struct, frozen=True):
+    """An aggregate's state after `version` records of its stream; `fingerprint` says what code can read it."""
+
+    stream: str
+    version: int
+    position: int
+    fingerprint: str
+    state: bytes
+
+
+class Appended(Struct, frozen=True):
+    """All commits were taken; the last one has this position."""
+
+    position: int
+
+
+class Repeats(Struct, frozen=True):
+    """Nothing was taken: these commands, by id, are in the stream already."""
+
+    known: dict[str, Recorded]
+
+
+class Conflict(Struct, frozen=True):
+    """Nothing was taken: the stream has another version than was expected."""
+
+    version: int
+
+
+class Unknown(Struct, frozen=True):
+    """It was taken or not; the same append again will tell."""
+
+    why: str
+
+
+Outcome = Appended | Repeats | Conflict | Unknown
+
+
+class LogFull(Exception):
+    """More appends wait than the queue may hold."""
+
+
+class CorruptLog(Exception):
+    """A record that can't be true. Nothing is mended by itself."""
+
+
+class EventLog(Protocol):
+    """Keeps every event of every stream, in one order."""
+
+    @property
+    def head(self) -> int:
+        """The position of the last record; 0 where there is none."""
+        ...
+
+    async def append(self, stream: str, expected_version: int, commits: Sequence[Commit]) -> Outcome:
+        """Add all the commits to the stream, or none."""
+        ...
+
+    async def read(self, stream: str, after_version: int = 0) -> list[Recorded]:
+        """Read a stream, in order; raise `CorruptLog`."""
+        ...
+
+    async def wake(self, stream: str, fingerprint: str) -> tuple[Snapshot | None, list[Recorded]]:
+        """Read the newest snapshot that the fingerprint fits, and what came after it; raise `CorruptLog`."""
+        ...
+
+    def tail(self, after: int) -> AsyncGenerator[Sequence[Recorded], None]:
+        """Follow the whole log from a position, for ever, in batches; raise `CorruptLog`."""
+        ...
+
+    def offer_snapshot(self, snapshot: Snapshot) -> None:
+        """Keep it when there is time; it may be lost, which costs only speed."""
+        ...
+
+    async def checkpoint(self, name: str) -> int:
+        """Read how far a follower has come; 0 where it never said."""
+        ...
+
+    def offer_checkpoint(self, name: str, position: int) -> None:
+        """Note how far a follower has come when there is time; an older note may remain after a crash."""
+        ...
+
+
+class _StoredDone(Struct, frozen=True, tag="done"):
+    value: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class LogCodec:
+    """How records are written: JSON, so that any SQLite shell can read them. Both arguments are tagged unions."""
+
+    def __init__(self, events: Any, answers: Any) -> None:
+        self._encoder = msgspec.json.Encoder()
+        self._events = msgspec.json.Decoder(tuple[events, ...])
+        self._reply = msgspec.json.Decoder(_StoredDone | Refusal)
+        self._answer = msgspec.json.Decoder(answers | None)
+        self._meta = msgspec.json.Decoder(Meta)
+
+    def encode(self, commit: Commit) -> tuple[str, str, str]:
+        """Write events, reply and metadata."""
+        encode = self._encoder.encode
+        return encode(commit.events).decode(), encode(commit.reply).decode(), encode(commit.meta).decode()
+
+    def decode(self, command_id: str, at: int, events: str, reply: str, meta: str) -> Commit:
+        """Read what `encode` wrote; raise `CorruptLog`."""
+        try:
+            stored = self._reply.decode(reply)
+            answer = stored if isinstance(stored, Refusal) else Done(self._answer.decode(stored.value))
+            return Commit(command_id, at, self._events.decode(events), answer, self._meta.decode(meta))
+        except msgspec.DecodeError as error:
+            raise CorruptLog(f"command {command_id} can't be read: {error}") from None
+
+
+def chain(previous: bytes, position: int, stream: str, version: int, columns: Iterable[str | int]) -> bytes:
+    """SHA-256 over a record and its predecessor's hash."""
+    return sha256(previous + msgspec.json.encode((position, stream, version, *columns))).digest()

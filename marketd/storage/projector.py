@@ -1,0 +1,238 @@
+"""
+The projector: follows the log and feeds the read models in `read.db`.
+
+Each batch is applied in one transaction together with the positions it leads to, so a read model always equals the
+fold of the log up to its position. A model that fails is halted where it is and reported; the others, and all sales,
+go on. A model of another version, or whose file is gone, is built again from the first record.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Self
+
+from msgspec import Struct
+
+from marketd.bus.port import Answer, Bus, Envelope
+from marketd.bus.subjects import query_subject
+from marketd.storage.database import Connection, Database, StorageError
+from marketd.storage.log import EventLog, Recorded
+
+SCHEMA_VERSION: Final = 1
+TABLES: Final = """
+    CREATE TABLE models(
+        name TEXT PRIMARY KEY,
+        version INTEGER NOT NULL,
+        position INTEGER NOT NULL,
+        halted TEXT
+    ) STRICT, WITHOUT ROWID;
+"""
+
+log = logging.getLogger("marketd.projector")
+
+
+@dataclass(frozen=True)
+class ReadModel:
+    """
+    One read model: its tables (name to definition) and indexes, how a record changes them, and how each query is
+    answered. `version` goes up whenever the tables or `apply` change.
+    """
+
+    name: str
+    version: int
+    tables: Mapping[str, str]
+    apply: Callable[[Connection, Recorded], None]
+    answers: Mapping[type[Struct], Callable[[Connection, Any], Struct | None]]
+    indexes: Sequence[str] = ()
+
+
+class Standing(NamedTuple):
+    """How far a model has come, and why it stands still if it does."""
+
+    position: int
+    halted: str | None
+
+
+class AskReached(Struct, frozen=True, tag="reached"):
+    """Ask to be answered when the read models have come as far as the envelope's `at_least`."""
+
+
+class Reached(Struct, frozen=True, tag="projector.reached"):
+    """The position of the read models that are not halted."""
+
+    position: int
+
+
+class Projector:
+    """Feeds all read models and answers their queries; enter it to open the file, then `run` it."""
+
+    def __init__(
+        self, path: Path, events: EventLog, models: Sequence[ReadModel], *, readers: int = 2, read_wait_s_max: float = 1
+    ) -> None:
+        self._path, self._log, self._models = path, events, models
+        self._writer = Database(path, SCHEMA_VERSION, TABLES, durable=False)
+        self._readers = [Database(path, SCHEMA_VERSION, TABLES, read_only=True) for _ in range(readers)]
+        self._read_wait_s_max = read_wait_s_max
+        self._turn = 0
+        self._news = asyncio.Event()
+        self._listeners: list[Callable[[Sequence[Recorded]], None]] = []
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with self._stack:
+            await self._stack.enter_async_context(await self._usable())
+            self._standings = await self._writer.run(self._prepare, self._log.head)
+            for reader in self._readers:
+                await self._stack.enter_async_context(reader)
+            self._stack = self._stack.pop_all()
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        await self._stack.aclose()
+
+    async def _usable(self) -> Database:
+        """Put a file that can't be used aside: everything in it is made again from the log."""
+        try:
+            async with self._writer:
+                pass
+        except StorageError as error:
+            aside = self._path.with_name(f"{self._path.name}.unusable")
+            log.warning("%s; it is put aside as %s and made again", error, aside)
+            for suffix in ("-wal", "-shm"):
+                self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+            self._path.replace(aside)
+        return self._writer
+
+    @property
+    def position(self) -> int:
+        """How far every model that is not halted has come."""
+        return min((s.position for s in self._standings.values() if not s.halted), default=self._log.head)
+
+    def statistics(self) -> dict[str, Standing]:
+        """Each model's standing, by its name."""
+        return dict(self._standings)
+
+    def on_applied(self, listener: Callable[[Sequence[Recorded]], None]) -> None:
+        """Tell the listener of each batch right after it can be read."""
+        self._listeners.append(listener)
+
+    async def open(self, bus: Bus) -> None:
+        """Serve the queries of all models."""
+        await bus.serve(query_subject(AskReached), self._answer_reached)
+        for model in self._models:
+            for query in model.answers:
+                await bus.serve(query_subject(query), self._answerer(model.answers[query]))
+
+    async def run(self) -> None:
+        """Follow the log for ever."""
+        async with aclosing(self._log.tail(self.position)) as batches:
+            async for batch in batches:
+                await self._feed(batch)
+
+    async def read(self, function: Callable[[Connection, Any], Any], query: Any) -> Any:
+        """Run a function of a read-only connection."""
+        self._turn += 1
+        return await self._readers[self._turn % len(self._readers)].run(function, query)
+
+    async def wait_reached(self, position: int) -> None:
+        """Wait until the models have come so far, but no longer than the limit: a late read beats none."""
+        if self.position >= position:
+            return
+        try:
+            async with asyncio.timeout(self._read_wait_s_max):
+                while self.position < position:
+                    await self._news.wait()
+        except TimeoutError:
+            log.warning("the read models are at %d, a reader waited for %d", self.position, position)
+
+    async def wait_caught_up(self) -> AsyncGenerator[tuple[int, int], None]:
+        """Give (position, head) whenever there is progress, until the models have come to where the log is now."""
+        head = self._log.head
+        while self.position < head:
+            yield self.position, head
+            await self._news.wait()
+
+    def _answerer(self, answer: Callable[[Connection, Any], Struct | None]) -> Callable[[str, Envelope], Any]:
+        async def handle(subject: str, envelope: Envelope) -> Answer:
+            await self.wait_reached(envelope.at_least)
+            position = self.position
+            return Answer(await self.read(answer, envelope.message), position)
+
+        return handle
+
+    async def _answer_reached(self, subject: str, envelope: Envelope) -> Answer:
+        await self.wait_reached(envelope.at_least)
+        return Answer(Reached(self.position), self.position)
+
+    async def _feed(self, batch: Sequence[Recorded]) -> None:
+        self._standings = await self._writer.run(self._apply_batch, batch, self._standings)
+        for listener in self._listeners:
+            listener(batch)
+        self._news.set()
+        self._news = asyncio.Event()
+
+    # In the writer's thread.
+
+    def _prepare(self, db: Connection, head: int) -> dict[str, Standing]:
+        """Make the tables of new models, and again those that were made otherwise or are ahead of the log."""
+        db.execute("BEGIN IMMEDIATE")
+        known = {
+            name: (version, position)
+            for name, version, position in db.execute("SELECT name, version, position FROM models")
+        }
+        standings = {}
+        for model in self._models:
+            version, position = known.get(model.name, (0, 0))
+            if version != model.version or position > head:
+                _make_again(db, model)
+                position = 0
+            db.execute("UPDATE models SET halted = NULL WHERE name = ?", (model.name,))
+            standings[model.name] = Standing(position, None)
+        db.execute("COMMIT")
+        return standings
+
+    def _apply_batch(
+        self, db: Connection, batch: Sequence[Recorded], standings: dict[str, Standing]
+    ) -> dict[str, Standing]:
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            after = {model.name: _advance(db, model, batch, standings[model.name]) for model in self._models}
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+        return after
+
+
+def _advance(db: Connection, model: ReadModel, batch: Sequence[Recorded], standing: Standing) -> Standing:
+    """Apply to one model what it has not seen; halt it where that fails."""
+    if standing.halted:
+        return standing
+    db.execute("SAVEPOINT model")
+    record: Recorded | None = None
+    try:
+        for record in batch:
+            if record.position > standing.position:
+                model.apply(db, record)
+        after = Standing(max(standing.position, batch[-1].position), None)
+    except Exception as error:  # whatever it is, it halts this model alone
+        where = f"{record.stream}@{record.version}" if record else "?"
+        log.exception("the read model %s is halted at %s", model.name, where)
+        db.execute("ROLLBACK TO model")
+        after = Standing(standing.position, f"{where}: {type(error).__name__}: {error}")
+    db.execute("RELEASE model")
+    db.execute("UPDATE models SET position = ?, halted = ? WHERE name = ?", (*after, model.name))
+    return after
+
+
+def _make_again(db: Connection, model: ReadModel) -> None:
+    for name, definition in model.tables.items():
+        db.execute(f"DROP TABLE IF EXISTS {name}")
+        db.execute(definition)
+    for definition in model.indexes:
+        db.execute(definition)
+    db.execute("INSERT OR REPLACE INTO models VALUES(?, ?, 0, NULL)", (model.name, model.version))

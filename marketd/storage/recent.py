@@ -1,0 +1,42 @@
+"""
+The newest records of a log, kept in memory for those who follow it, and the news that there are more.
+
+Followers that keep up never touch the file; who falls behind, beyond `records_max`, reads pages of it.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from itertools import islice
+
+from marketd.storage.log import Recorded
+
+
+class Recent:
+    """The last records, without gaps, up to `head`."""
+
+    def __init__(self, head: int, records_max: int) -> None:
+        self.head = head
+        self._records: deque[Recorded] = deque(maxlen=records_max)
+        self._news = asyncio.Event()
+
+    def add(self, records: Sequence[Recorded]) -> None:
+        """Take in what comes next in the log, and wake the followers."""
+        if not records:
+            return
+        self._records.extend(records)
+        self.head = records[-1].position
+        self._news.set()
+        self._news = asyncio.Event()
+
+    async def wait_beyond(self, position: int) -> None:
+        """Wait until the head is past the position."""
+        while self.head <= position:
+            await self._news.wait()
+
+    def since(self, after: int, count_max: int) -> list[Recorded] | None:
+        """Give what follows the position, or None where that is no longer, or was never, in memory."""
+        if not self._records or self._records[0].position > after + 1:
+            return None
+        skipped = after + 1 - self._records[0].position
+        return list(islice(self._records, skipped, skipped + count_max))

@@ -1,0 +1,331 @@
+"""
+The log in one SQLite file, `events.db`.
+
+One writer takes everything that waits and commits it in one transaction (group commit): one fsync for all. Positions
+are given inside that transaction, so readers never see a gap. A record's hash covers its predecessor's.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack
+from hashlib import sha256
+from pathlib import Path
+from typing import Final, NamedTuple, Self
+
+from marketd.storage.database import Connection, Database, Row, StorageError
+from marketd.storage.log import (
+    GENESIS,
+    Appended,
+    Commit,
+    Conflict,
+    CorruptLog,
+    LogCodec,
+    LogFull,
+    Outcome,
+    Recorded,
+    Repeats,
+    Snapshot,
+    Unknown,
+    chain,
+)
+from marketd.storage.recent import Recent
+
+SCHEMA_VERSION: Final = 1
+PAGE_RECORDS_MAX: Final = 1_000
+TABLES: Final = """
+    CREATE TABLE streams(
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        version INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE commits(
+        position INTEGER PRIMARY KEY,
+        stream INTEGER NOT NULL REFERENCES streams(id),
+        version INTEGER NOT NULL,
+        command_id TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        events TEXT NOT NULL,
+        reply TEXT NOT NULL,
+        meta TEXT NOT NULL,
+        hash BLOB NOT NULL
+    ) STRICT;
+    CREATE UNIQUE INDEX commits_by_version ON commits(stream, version);
+    CREATE UNIQUE INDEX commits_by_command ON commits(stream, command_id);
+    CREATE TABLE snapshots(
+        stream TEXT PRIMARY KEY,
+        version INTEGER NOT NULL,
+        position INTEGER NOT NULL,
+        fingerprint TEXT NOT NULL,
+        state BLOB NOT NULL,
+        checksum BLOB NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE checkpoints(name TEXT PRIMARY KEY, position INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+"""
+RECORD: Final = """
+    SELECT c.position, s.name, c.version, c.command_id, c.at, c.events, c.reply, c.meta, c.hash,
+           (SELECT p.hash FROM commits p WHERE p.position = c.position - 1)
+    FROM commits c JOIN streams s ON s.id = c.stream
+"""
+
+
+class _Append(NamedTuple):
+    stream: str
+    expected_version: int
+    commits: Sequence[Commit]
+    written: list[tuple[str, str, str]]
+    done: asyncio.Future[Outcome]
+
+
+class _Notes(NamedTuple):
+    """What is kept when there is time."""
+
+    snapshots: dict[str, Snapshot]
+    checkpoints: dict[str, int]
+
+
+class SqliteLog:
+    """The log of one data directory; enter it to open the file, check its end, and start the writer."""
+
+    def __init__(
+        self,
+        path: Path,
+        codec: LogCodec,
+        *,
+        batch_commits_max: int = 512,
+        queue_commits_max: int = 10_000,
+        recent_commits_max: int = 4_096,
+        check_commits: int = 5_000,
+    ) -> None:
+        self._codec = codec
+        self._writer = Database(path, SCHEMA_VERSION, TABLES)
+        self._reader = Database(path, SCHEMA_VERSION, TABLES, read_only=True)
+        self._batch_commits_max, self._queue_commits_max = batch_commits_max, queue_commits_max
+        self._recent_commits_max, self._check_commits = recent_commits_max, check_commits
+        self._queue: deque[_Append] = deque()
+        self._queued_commits = 0
+        self._notes = _Notes({}, {})
+        self._work = asyncio.Event()
+        self._closing = False
+        self._trouble: str | None = None
+        self._batches = self._batched_commits = 0
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with self._stack:
+            await self._stack.enter_async_context(self._writer)
+            await self._stack.enter_async_context(self._reader)
+            head, self._hash = await self._reader.run(self._check_end)
+            self._recent = Recent(head, self._recent_commits_max)
+            tasks = await self._stack.enter_async_context(asyncio.TaskGroup())
+            tasks.create_task(self._write())
+            self._stack = self._stack.pop_all()
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        """Write what waits, then close."""
+        self._closing = True
+        self._work.set()
+        await self._stack.aclose()
+
+    @property
+    def head(self) -> int:
+        return self._recent.head
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the last batch could not be written, or None if it was."""
+        return self._trouble
+
+    def statistics(self) -> dict[str, int]:
+        """Counts since the start, and what waits."""
+        return {
+            "head": self.head,
+            "queued_commits": self._queued_commits,
+            "batches": self._batches,
+            "batched_commits": self._batched_commits,
+        }
+
+    async def append(self, stream: str, expected_version: int, commits: Sequence[Commit]) -> Outcome:
+        if self._queued_commits + len(commits) > self._queue_commits_max:
+            raise LogFull(f"{self._queued_commits} commits wait to be written")
+        written = [self._codec.encode(commit) for commit in commits]
+        done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Append(stream, expected_version, commits, written, done))
+        self._queued_commits += len(commits)
+        self._work.set()
+        return await done
+
+    async def read(self, stream: str, after_version: int = 0) -> list[Recorded]:
+        return await self._reader.run(self._read_stream, stream, after_version)
+
+    async def wake(self, stream: str, fingerprint: str) -> tuple[Snapshot | None, list[Recorded]]:
+        return await self._reader.run(self._read_wake, stream, fingerprint)
+
+    async def tail(self, after: int) -> AsyncGenerator[Sequence[Recorded], None]:
+        while True:
+            await self._recent.wait_beyond(after)
+            batch = self._recent.since(after, PAGE_RECORDS_MAX)
+            if batch is None:
+                batch = await self._reader.run(self._read_page, after)
+            after = batch[-1].position
+            yield batch
+
+    def offer_snapshot(self, snapshot: Snapshot) -> None:
+        self._notes.snapshots[snapshot.stream] = snapshot
+        self._work.set()
+
+    async def checkpoint(self, name: str) -> int:
+        rows = await self._reader.run(_fetch, "SELECT position FROM checkpoints WHERE name = ?", name)
+        return int(rows[0][0]) if rows else 0
+
+    def offer_checkpoint(self, name: str, position: int) -> None:
+        self._notes.checkpoints[name] = position
+        self._work.set()
+
+    # The writer.
+
+    async def _write(self) -> None:
+        while not self._closing or self._queue:
+            await self._work.wait()
+            self._work.clear()
+            while self._queue or any(self._notes):
+                await self._write_batch()
+
+    async def _write_batch(self) -> None:
+        batch = self._take_batch()
+        notes, self._notes = self._notes, _Notes({}, {})
+        before = self._hash
+        try:
+            outcomes, records = await self._writer.run(self._commit_batch, batch, notes)
+        except StorageError as error:
+            self._hash, self._trouble = before, str(error)
+            outcomes, records = [Unknown(str(error))] * len(batch), []
+        else:
+            self._trouble = None
+            self._batches += 1
+            self._batched_commits += len(records)
+        self._recent.add(records)
+        for append, outcome in zip(batch, outcomes, strict=True):
+            if not append.done.done():  # its caller may have been cancelled
+                append.done.set_result(outcome)
+
+    def _take_batch(self) -> list[_Append]:
+        batch: list[_Append] = []
+        commits = 0
+        while self._queue and commits < self._batch_commits_max:
+            batch.append(self._queue.popleft())
+            commits += len(batch[-1].commits)
+        self._queued_commits -= commits
+        return batch
+
+    def _commit_batch(
+        self, db: Connection, batch: list[_Append], notes: _Notes
+    ) -> tuple[list[Outcome], list[Recorded]]:
+        """Write everything in one transaction. Runs in the writer's thread, as all below."""
+        records: list[Recorded] = []
+        position = self._recent.head
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            outcomes: list[Outcome] = []
+            for append in batch:
+                outcome = self._append_one(db, append, position, records)
+                outcomes.append(outcome)
+                if isinstance(outcome, Appended):
+                    position = outcome.position
+            _keep(db, notes)
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+        return outcomes, records
+
+    def _append_one(self, db: Connection, append: _Append, position: int, records: list[Recorded]) -> Outcome:
+        stream, version = _stream(db, append.stream)
+        if known := self._find_repeats(db, stream, append.commits):
+            return Repeats(known)
+        if version != append.expected_version:
+            return Conflict(version)
+        if not version:
+            stream = db.execute("INSERT INTO streams(name, version) VALUES(?, 0)", (append.stream,)).lastrowid or 0
+        for commit, columns in zip(append.commits, append.written, strict=True):
+            position, version = position + 1, version + 1
+            facts = (commit.command_id, commit.at, *columns)
+            self._hash = chain(self._hash, position, append.stream, version, facts)
+            db.execute("INSERT INTO commits VALUES(?,?,?,?,?,?,?,?,?)", (position, stream, version, *facts, self._hash))
+            records.append(Recorded(position, append.stream, version, commit))
+        db.execute("UPDATE streams SET version = ? WHERE id = ?", (version, stream))
+        return Appended(position)
+
+    def _find_repeats(self, db: Connection, stream: int, commits: Sequence[Commit]) -> dict[str, Recorded]:
+        if not stream:
+            return {}
+        wanted = f"{RECORD} WHERE c.stream = ? AND c.command_id = ?"
+        found = (db.execute(wanted, (stream, commit.command_id)).fetchone() for commit in commits)
+        return {row[3]: self._recorded(row) for row in found if row}
+
+    # The readers.
+
+    def _check_end(self, db: Connection) -> tuple[int, bytes]:
+        """Walk the newest records and give the last position and hash."""
+        (head,) = db.execute("SELECT coalesce(max(position), 0) FROM commits").fetchone()
+        expected = max(0, head - self._check_commits)
+        newest = GENESIS
+        for row in db.execute(f"{RECORD} WHERE c.position > ? ORDER BY c.position", (expected,)):
+            self._recorded(row)
+            expected, newest = expected + 1, row[8]
+            if row[0] != expected:
+                raise CorruptLog(f"there is no record at position {expected}, but one at {row[0]}")
+        return head, newest
+
+    def _read_stream(self, db: Connection, stream: str, after_version: int) -> list[Recorded]:
+        where = "WHERE c.stream = (SELECT id FROM streams WHERE name = ?) AND c.version > ? ORDER BY c.version"
+        records = [self._recorded(row) for row in db.execute(f"{RECORD} {where}", (stream, after_version))]
+        for version, record in enumerate(records, after_version + 1):
+            if record.version != version:
+                raise CorruptLog(f"{stream} has no version {version}, but a version {record.version}")
+        return records
+
+    def _read_wake(self, db: Connection, stream: str, fingerprint: str) -> tuple[Snapshot | None, list[Recorded]]:
+        columns = "stream, version, position, fingerprint, state, checksum"
+        row = db.execute(f"SELECT {columns} FROM snapshots WHERE stream = ?", (stream,)).fetchone()
+        fits = row is not None and row[3] == fingerprint and row[5] == sha256(row[4]).digest()
+        snapshot = Snapshot(*row[:5]) if fits else None
+        return snapshot, self._read_stream(db, stream, snapshot.version if snapshot else 0)
+
+    def _read_page(self, db: Connection, after: int) -> list[Recorded]:
+        rows = db.execute(f"{RECORD} WHERE c.position > ? ORDER BY c.position LIMIT ?", (after, PAGE_RECORDS_MAX))
+        records = [self._recorded(row) for row in rows]
+        for position, record in enumerate(records, after + 1):
+            if record.position != position:
+                raise CorruptLog(f"there is no record at position {position}, but one at {record.position}")
+        return records
+
+    def _recorded(self, row: Row) -> Recorded:
+        """Decode a row of RECORD, and hold it against its hash."""
+        position, stream, version, command_id, at, events, reply, meta, written_hash, previous = row
+        columns = (command_id, at, events, reply, meta)
+        if chain(previous or GENESIS, position, stream, version, columns) != written_hash:
+            raise CorruptLog(f"the record at position {position} ({stream}@{version}) does not fit its hash")
+        try:
+            return Recorded(position, stream, version, self._codec.decode(*columns))
+        except CorruptLog as error:
+            raise CorruptLog(f"the record at position {position} ({stream}@{version}): {error}") from None
+
+
+def _fetch(db: Connection, sql: str, *parameters: object) -> list[Row]:
+    return db.execute(sql, parameters).fetchall()
+
+
+def _stream(db: Connection, name: str) -> tuple[int, int]:
+    row = db.execute("SELECT id, version FROM streams WHERE name = ?", (name,)).fetchone()
+    return (int(row[0]), int(row[1])) if row else (0, 0)
+
+
+def _keep(db: Connection, notes: _Notes) -> None:
+    for s in notes.snapshots.values():
+        row = (s.stream, s.version, s.position, s.fingerprint, s.state, sha256(s.state).digest())
+        db.execute("INSERT OR REPLACE INTO snapshots VALUES(?,?,?,?,?,?)", row)
+    for checkpoint in notes.checkpoints.items():
+        db.execute("INSERT OR REPLACE INTO checkpoints VALUES(?,?)", checkpoint)

@@ -1,0 +1,87 @@
+"""A record is one line on stderr, whatever is in it."""
+
+import logging
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from marketd.config.logs import OneLine, set_up
+
+
+@pytest.fixture
+def root(monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Logger]:
+    """The root logger without pytest's handlers, which get it back in the end."""
+    root, access = logging.getLogger(), logging.getLogger("aiohttp.access")
+    before = root.level, access.level
+    monkeypatch.setattr(root, "handlers", [])
+    yield root
+    root.setLevel(before[0])
+    access.setLevel(before[1])
+
+
+def line(message: str, *args: object) -> str:
+    record = logging.LogRecord("marketd.http", logging.INFO, __file__, 1, message, args, None)
+    record.created = 1767225600.0625
+    return OneLine().format(record)
+
+
+def test_a_line_has_time_level_logger_and_message() -> None:
+    assert "2026-01-01T00:00:00.062Z info marketd.http started on 8080" == line("started on %d", 8080)
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [("a\nb", "a\\nb"), ("a\r\x1b[2Jb", "a\\r\\x1b[2Jb"), ("a\u2028b", "a\\u2028b"), ("a\x85b", "a\\x85b")],
+)
+def test_a_line_can_not_be_broken(message: str, expected: str) -> None:
+    assert expected == line(message).split(" ", 3)[3]
+
+
+def test_a_traceback_is_folded_into_the_line() -> None:
+    try:
+        raise ValueError("the reason")
+    except ValueError:
+        record = logging.LogRecord("marketd", logging.ERROR, __file__, 1, "failed", (), sys.exc_info())
+
+    assert OneLine().format(record).endswith("\\nValueError: the reason")
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("lost nats://ann:hunter2@host:4222", "lost nats://********@host:4222"),
+        ("bad token eyJhbGciOiJ9.eyJzdWIifQ.c2ln-_x", "bad token ********"),
+    ],
+)
+def test_what_a_library_gives_away_is_masked(message: str, expected: str) -> None:
+    assert expected == line(message).split(" ", 3)[3]
+
+
+def test_records_go_to_stderr(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+    set_up("info")
+    logging.getLogger("marketd").info("started")
+
+    assert capsys.readouterr().err.endswith("Z info marketd started\n")
+
+
+def test_records_below_the_level_are_left_out(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+    set_up("warning")
+    logging.getLogger("marketd").info("started")
+
+    assert "" == capsys.readouterr().err
+
+
+def test_requests_are_left_out(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+    set_up("debug")
+    logging.getLogger("aiohttp.access").info("GET /downloads/secret")
+
+    assert "" == capsys.readouterr().err
+
+
+def test_setting_up_again_writes_no_record_twice(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+    set_up("info")
+    set_up("info")
+    logging.getLogger("marketd").info("started")
+
+    assert 1 == len(capsys.readouterr().err.splitlines())
