@@ -1,5 +1,6 @@
 """
-What every aggregate is: an initial state, a `decide`, an `evolve` and an `answer`. No I/O here, nor in those who use it.
+What every aggregate is: an initial state, a `decide`, an `evolve` and an `answer`. No I/O here, nor in those who use
+it.
 
 The one rule: `decide` may refuse but changes nothing, `evolve` changes but refuses nothing.
 """

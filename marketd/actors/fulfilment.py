@@ -1,10 +1,10 @@
 """
 Leads every open order along the saga: asks what it awaits, of whom, and again until there is an answer.
 
-The one rule: only the log starts a step. Each record of an order wakes its walker, which reads from the order itself, as
-new as that record, what it awaits; takes that one step; and reports the outcome, which is the next record. So it makes no
-difference whether a step follows the last one or a crash: at the start the log is followed from a checkpoint that lies
-before every order still open.
+The one rule: only the log starts a step. Each record of an order wakes its walker, which reads from the order itself,
+as new as that record, what it awaits; takes that one step; and reports the outcome, which is the next record. So it
+makes no difference whether a step follows the last one or a crash: at the start the log is followed from a checkpoint
+that lies before every order still open.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """
 Who is awake: finds the one actor of an address, wakes it, and puts it to sleep again.
 
-Every address always exists; being awake only means being in memory. At most `awake_max` actors are, and the one that was
-asked longest ago sleeps first. Putting an actor to sleep loses nothing: its stream has everything.
+Every address always exists; being awake only means being in memory. At most `awake_max` actors are, and the one that
+was asked longest ago sleeps first. Putting an actor to sleep loses nothing: its stream has everything.
 """
 
 import asyncio

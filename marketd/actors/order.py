@@ -1,9 +1,9 @@
 """
 An order: one buyer, one product, one price, and how far the sale has come.
 
-An order is its own process manager. Its state says which step it awaits (`AWAITS`); saga.py says what that step asks of
-whom; each outcome comes back as `Advance`. Where the next step is the order's own (complete, fail, fail with an alert) it
-is taken in the same commit, so that no crash can come between.
+An order is its own process manager. Its state says which step it awaits (`AWAITS`); saga.py says what that step asks
+of whom; each outcome comes back as `Advance`. Where the next step is the order's own (complete, fail, fail with an
+alert) it is taken in the same commit, so that no crash can come between.
 """
 
 from enum import StrEnum

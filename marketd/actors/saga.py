@@ -1,8 +1,8 @@
 """
 The saga: how one order is led from placed to completed, or taken back.
 
-Its plan is the table LEGS: for the step that an order awaits, what is asked and of whom. What follows from the answer is
-the order's own decision (order.py), so this module has no state, no clock and does no I/O.
+Its plan is the table LEGS: for the step that an order awaits, what is asked and of whom. What follows from the answer
+is the order's own decision (order.py), so this module has no state, no clock and does no I/O.
 
 Only the outside world may stay silent for good: its silence is reported to the order when patience ends, and the order
 then undoes the step under the same key. Everybody in the house is asked again until they answer.

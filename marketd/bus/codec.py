@@ -42,7 +42,7 @@ class _Failed(Struct, frozen=True, array_like=True, tag="failed"):
 
 
 class Codec:
-    """Packs and unpacks envelopes and answers. `messages` and `answers` are unions of tagged types; `reasons` by code."""
+    """Packs and unpacks envelopes and answers; `messages` and `answers` are tagged unions, `reasons` are by code."""
 
     def __init__(self, messages: Any, answers: Any, reasons: Mapping[str, StrEnum]) -> None:
         self._encoder = msgspec.msgpack.Encoder()

@@ -1,9 +1,9 @@
 """
 The carrier over NATS, by nats-py.
 
-A subject that is served in this very process is answered in the process, unless the switch says otherwise: the subject is
-the only address either way. A request published while the line is down may be delivered when it is up again and its
-sender long gone; hence the deadline in every envelope, which the one who serves checks before deciding.
+A subject that is served in this very process is answered in the process, unless the switch says otherwise: the
+subject is the only address either way. A request published while the line is down may be delivered when it is up
+again and its sender long gone; hence the deadline in every envelope, which the one who serves checks before deciding.
 """
 
 import asyncio

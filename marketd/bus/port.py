@@ -23,10 +23,10 @@ class Envelope(Struct, frozen=True):
     """
     One message on its way.
 
-    `id` is what a repeat is recognised by; `cause` the id of the message that led to it, `correlation` that of the first
-    one; `principal` who is behind it; `trace` a W3C traceparent; `deadline` ms since the epoch, after which it is
-    dropped unread; `at_least` the log position that the answering state must have reached. The refusal of a saga's step
-    (`is_step`) is put on record, so that a repeat gets the same answer.
+    `id` is what a repeat is recognised by; `cause` the id of the message that led to it, `correlation` that of the
+    first one; `principal` who is behind it; `trace` a W3C traceparent; `deadline` ms since the epoch, after which it
+    is dropped unread; `at_least` the log position that the answering state must have reached. The refusal of a saga's
+    step (`is_step`) is put on record, so that a repeat gets the same answer.
     """
 
     id: str

@@ -1,8 +1,8 @@
 """
 A processor without money, for trying things out: it knows a handful of payment methods and keeps a ledger of its own.
 
-The ledger (`sandbox.db`) is a party of its own: it outlives a crash of the service and refuses to charge twice under one
-key, so that what it took can be held against what the orders say.
+The ledger (`sandbox.db`) is a party of its own: it outlives a crash of the service and refuses to charge twice under
+one key, so that what it took can be held against what the orders say.
 """
 
 from contextlib import AsyncExitStack
