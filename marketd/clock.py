@@ -7,10 +7,10 @@ Nobody else calls `now()` or `sleep()`, so that a test or a simulation holds the
 import asyncio
 import os
 import time
-import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
+CHANCE_BYTES: Final = 4_096
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -35,7 +35,11 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's own clock and its own randomness."""
+    """The machine's own clock and its own randomness, which is fetched ahead: a call to the kernel costs 10 µs."""
+
+    def __init__(self) -> None:
+        self._chance = b""
+        self._used = 0
 
     def now_ms(self) -> int:
         return time.time_ns() // 1_000_000
@@ -47,14 +51,17 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
     def random_bytes(self, count: int) -> bytes:
-        return os.urandom(count)
+        if self._used + count > len(self._chance):
+            self._chance, self._used = os.urandom(max(CHANCE_BYTES, count)), 0
+        self._used += count
+        return self._chance[self._used - count : self._used]
 
 
 def new_id(clock: Clock) -> str:
     """Make a UUIDv7 (RFC 9562, section 5.7): 48 bits of Unix milliseconds, then 74 bits of chance."""
-    chance = int.from_bytes(clock.random_bytes(10), "big")
-    high = (clock.now_ms() & 0xFFFF_FFFF_FFFF) << 80
-    return str(uuid.UUID(int=high | (0x7 << 76) | (chance & ((1 << 12) - 1)) << 64 | (0b10 << 62) | chance >> 18))
+    time, chance = f"{clock.now_ms():012x}", clock.random_bytes(10).hex()
+    variant = "89ab"[int(chance[3], 16) & 0b11]
+    return f"{time[:8]}-{time[8:]}-7{chance[:3]}-{variant}{chance[4:7]}-{chance[7:19]}"
 
 
 def jittered(clock: Clock, seconds: float) -> float:

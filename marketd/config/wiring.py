@@ -43,6 +43,7 @@ from marketd.config.settings import Settings
 from marketd.http.app import make_app
 from marketd.http.keys import (
     BUS,
+    CARDS,
     FILES,
     LIMITS,
     LINKS,
@@ -90,6 +91,7 @@ class Service:
     bus: NatsBus
     log: SqliteLog
     files: FileStore
+    cards: ProductCards
     projector: Projector
     house: House
     fulfilment: Fulfilment
@@ -157,11 +159,12 @@ async def running(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
         watch = OrderWatch(bus, events, clock)
         await house.open(bus)
         await projector.open(bus)
-        await ProductCards(projector).open(bus)
+        cards = ProductCards(projector)
+        await cards.open(bus)
         await OrderHistory(events).open(bus)
         await watch.open()
         await enter(_background(projector.run(), fulfilment.run(), watch.run(), bus.wait_lost()))
-        yield Service(settings, clock, folder, server, bus, events, files, projector, house, fulfilment, watch)
+        yield Service(settings, clock, folder, server, bus, events, files, cards, projector, house, fulfilment, watch)
 
 
 @asynccontextmanager
@@ -176,6 +179,7 @@ async def front(service: Service, listener: socket.socket) -> AsyncIterator[None
     )
     app = make_app(clock, body_bytes_max=settings.http.body_bytes_max)
     app[BUS] = service.bus
+    app[CARDS] = service.cards
     app[FILES] = service.files
     app[READINESS] = service.readiness
     app[PASSWORDS] = passwords

@@ -13,12 +13,8 @@ from marketd.http.keys import CLOCK, REQUEST_ID
 from marketd.http.problems import SORTS, NotFound, response_of
 
 PAGE_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
-HEADERS: Final = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-}
+API_POLICY: Final = "default-src 'none'; frame-ancestors 'none'"
+HEADERS: Final = {"Server": "marketd", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -32,7 +28,6 @@ def make_app(clock: Clock, *, body_bytes_max: int) -> web.Application:
     for room in (auth, uploads, products, reviews, orders, downloads, library, operations):
         app.add_routes(room.routes)
     app.add_routes(routes)
-    app.on_response_prepare.append(add_headers)
     return app
 
 
@@ -42,18 +37,15 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
     given = request.headers.get("X-Request-Id", "")
     request[REQUEST_ID] = given if _SANE_ID.fullmatch(given) else new_id(request.app[CLOCK])
     try:
-        return await handler(request)
+        response = await handler(request)
     except Exception as error:  # the last door: problems.py knows them all, and logs those it does not
-        return response_of(error, request)
-
-
-async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Put on every answer what every answer has."""
+        response = response_of(error, request)
     headers = response.headers
-    for name, value in HEADERS.items():
-        headers.setdefault(name, value)
-    headers["Server"] = "marketd"
+    if "Content-Security-Policy" not in headers:
+        headers["Content-Security-Policy"] = API_POLICY
+    headers.extend(HEADERS)
     headers["X-Request-Id"] = request[REQUEST_ID]
+    return response
 
 
 @routes.get("/problems/{slug}")

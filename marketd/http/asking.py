@@ -43,9 +43,9 @@ async def tell(
     request: web.Request, address: Address, command: Struct, *, principal: Principal | None = None
 ) -> Answer:
     """The same, where only the fact matters that it was done."""
-    envelope = _envelope(request, command, principal)
+    envelope = _envelope(request, command, principal, is_command=True)
     answer = await request.app[BUS].ask(command_subject(address), envelope)
-    reached = _envelope(request, AskReached(), principal, at_least=answer.position)
+    reached = _envelope(request, AskReached(), at_least=answer.position)
     await request.app[BUS].ask(query_subject(AskReached), reached)
     return answer
 
@@ -59,19 +59,26 @@ async def read(request: web.Request, query: Struct, expected: type[T]) -> T:
 
 async def find(request: web.Request, query: Struct, expected: type[T], *, extra_s: float = 0) -> T | None:
     """The same, where there may be nothing to find; `extra_s` is for queries that wait on purpose."""
-    envelope = _envelope(request, query, None, extra_s=extra_s)
+    envelope = _envelope(request, query, extra_s=extra_s)
     answer = await request.app[BUS].ask(query_subject(type(query)), envelope)
     assert answer.value is None or isinstance(answer.value, expected), f"{type(query)} found {type(answer.value)}"
     return answer.value
 
 
 def _envelope(
-    request: web.Request, message: Struct, principal: Principal | None, *, at_least: int = 0, extra_s: float = 0
+    request: web.Request,
+    message: Struct,
+    principal: Principal | None = None,
+    *,
+    is_command: bool = False,
+    at_least: int = 0,
+    extra_s: float = 0,
 ) -> Envelope:
+    """Only a command needs an id of its own: nobody records a query."""
     clock = request.app[CLOCK]
     wait_s = request.app[LIMITS].reply_wait_s_max + extra_s
     return Envelope(
-        id=new_id(clock),
+        id=new_id(clock) if is_command else request[REQUEST_ID],
         message=message,
         correlation=request[REQUEST_ID],
         deadline=clock.now_ms() + int(wait_s * 1000),

@@ -1,7 +1,7 @@
 """What a handler may find in the application, and in a request."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from aiohttp import web
 from msgspec import Struct
@@ -11,6 +11,7 @@ from marketd.clock import Clock
 from marketd.http.lockout import Lockout
 from marketd.http.passwords import Passwords
 from marketd.http.tokens import AccessTokens, DownloadLinks
+from marketd.storage.cards import EncodedProduct
 from marketd.storage.files import FileStore
 
 
@@ -32,7 +33,16 @@ class Readiness(Struct, frozen=True):
     parts: dict[str, Any]
 
 
+class Cards(Protocol):
+    """Products that are kept ready, each as the JSON that goes out."""
+
+    def kept(self, product_id: str) -> EncodedProduct | None:
+        """Give the card if it is in memory; else `market.query.product` has it."""
+        ...
+
+
 BUS: Final = web.AppKey("bus", Bus)
+CARDS: Final = web.AppKey("cards", Cards)
 CLOCK: Final = web.AppKey("clock", Clock)
 FILES: Final = web.AppKey("files", FileStore)
 LIMITS: Final = web.AppKey("limits", FrontLimits)

@@ -27,7 +27,7 @@ from marketd.http.bodies import (
     price_of,
 )
 from marketd.http.identity import signed_in, somebody
-from marketd.http.keys import CLOCK, FILES
+from marketd.http.keys import CARDS, CLOCK, FILES
 from marketd.http.problems import BadRequest, Fault, NotFound
 from marketd.http.tokens import Principal
 from marketd.storage.cards import EncodedProduct, ReadProduct
@@ -179,8 +179,9 @@ async def browse(request: web.Request) -> web.Response:
 async def show(request: web.Request) -> web.Response:
     """Show a product; the addresses of its files to its seller alone."""
     viewer = somebody(request)
+    product_id = request.match_info["id"]
 
-    shown = await find(request, ReadProduct(request.match_info["id"]), EncodedProduct)
+    shown = request.app[CARDS].kept(product_id) or await find(request, ReadProduct(product_id), EncodedProduct)
 
     if shown is None:
         raise NotFound("no such product")

@@ -52,16 +52,20 @@ class ProductCards:
         """How many cards are kept."""
         return {"cards": len(self._cards)}
 
+    def kept(self, product_id: str) -> EncodedProduct | None:
+        """Give the card if it is in memory."""
+        card = self._cards.get(product_id)
+        if card is not None:
+            self._cards.move_to_end(product_id)
+        return card
+
     async def _answer(self, subject: str, envelope: Envelope) -> Answer:
         query = envelope.message
         assert isinstance(query, ReadProduct)
         if envelope.at_least > self._projector.position:
             await self._projector.wait_reached(envelope.at_least)
-        card = self._cards.get(query.product_id)
-        if card is None:
-            return await self._read(query.product_id)
-        self._cards.move_to_end(query.product_id)
-        return Answer(card, self._projector.position)
+        card = self.kept(query.product_id)
+        return Answer(card, self._projector.position) if card else await self._read(query.product_id)
 
     async def _read(self, product_id: str) -> Answer:
         position = self._projector.position

@@ -1,0 +1,72 @@
+"""The processes that are measured: the service, and a bare aiohttp server that gives one body."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+
+class Running(NamedTuple):
+    """A server that is up: its process id, where it listens, and how long it took to say so."""
+
+    pid: int
+    host: str
+    port: int
+    start_s: float
+
+
+@asynccontextmanager
+async def service(data: Path, **environ: str) -> AsyncIterator[Running]:
+    """Run `marketd serve` on a data directory; `environ` are settings as MARKETD_… variables."""
+    arguments = ["-m", "marketd", "serve", "--data", str(data), "--port", "0"]
+    async with _process(arguments, environ) as running:
+        yield running
+
+
+@asynccontextmanager
+async def bare(body: Path) -> AsyncIterator[Running]:
+    """Run a bare aiohttp server that answers every GET with the bytes of the file."""
+    async with _process(["-m", "bench.bare", str(body)], {}) as running:
+        yield running
+
+
+@asynccontextmanager
+async def _process(arguments: list[str], environ: dict[str, str]) -> AsyncIterator[Running]:
+    begun = time.perf_counter()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *arguments, stdout=asyncio.subprocess.PIPE, env={**os.environ, **environ}
+    )
+    assert process.stdout is not None
+    try:
+        line = (await process.stdout.readline()).decode()
+        if not line:
+            raise RuntimeError(f"{' '.join(arguments)} did not start")
+        url = urlsplit(next(word for word in line.split() if "http://" in word).removeprefix("http="))
+        yield Running(process.pid, url.hostname or "", url.port or 0, time.perf_counter() - begun)
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        await process.wait()
+
+
+def resident_mib(pid: int) -> float:
+    """Resident memory of a process and all its children."""
+    return sum(_resident_kib(one) for one in _family(pid)) / 1024
+
+
+def _family(pid: int) -> Iterator[int]:
+    yield pid
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            yield from _family(int(child))
+
+
+def _resident_kib(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
