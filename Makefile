@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check format clean
+.PHONY: help install run test check bench format clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -21,6 +21,9 @@ check: .venv/.installed-dev  ## check format, manners and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+bench: .venv/.installed  ## measure, and write docs/benchmarks.md
+	$(BIN)/python -m bench
 
 format: .venv/.installed-dev  ## bring the code into its format
 	$(BIN)/ruff format .

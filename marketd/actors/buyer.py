@@ -185,7 +185,7 @@ def decide(state: State, command: Command) -> list[Event]:
 
 def _write(state: State, product_id: str, review: Review, at: int) -> list[Event]:
     written = state.reviews.get(product_id)
-    if written == review:
+    if written is not None and replace(written, reply=review.reply) == review:
         return []
     if written is not None:
         raise Refused(Reason.ALREADY_REVIEWED)

@@ -4,13 +4,15 @@ How messages look on the wire: msgpack, strictly decoded into the types that the
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw, Struct
 
 from marketd.actors.aggregate import Refused, reason_code
-from marketd.bus.port import ERRORS, Answer, BusError, Envelope, Undecodable
+from marketd.bus.port import ERRORS, Answer, BusError, Crashed, Envelope, Undecodable
+
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError)  # the latter where text is not UTF-8
 
 
 class _Letter(Struct, frozen=True, array_like=True):
@@ -65,18 +67,24 @@ class Codec:
         try:
             x = self._letters.decode(packed)
             message = self._messages.decode(x.message)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise Undecodable(str(error)) from None
         return Envelope(x.id, message, x.correlation, x.deadline, x.cause, x.principal, x.trace, x.at_least, x.is_step)
 
     def pack_answer(self, answer: Answer) -> bytes:
-        """Pack what a handler gave back."""
-        return self._encoder.encode(_Done(Raw(self._encoder.encode(answer.value)), answer.position))
+        """Pack what a handler gave back; raise `Crashed` where that can't be packed."""
+        try:
+            value = Raw(self._encoder.encode(answer.value))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise Crashed(f"the answer can't be packed: {error}") from None
+        return self._encoder.encode(_Done(value, answer.position))
 
     def pack_error(self, error: Refused | BusError) -> bytes:
         """Pack what a handler raised."""
         if isinstance(error, Refused):
-            return self._encoder.encode(_Refused(self._codes[error.reason]))
+            if code := self._codes.get(error.reason):
+                return self._encoder.encode(_Refused(code))
+            error = Crashed(f"a refusal has no code: {error}")
         return self._encoder.encode(_Failed(error.code, str(error)))
 
     def unpack_answer(self, packed: bytes) -> Answer:
@@ -85,9 +93,11 @@ class Codec:
             outcome = self._outcomes.decode(packed)
             if isinstance(outcome, _Done):
                 return Answer(self._answers.decode(outcome.value), outcome.position)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise Undecodable(str(error)) from None
         if isinstance(outcome, _Refused):
+            if outcome.code not in self._reasons:
+                raise Undecodable(f"nobody here knows the refusal {outcome.code}")
             raise Refused(self._reasons[outcome.code])
         raise ERRORS.get(outcome.code, BusError)(outcome.detail)
 

@@ -6,11 +6,14 @@ and back; and it is the short way that the NATS carrier takes for addresses whic
 """
 
 import asyncio
+import logging
 
 from marketd.actors.aggregate import Refused
 from marketd.bus.codec import Codec
-from marketd.bus.port import Answer, BusError, Envelope, Handler, NoAnswer, NobodyServes
+from marketd.bus.port import Answer, BusError, Crashed, Envelope, Handler, NoAnswer, NobodyServes
 from marketd.clock import Clock
+
+log = logging.getLogger("marketd.bus")
 
 
 class MemoryBus:
@@ -43,17 +46,30 @@ class MemoryBus:
     async def hand_over(self, handler: Handler, subject: str, envelope: Envelope) -> Answer:
         """Let the handler answer, until the deadline."""
         left_s = (envelope.deadline - self._clock.now_ms()) / 1000
+        if left_s <= 0:
+            raise NoAnswer(f"the deadline had passed when {subject} was asked")
         try:
             async with asyncio.timeout(left_s):
                 if self._codec is None:
-                    return await handler(subject, envelope)
+                    return await attend(handler, subject, envelope)
                 return await self._through(self._codec, handler, subject, envelope)
         except TimeoutError:
             raise NoAnswer(f"no answer from {subject} by the deadline") from None
 
     async def _through(self, codec: Codec, handler: Handler, subject: str, envelope: Envelope) -> Answer:
         try:
-            packed = codec.pack_answer(await handler(subject, codec.unpack(codec.pack(envelope))))
+            packed = codec.pack_answer(await attend(handler, subject, codec.unpack(codec.pack(envelope))))
         except (Refused, BusError) as error:
             packed = codec.pack_error(error)
         return codec.unpack_answer(packed)
+
+
+async def attend(handler: Handler, subject: str, envelope: Envelope) -> Answer:
+    """Let the handler answer or refuse; whatever else it raises is a defect, which costs nobody but the sender."""
+    try:
+        return await handler(subject, envelope)
+    except (Refused, BusError):
+        raise
+    except Exception as error:
+        log.exception("who serves %s crashed", subject)
+        raise Crashed(f"who serves {subject} has a defect: {type(error).__name__}") from None

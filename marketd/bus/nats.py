@@ -14,12 +14,12 @@ from typing import Any, Final, Self
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.errors import NoRespondersError
+from nats.errors import MaxPayloadError, NoRespondersError
 
 from marketd.actors.aggregate import Refused
 from marketd.bus.codec import Codec
-from marketd.bus.memory import MemoryBus
-from marketd.bus.port import Answer, BusError, Busy, Envelope, Handler, NoAnswer, NobodyServes
+from marketd.bus.memory import MemoryBus, attend
+from marketd.bus.port import Answer, BusError, Busy, Envelope, Handler, NoAnswer, NobodyServes, Undecodable
 from marketd.clock import Clock
 
 QUEUE_GROUP: Final = "marketd"
@@ -119,7 +119,7 @@ class NatsBus:
         await self._local.serve(subject, handler)
 
         async def take(message: Msg) -> None:
-            self._take(handler, message)
+            await self._take(handler, message)
 
         await self._connection.subscribe(subject, queue=QUEUE_GROUP, cb=take)
 
@@ -132,14 +132,16 @@ class NatsBus:
                 reply = await self._connection.request(subject, self._codec.pack(envelope), timeout=max(left_s, 0.001))
         except NoRespondersError:
             raise NobodyServes(f"nobody serves {subject}") from None
+        except MaxPayloadError:
+            raise Undecodable(f"the message to {subject} is larger than the carrier takes") from None
         except (TimeoutError, NatsError) as error:
             raise NoAnswer(f"no answer from {subject}: {error or 'the deadline has passed'}") from None
         return self._codec.unpack_answer(reply.data)
 
-    def _take(self, handler: Handler, message: Msg) -> None:
+    async def _take(self, handler: Handler, message: Msg) -> None:
         """Begin to answer, at once: a subscription's callbacks come one after the other."""
         if self._closing or self._in_hand >= REQUESTS_IN_HAND_MAX:
-            self._tasks.create_task(self._reply(message, self._codec.pack_error(Busy("too many requests in hand"))))
+            await self._reply(message, self._codec.pack_error(Busy("too many requests in hand")))
             return
         self._in_hand += 1
         self._tasks.create_task(self._answer(handler, message))
@@ -148,8 +150,10 @@ class NatsBus:
         try:
             envelope = self._codec.unpack(message.data)
             left_s = (envelope.deadline - self._clock.now_ms()) / 1000
+            if left_s <= 0:
+                return
             async with asyncio.timeout(left_s):
-                packed = self._codec.pack_answer(await handler(message.subject, envelope))
+                packed = self._codec.pack_answer(await attend(handler, message.subject, envelope))
         except (Refused, BusError) as error:
             packed = self._codec.pack_error(error)
         except TimeoutError:
@@ -161,6 +165,9 @@ class NatsBus:
     async def _reply(self, message: Msg, packed: bytes) -> None:
         if not message.reply:
             return
+        if len(packed) > self._connection.max_payload:
+            log.error("an answer on %s has %d bytes, more than the carrier takes", message.subject, len(packed))
+            packed = self._codec.pack_error(BusError("the answer is larger than the carrier takes"))
         try:
             await self._connection.publish(message.reply, packed)
         except NatsError as error:

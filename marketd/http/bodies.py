@@ -29,17 +29,14 @@ PAGE_NUMBER_MAX: Final = 1_000_000
 JSON: Final = "application/json"
 
 
-def _price_fault(raw: Raw) -> str | None:
-    text = bytes(raw).decode()
-    try:
-        price = Decimal(text)
-    except InvalidOperation:
+def _price_fault(price: object) -> str | None:
+    if isinstance(price, bool) or not isinstance(price, int | Decimal):
         return "Expected a number"
-    exponent = price.normalize().as_tuple().exponent
-    assert isinstance(exponent, int)
     if not 0 < price <= PRICE_MAX:
         return f"Expected a number above 0, at most {PRICE_MAX}"
-    return f"Expected at most {PRICE_DECIMALS_MAX} decimals" if -exponent > PRICE_DECIMALS_MAX else None
+    exact = Decimal(price)
+    is_short = exact == exact.quantize(Decimal(1).scaleb(-PRICE_DECIMALS_MAX))
+    return None if is_short else f"Expected at most {PRICE_DECIMALS_MAX} decimals"
 
 
 def _line_fault(text: str) -> str | None:
@@ -65,8 +62,8 @@ Price = Annotated[Raw, Meta(extra={"check": _price_fault})]
 Currency = Annotated[str, Meta(extra={"check": _currency_fault})]
 Title = Annotated[str, Meta(min_length=1, max_length=200, extra={"check": _line_fault})]
 ShortLine = Annotated[str, Meta(min_length=1, max_length=100, extra={"check": _line_fault})]
-FileName = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^/\\]+$", extra={"check": _line_fault})]
-MediaType = Annotated[str, Meta(max_length=127, pattern=r"^[a-z0-9][a-z0-9!#$&^_.+-]*/[a-z0-9][a-z0-9!#$&^_.+-]*$")]
+FileName = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^/\\]+\Z", extra={"check": _line_fault})]
+MediaType = Annotated[str, Meta(max_length=127, pattern=r"^[a-z0-9][a-z0-9!#$&^_.+-]*/[a-z0-9][a-z0-9!#$&^_.+-]*\Z")]
 LongText = Annotated[str, Meta(min_length=1, max_length=20_000, extra={"check": _text_fault})]
 Text = Annotated[str, Meta(min_length=1, max_length=5_000, extra={"check": _text_fault})]
 
@@ -94,12 +91,15 @@ async def decode(request: web.Request, kind: type[T]) -> T:
         raise WrongContentType(f"expected {JSON}, got {request.content_type}")
     body = await request.read()
     try:
-        value = msgspec.json.decode(body)
+        value = _untyped.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest([Fault("", f"Not valid JSON: {error}")]) from None
     if found := faults_of(kind, value):
         raise BadRequest(found)
-    return msgspec.json.decode(body, type=kind)
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:  # a name given twice, whose last value alone was looked at
+        raise BadRequest([Fault("", _worded(error))]) from None
 
 
 async def decode_optional(request: web.Request, kind: type[T]) -> T:
@@ -137,17 +137,20 @@ def _faults(kind: Any, value: Any, pointer: str, *, strict: bool) -> Iterator[Fa
         yield from _struct_faults(bare, value, pointer, strict=strict)
         return
     if get_origin(bare) is list and isinstance(value, list):
-        wrong = _conversion_fault(_reshaped(kind), value, strict=strict)
-        found = [Fault(pointer, wrong)] if wrong else []
+        try:
+            msgspec.convert(value, _reshaped(kind), strict=strict)
+        except msgspec.ValidationError as error:
+            yield Fault(pointer, _worded(error))
         for index, item in enumerate(value):
-            found += _faults(get_args(bare)[0], item, f"{pointer}/{index}", strict=strict)
-        yield from found
+            yield from _faults(get_args(bare)[0], item, f"{pointer}/{index}", strict=strict)
         return
-    if bare is Raw:
-        value, wrong = Raw(msgspec.json.encode(value)), None
-    else:
-        wrong = _conversion_fault(kind, value, strict=strict)
-    if wrong := wrong or (check(value) if check else None):
+    if bare is not Raw:  # which holds whatever its check lets through
+        try:
+            value = msgspec.convert(value, kind, strict=strict)
+        except msgspec.ValidationError as error:
+            yield Fault(pointer, _worded(error))
+            return
+    if check and (wrong := check(value)):
         yield Fault(pointer, wrong)
 
 
@@ -179,12 +182,20 @@ def _reshaped(kind: Any) -> Any:
     return Annotated[list[Any], *get_args(kind)[1:]] if get_origin(kind) is Annotated else list[Any]
 
 
-def _conversion_fault(kind: Any, value: Any, *, strict: bool) -> str | None:
+def _worded(error: msgspec.ValidationError) -> str:
+    """Write msgspec's sentence without its quotes, and with JSON's word for a number."""
+    return str(error).replace("`", "").replace("got decimal", "got float")
+
+
+def _number(text: str) -> Decimal:
+    """Read a number that is not whole, exactly; one whose exponent nobody can hold is beyond every bound."""
     try:
-        msgspec.convert(value, kind, strict=strict)
-    except msgspec.ValidationError as error:
-        return str(error).replace("`", "")
-    return None
+        return Decimal(text)
+    except InvalidOperation:
+        return Decimal("Infinity")
+
+
+_untyped: Final = msgspec.json.Decoder(float_hook=_number)
 
 
 def _escaped(name: str) -> str:

@@ -169,6 +169,8 @@ def problem_of(error: Exception) -> Problem:
             return BadRequest([Fault("/stock", reason.value)])
         case Refused(reason=reason):
             return _named(reason_slug(reason), reason.value)
+        case web.RequestPayloadError():
+            return _named("request-refused", "the body is not encoded as its headers say")
         case web.HTTPRequestEntityTooLarge():
             return TooLarge("the body is too large")
         case web.HTTPNotFound():

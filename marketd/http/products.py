@@ -41,8 +41,8 @@ PREVIEWS_MAX: Final = 20
 LICENCE_KEYS_MAX: Final = 10_000
 STOCK_MAX: Final = 1_000_000_000
 
-FileAddress = Annotated[str, Meta(max_length=2048, pattern=r"^(upload://[0-9a-f]{64}|https://[^\s/?#@]+(/\S*)?)$")]
-LicenceKey = Annotated[str, Meta(min_length=1, max_length=500, pattern=r"^\S(.*\S)?$")]
+FileAddress = Annotated[str, Meta(max_length=2048, pattern=r"^(upload://[0-9a-f]{64}|https://[^\s/?#@]+(/\S*)?)\Z")]
+LicenceKey = Annotated[str, Meta(min_length=1, max_length=500, pattern=r"^\S(.*\S)?\Z")]
 Stock = Annotated[int, Meta(ge=0, le=STOCK_MAX)]
 
 

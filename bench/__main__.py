@@ -1,0 +1,86 @@
+"""
+Take all figures and write them down: `python -m bench [NAME …]`.
+
+The table goes to docs/benchmarks.md and, as JSON, to bench/results.json, when all figures were taken; some of them,
+asked for by name, are only printed.
+"""
+
+import asyncio
+import json
+import os
+import platform
+import sqlite3
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import uvloop
+
+from bench.figures import Figure, product_reads, purchases, starting, waking
+
+ROOT: Final = Path(__file__).parent.parent
+ALL: Final = {"reads": product_reads, "purchases": purchases, "start": starting, "wake": waking}
+
+
+async def main(names: list[str]) -> None:
+    rows: list[Figure] = []
+    for name in names or ALL:
+        print(f"{name} …", file=sys.stderr, flush=True)
+        with tempfile.TemporaryDirectory(prefix="marketd-bench-") as folder:
+            rows += await ALL[name](Path(folder))
+    table = "\n".join(_table(rows))
+    print(table)
+    if not names:
+        (ROOT / "docs" / "benchmarks.md").write_text(_page(table), encoding="utf-8")
+        results = {"machine": _machine(), "figures": [row._asdict() for row in rows]}
+        (ROOT / "bench" / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+
+
+def _table(rows: list[Figure]) -> list[str]:
+    head = ["| figure | measured | spread | beside | wanted |", "| --- | --- | --- | --- | --- |"]
+    return head + [
+        f"| {row.name} | {_shown(row.value)} {row.unit} | {row.spread} | {row.reference} | {row.wanted} |"
+        for row in rows
+    ]
+
+
+def _shown(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _machine() -> str:
+    model = next(
+        (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "?"
+    )
+    memory = next((line.split()[1] for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), "0")
+    return (
+        f"{os.cpu_count()} cores of {model}, {int(memory) // 1024**2} GiB, Linux {platform.release()}, "
+        f"CPython {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
+    )
+
+
+def _lines(path: str) -> list[str]:
+    file = Path(path)
+    return file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+
+
+def _page(table: str) -> str:
+    return f"""# Benchmarks
+
+Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}. Machine: {_machine()}; the load comes from the same machine.
+Each figure is the median of several rounds after a warm-up, beside a reference taken in the same run, round by round;
+everything is durable (`synchronous=FULL`, one fsync for all commits that wait). Rates differ from machine to machine;
+ratios hardly do.
+
+{table}
+"""
+
+
+if __name__ == "__main__":
+    unknown = set(sys.argv[1:]) - set(ALL)
+    if unknown:
+        sys.exit(f"no such figure: {', '.join(sorted(unknown))}; there are {', '.join(ALL)}")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
+        loop.run(main(sys.argv[1:]))

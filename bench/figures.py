@@ -1,0 +1,191 @@
+"""The figures: each function takes one, beside its reference, in an empty folder of its own."""
+
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from statistics import median
+from typing import Final, NamedTuple
+
+from bench.history import write_products, write_reservations
+from bench.load import Connection, Rate, measure, request
+from bench.processes import Running, bare, resident_mib, service
+from bench.shop import Person
+from marketd.actors.address import Address
+from marketd.actors.product import PRODUCT, Describe
+from marketd.actors.runtime import Actor, ActorLimits, Kind
+from marketd.bus.port import Envelope
+from marketd.clock import SystemClock, new_id
+from marketd.config.folder import LOCK
+from marketd.config.wiring import log_codec
+from marketd.storage.sqlite import SqliteLog
+
+CONNECTIONS: Final = 32
+ROUNDS: Final = 5
+ROUND_S: Final = 3.0
+WARM_UP_S: Final = 1.0
+PURCHASE_S: Final = 10.0
+PRODUCTS_BOUGHT: Final = 600
+PRODUCTS_STORED: Final = 10_000
+EVENTS_MANY: Final = 10_000
+EVENTS_FEW: Final = 100
+WAKINGS: Final = 200
+
+
+class Figure(NamedTuple):
+    """One row of the table: the median of several rounds, their spread, and what it is held against."""
+
+    name: str
+    value: float
+    unit: str
+    spread: str
+    reference: str
+    wanted: str
+
+
+async def product_reads(folder: Path) -> list[Figure]:
+    """`GET /products/{id}` beside a bare aiohttp handler that gives the same body."""
+    async with service(folder / "data") as running:
+        seller = await Person.join(running.host, running.port, "seller", "seller")
+        path = f"/products/{await seller.list_product('Something to look at')}"
+        shown = await seller.connection.send(request("GET", path))
+        (folder / "body").write_bytes(shown.body)
+        async with bare(folder / "body") as reference:
+            ours, theirs = await _in_turns(running, path, reference, "/body")
+    ratios = [a.per_s / b.per_s for a, b in zip(ours, theirs, strict=True)]
+    against = f"bare aiohttp, the same {len(shown.body)} bytes: {median(b.per_s for b in theirs):,.0f}/s"
+    rates = [a.per_s for a in ours]
+    return [
+        Figure("GET /products/{id}", median(rates), "requests/s", _spread(rates), against, ""),
+        Figure("the same, as a ratio", median(ratios), "of bare aiohttp", _spread(ratios), against, "at least 0.5"),
+        Figure("the same, p99", median(a.p99_ms for a in ours), "ms", _spread([a.p99_ms for a in ours]), "", ""),
+    ]
+
+
+async def purchases(folder: Path) -> list[Figure]:
+    """Whole purchases, from POST /orders to completed, by 32 buyers at once, everything durable."""
+    async with service(folder / "data") as running:
+        seller = await Person.join(running.host, running.port, "seller", "seller")
+        products = [await seller.list_product(f"Product {number}") for number in range(PRODUCTS_BOUGHT)]
+        buyers = [await Person.join(running.host, running.port, f"buyer{n}", "buyer") for n in range(CONNECTIONS)]
+        shelves = [iter(products) for _ in buyers]
+
+        async def buy(connection: Connection, number: int) -> None:
+            status = await buyers[number].buy(connection, next(shelves[number]))
+            assert status == "completed", status
+
+        before = (folder / "data" / "events.db").stat().st_size
+        await _load(running, buy, WARM_UP_S)
+        rates = [await _load(running, buy, PURCHASE_S / ROUNDS) for _ in range(ROUNDS)]
+        bought = sum(len(products) - sum(1 for _ in shelf) for shelf in shelves)
+        after = (folder / "data" / "events.db").stat().st_size
+        loaded_mib = resident_mib(running.pid)
+    per_s = [rate.per_s for rate in rates]
+    return [
+        Figure("purchases completed", median(per_s), "a second", _spread(per_s), "32 buyers", "at least 200"),
+        Figure("a purchase, p50", median(r.p50_ms for r in rates), "ms", _spread([r.p50_ms for r in rates]), "", ""),
+        Figure("a purchase, p99", median(r.p99_ms for r in rates), "ms", _spread([r.p99_ms for r in rates]), "", ""),
+        Figure("log growth a purchase", (after - before) / bought / 1024, "KiB", "", f"{bought} purchases", ""),
+        Figure("resident after that load", loaded_mib, "MiB", "", "all processes together", ""),
+    ]
+
+
+async def starting(folder: Path) -> list[Figure]:
+    """From the command to the ready line, with 10,000 products in the log; and what lies in memory then."""
+    data = _made(folder / "data")
+    (data / LOCK).touch()
+    await write_products(data, PRODUCTS_STORED)
+    async with service(data) as rebuilding:
+        rebuilt_s = rebuilding.start_s
+    starts_s = []
+    for _ in range(ROUNDS):
+        async with service(data) as running:
+            starts_s.append(running.start_s)
+    async with service(folder / "empty") as running:
+        empty_s, idle_mib = running.start_s, resident_mib(running.pid)
+    log = f"{PRODUCTS_STORED:,} products in the log"
+    return [
+        Figure("start", median(starts_s), "s", _spread(starts_s), log, "at most 2"),
+        Figure("start, read models made again", rebuilt_s, "s", "", log, ""),
+        Figure("start, empty", empty_s, "s", "", "", ""),
+        Figure("resident when idle", idle_mib, "MiB", "", "all processes together, nats-server too", "at most 120"),
+    ]
+
+
+async def waking(folder: Path) -> list[Figure]:
+    """Waking an actor with 10,000 events in its stream beside one with 100, each from its own log, in turns."""
+    lengths = (EVENTS_MANY, EVENTS_FEW)
+    addresses = {events: await _sleeping_actor(_made(folder / str(events)), events) for events in lengths}
+    took_ms: dict[int, list[float]] = {events: [] for events in lengths}
+    clock, kind = SystemClock(), Kind(PRODUCT)
+    async with AsyncExitStack() as stack:
+        logs = {
+            events: await stack.enter_async_context(SqliteLog(folder / str(events) / "events.db", log_codec()))
+            for events in lengths
+        }
+        for _ in range(WAKINGS):
+            for events in lengths:
+                actor = Actor(addresses[events], kind, logs[events], clock, ActorLimits())
+                begun = time.perf_counter()
+                await _describe(actor, clock)
+                took_ms[events].append((time.perf_counter() - begun) * 1000)
+    many, few = took_ms[EVENTS_MANY], took_ms[EVENTS_FEW]
+    return [
+        Figure(f"waking an actor with {EVENTS_MANY:,} events", median(many), "ms", _spread(many), "", ""),
+        Figure(f"the same with {EVENTS_FEW}", median(few), "ms", _spread(few), "", ""),
+        Figure("as a ratio", median(many) / median(few), "", "", "", "about 1"),
+    ]
+
+
+async def _sleeping_actor(data: Path, events: int) -> Address:
+    """Give an actor that wrote its snapshot, as every actor has, and fell asleep."""
+    clock = SystemClock()
+    address = Address("product", await write_reservations(data, events))
+    async with SqliteLog(data / "events.db", log_codec()) as log:
+        await _describe(Actor(address, Kind(PRODUCT), log, clock, ActorLimits()), clock, is_writing=True)
+    return address
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+async def _describe(actor: Actor, clock: SystemClock, *, is_writing: bool = False) -> None:
+    """Ask something harmless; `is_writing` puts it on record, so that the actor offers its snapshot."""
+    command_id = new_id(clock)
+    deadline = clock.now_ms() + 60_000
+    answered = actor.post(Envelope(command_id, Describe(), command_id, deadline, is_step=is_writing))
+    await actor.run_turns()
+    await answered
+
+
+async def _in_turns(ours: Running, our_path: str, theirs: Running, their_path: str) -> tuple[list[Rate], list[Rate]]:
+    """Measure one, then the other, round by round, so that both meet the same machine."""
+    rates: tuple[list[Rate], list[Rate]] = ([], [])
+    for _ in range(ROUNDS):
+        for side, running, path in ((0, ours, our_path), (1, theirs, their_path)):
+            rates[side].append(await _load(running, _get(path), ROUND_S))
+    return rates
+
+
+def _get(path: str) -> Callable[[Connection, int], Awaitable[None]]:
+    written = request("GET", path)
+
+    async def get(connection: Connection, number: int) -> None:
+        answer = await connection.send(written)
+        assert answer.status == 200, answer
+
+    return get
+
+
+async def _load(running: Running, work: Callable[[Connection, int], Awaitable[None]], seconds: float) -> Rate:
+    return await measure(running.host, running.port, connections=CONNECTIONS, seconds=seconds, work=work)
+
+
+def _spread(values: list[float]) -> str:
+    return f"{_short(min(values))} to {_short(max(values))}"
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -1,0 +1,198 @@
+"""A buyer owns what they were granted, and only an owner reviews, once."""
+
+from itertools import product
+
+import pytest
+from msgspec.structs import replace
+
+from marketd.actors.buyer import (
+    BUYER,
+    Access,
+    CheckAccess,
+    CheckFree,
+    Command,
+    DeleteReview,
+    EditReview,
+    Event,
+    Grant,
+    Granted,
+    Reason,
+    ReplyToReview,
+    Review,
+    ReviewDeleted,
+    Reviewed,
+    ReviewState,
+    Revoke,
+    Revoked,
+    WriteReview,
+)
+from tests.actors.totality import assert_decided, assert_silent_when_repeated
+from tests.given import given
+
+GRANTED = Granted("o1", "p1", "seller")
+REVOKED = Revoked("o1", "p1")
+REVIEW = Review("r1", 5, "Bright", "It lights the room.")
+REVIEWED = Reviewed("p1", "seller", REVIEW, 7)
+DELETED = ReviewDeleted("p1", "r1")
+DULL = Review("r1", 2, "Bright", "It broke.")
+REPLIED = replace(REVIEW, reply="Thanks!")
+
+
+def test_what_is_granted_is_owned() -> None:
+    given(BUYER).when(Grant("o1", "p1", "seller")).then(GRANTED)
+
+
+def test_granting_again_for_the_same_order_is_silent() -> None:
+    given(BUYER, GRANTED).when(Grant("o1", "p1", "seller")).then_nothing()
+
+
+def test_a_grant_teaches_nothing() -> None:
+    given(BUYER).when(Grant("o1", "p1", "seller")).then_answered(None)
+
+
+def test_an_owner_has_access() -> None:
+    given(BUYER, GRANTED).when(CheckAccess("p1")).then_answered(Access(True))
+
+
+def test_nobody_has_access_to_what_they_have_not_bought() -> None:
+    given(BUYER, GRANTED).when(CheckAccess("p2")).then_answered(Access(False))
+
+
+def test_access_ends_when_it_is_revoked() -> None:
+    given(BUYER, GRANTED, REVOKED).when(CheckAccess("p1")).then_answered(Access(False))
+
+
+def test_what_is_not_owned_is_free_to_be_bought() -> None:
+    given(BUYER).when(CheckFree("p1")).then_nothing()
+
+
+def test_what_was_revoked_is_free_to_be_bought_again() -> None:
+    given(BUYER, GRANTED, REVOKED).when(CheckFree("p1")).then_nothing()
+
+
+def test_an_order_takes_back_what_it_gave() -> None:
+    given(BUYER, GRANTED).when(Revoke("o1", "p1")).then(REVOKED)
+
+
+def test_an_order_does_not_take_back_what_another_gave() -> None:
+    given(BUYER, GRANTED).when(Revoke("o2", "p1")).then_nothing()
+
+
+def test_an_owner_writes_a_review() -> None:
+    given(BUYER, GRANTED).when(WriteReview("p1", REVIEW, 7)).then(REVIEWED)
+
+
+def test_who_writes_a_review_sees_it() -> None:
+    given(BUYER, GRANTED).when(WriteReview("p1", REVIEW, 7)).then_answered(ReviewState(REVIEW))
+
+
+def test_writing_the_same_review_again_is_silent() -> None:
+    given(BUYER, GRANTED, REVIEWED).when(WriteReview("p1", REVIEW, 8)).then_nothing()
+
+
+def test_an_author_edits_what_they_name_and_nothing_else() -> None:
+    given(BUYER, GRANTED, REVIEWED).when(EditReview("p1", "r1", 8, rating=2, body="It broke.")).then(
+        Reviewed("p1", "seller", DULL, 8)
+    )
+
+
+def test_an_edit_without_a_change_is_silent() -> None:
+    given(BUYER, GRANTED, REVIEWED).when(EditReview("p1", "r1", 8, rating=5)).then_nothing()
+
+
+def test_a_review_outlives_the_refund() -> None:
+    given(BUYER, GRANTED, REVIEWED, REVOKED).when(EditReview("p1", "r1", 8, rating=2, body="It broke.")).then(
+        Reviewed("p1", "seller", DULL, 8)
+    )
+
+
+def test_an_edit_keeps_the_reply() -> None:
+    replied = Reviewed("p1", "seller", REPLIED, 8)
+    given(BUYER, GRANTED, REVIEWED, replied).when(EditReview("p1", "r1", 9, rating=4)).then_answered(
+        ReviewState(replace(REPLIED, rating=4))
+    )
+
+
+def test_an_author_deletes_their_review() -> None:
+    given(BUYER, GRANTED, REVIEWED).when(DeleteReview("p1", "r1")).then(DELETED)
+
+
+def test_after_deleting_it_another_review_may_be_written() -> None:
+    again = Review("r2", 4, "Again", "On second thought.")
+    given(BUYER, GRANTED, REVIEWED, DELETED).when(WriteReview("p1", again, 9)).then(
+        Reviewed("p1", "seller", again, 9)
+    )
+
+
+def test_the_seller_replies() -> None:
+    given(BUYER, GRANTED, REVIEWED).when(ReplyToReview("p1", "r1", "seller", "Thanks!", 8)).then(
+        Reviewed("p1", "seller", REPLIED, 8)
+    )
+
+
+def test_a_later_reply_takes_the_place_of_the_first() -> None:
+    replied = Reviewed("p1", "seller", REPLIED, 8)
+    given(BUYER, GRANTED, REVIEWED, replied).when(
+        ReplyToReview("p1", "r1", "seller", "Thank you!", 9)
+    ).then_answered(ReviewState(replace(REVIEW, reply="Thank you!")))
+
+
+def test_writing_the_same_review_again_is_silent_after_a_reply() -> None:
+    replied = Reviewed("p1", "seller", REPLIED, 8)
+    given(BUYER, GRANTED, REVIEWED, replied).when(WriteReview("p1", REVIEW, 7)).then_nothing()
+
+
+REFUSALS: list[tuple[list[Event], Command, Reason]] = [
+    ([GRANTED], CheckFree("p1"), Reason.ALREADY_OWNED),
+    ([GRANTED], Grant("o2", "p1", "seller"), Reason.ALREADY_OWNED),
+    ([], WriteReview("p1", REVIEW, 7), Reason.NOT_OWNED),
+    ([GRANTED, REVOKED], WriteReview("p1", REVIEW, 7), Reason.NOT_OWNED),
+    ([GRANTED, REVIEWED], WriteReview("p1", DULL, 8), Reason.ALREADY_REVIEWED),
+    ([GRANTED], EditReview("p1", "r1", 8), Reason.NO_SUCH_REVIEW),
+    ([GRANTED, REVIEWED], DeleteReview("p1", "r2"), Reason.NO_SUCH_REVIEW),
+    ([GRANTED, REVIEWED], ReplyToReview("p1", "r2", "seller", "Thanks!", 8), Reason.NO_SUCH_REVIEW),
+    ([GRANTED, REVIEWED], ReplyToReview("p1", "r1", "rival", "Buy mine!", 8), Reason.NOT_YOUR_SALE),
+]
+
+
+@pytest.mark.parametrize(("history", "command", "reason"), REFUSALS)
+def test_refusals(history: list[Event], command: Command, reason: Reason) -> None:
+    given(BUYER, *history).when(command).then_refused(reason)
+
+
+def test_every_reason_has_a_row_in_order() -> None:
+    assert list(Reason) == list(dict.fromkeys(reason for _, _, reason in REFUSALS))
+
+
+HISTORIES: list[tuple[Event, ...]] = [
+    (),
+    (GRANTED,),
+    (GRANTED, REVOKED),
+    (GRANTED, REVIEWED),
+    (GRANTED, REVIEWED, Reviewed("p1", "seller", REPLIED, 8)),
+    (GRANTED, REVIEWED, DELETED),
+    (GRANTED, REVIEWED, REVOKED),
+]
+REPEATABLE: list[Command] = [
+    CheckFree("p1"),
+    CheckAccess("p1"),
+    Grant("o1", "p1", "seller"),
+    Grant("o2", "p1", "seller"),
+    Revoke("o1", "p1"),
+    WriteReview("p1", REVIEW, 7),
+    WriteReview("p1", DULL, 7),
+    EditReview("p1", "r1", 8, rating=1),
+    ReplyToReview("p1", "r1", "seller", "Thanks!", 9),
+    ReplyToReview("p1", "r1", "rival", "Buy mine!", 9),
+]
+ONCE_ONLY: list[Command] = [DeleteReview("p1", "r1")]  # a review that is gone is unknown, as if it had never been
+
+
+@pytest.mark.parametrize(("history", "command"), list(product(HISTORIES, REPEATABLE + ONCE_ONLY)))
+def test_every_command_is_decided_in_every_state(history: tuple[Event, ...], command: Command) -> None:
+    assert_decided(BUYER, history, command)
+
+
+@pytest.mark.parametrize(("history", "command"), list(product(HISTORIES, REPEATABLE)))
+def test_asking_again_is_silent(history: tuple[Event, ...], command: Command) -> None:
+    assert_silent_when_repeated(BUYER, history, command)

@@ -1,0 +1,251 @@
+"""A product is listed, revised and withdrawn by its seller; it never sells more than it has."""
+
+from itertools import product
+
+import pytest
+from msgspec.structs import replace
+
+from marketd.actors.money import Money
+from marketd.actors.product import (
+    PRODUCT,
+    Command,
+    Describe,
+    Description,
+    Event,
+    File,
+    List,
+    Listed,
+    Offer,
+    Preview,
+    Quote,
+    Quoted,
+    Reason,
+    Release,
+    Released,
+    Reservation,
+    Reserve,
+    Reserved,
+    Revise,
+    Revised,
+    Withdraw,
+    Withdrawn,
+)
+from tests.actors.totality import assert_decided, assert_silent_when_repeated
+from tests.given import given
+
+FILE = File("font.zip", "application/zip", 1234, "upload://abc")
+OFFER = Offer("Serif", "A typeface.", Money(1999, "USD"), "fonts", (FILE,), (Preview("a", "image/png", "upload://d"),))
+CHEAPER = replace(OFFER, price=Money(999, "USD"))
+LISTED = Listed("seller", OFFER, None, (), 1)
+SCARCE = Listed("seller", OFFER, 2, (), 1)
+LAST = Listed("seller", OFFER, 1, (), 1)
+KEYED = Listed("seller", OFFER, 2, ("k1", "k2"), 1)
+HELD_BACK = Listed("seller", OFFER, 1, ("k1", "k2", "k3"), 1)
+WITHDRAWN = Withdrawn(9)
+
+
+def listing(stock: int | None = None, keys: tuple[str, ...] = ()) -> List:
+    return List("seller", OFFER, stock, keys, 1)
+
+
+# Listing and describing.
+
+
+def test_listing_puts_it_on_sale() -> None:
+    given(PRODUCT).when(listing()).then(LISTED)
+
+
+def test_who_lists_it_sees_it() -> None:
+    given(PRODUCT).when(listing(2)).then_answered(Description("seller", OFFER, 2, True, 1, 1))
+
+
+def test_with_licence_keys_there_are_as_many_units_as_keys() -> None:
+    given(PRODUCT).when(listing(None, ("k1", "k2"))).then(KEYED)
+
+
+def test_fewer_units_than_keys_may_be_offered() -> None:
+    given(PRODUCT).when(listing(1, ("k1", "k2", "k3"))).then(HELD_BACK)
+
+
+def test_listing_it_again_is_silent() -> None:
+    given(PRODUCT, LISTED).when(listing()).then_nothing()
+
+
+def test_a_withdrawn_product_is_described_as_not_active() -> None:
+    given(PRODUCT, LISTED, WITHDRAWN).when(Describe()).then_answered(Description("seller", OFFER, None, False, 1, 9))
+
+
+# Revising and withdrawing.
+
+
+def test_a_price_can_be_changed() -> None:
+    given(PRODUCT, LISTED).when(Revise("seller", 5, price=Money(999, "USD"))).then(Revised(CHEAPER, None, (), 5))
+
+
+def test_who_revises_it_sees_it_as_it_is_now() -> None:
+    given(PRODUCT, LISTED).when(Revise("seller", 5, price=Money(999, "USD"))).then_answered(
+        Description("seller", CHEAPER, None, True, 1, 5)
+    )
+
+
+def test_a_revision_without_a_change_is_silent() -> None:
+    given(PRODUCT, SCARCE).when(Revise("seller", 5, title="Serif", stock=2)).then_nothing()
+
+
+def test_stock_says_what_is_left() -> None:
+    given(PRODUCT, SCARCE, Reserved("o1", None)).when(Revise("seller", 5, stock=7)).then(Revised(OFFER, 7, (), 5))
+
+
+def test_limited_stock_can_become_unlimited() -> None:
+    given(PRODUCT, SCARCE).when(Revise("seller", 5, stock=None)).then(Revised(OFFER, None, (), 5))
+
+
+def test_licence_keys_are_added_to_those_left() -> None:
+    given(PRODUCT, KEYED, Reserved("o1", "k1")).when(Revise("seller", 5, licence_keys=("k3",))).then(
+        Revised(OFFER, 2, ("k3",), 5)
+    )
+
+
+def test_a_revision_leaves_the_stock_of_a_keyed_product_alone() -> None:
+    given(PRODUCT, HELD_BACK).when(Revise("seller", 5, price=Money(999, "USD"))).then(Revised(CHEAPER, 1, (), 5))
+
+
+def test_keys_that_are_added_are_offered_beside_what_was_offered() -> None:
+    given(PRODUCT, HELD_BACK).when(Revise("seller", 5, licence_keys=("k4",))).then(Revised(OFFER, 2, ("k4",), 5))
+
+
+def test_a_key_that_is_there_already_is_not_added() -> None:
+    given(PRODUCT, KEYED).when(Revise("seller", 5, licence_keys=("k2", "k3"))).then(Revised(OFFER, 3, ("k3",), 5))
+
+
+def test_withdrawing_ends_the_sale() -> None:
+    given(PRODUCT, LISTED).when(Withdraw("seller", 9)).then(WITHDRAWN)
+
+
+def test_withdrawing_again_is_silent() -> None:
+    given(PRODUCT, LISTED, WITHDRAWN).when(Withdraw("seller", 10)).then_nothing()
+
+
+def test_a_withdrawal_teaches_nothing() -> None:
+    given(PRODUCT, LISTED).when(Withdraw("seller", 9)).then_answered(None)
+
+
+# Quoting, reserving and releasing.
+
+
+def test_a_quote_is_given_without_a_trace() -> None:
+    given(PRODUCT, LISTED).when(Quote("ann")).then_nothing()
+
+
+def test_a_quote_names_seller_title_and_price() -> None:
+    given(PRODUCT, LISTED).when(Quote("ann")).then_answered(Quoted("seller", "Serif", Money(1999, "USD")))
+
+
+def test_reserving_takes_a_unit() -> None:
+    given(PRODUCT, SCARCE, Reserved("o1", None)).when(Describe()).then_answered(
+        Description("seller", OFFER, 1, True, 1, 1)
+    )
+
+
+def test_unlimited_stock_stays_unlimited() -> None:
+    given(PRODUCT, LISTED, Reserved("o1", None)).when(Describe()).then_answered(
+        Description("seller", OFFER, None, True, 1, 1)
+    )
+
+
+def test_each_order_gets_the_next_licence_key() -> None:
+    given(PRODUCT, KEYED, Reserved("o1", "k1")).when(Reserve("o2")).then(Reserved("o2", "k2"))
+
+
+def test_who_reserves_learns_the_licence_key() -> None:
+    given(PRODUCT, KEYED).when(Reserve("o1")).then_answered(Reservation("k1"))
+
+
+def test_releasing_gives_the_unit_back() -> None:
+    given(PRODUCT, LAST, Reserved("o1", None)).when(Release("o1", None)).then(Released("o1", None))
+
+
+def test_a_released_unit_can_be_sold_again() -> None:
+    given(PRODUCT, LAST, Reserved("o1", None), Released("o1", None)).when(Reserve("o2")).then(Reserved("o2", None))
+
+
+def test_a_released_licence_key_is_the_last_in_line() -> None:
+    given(PRODUCT, KEYED, Reserved("o1", "k1"), Released("o1", "k1"), Reserved("o2", "k2")).when(
+        Reserve("o3")
+    ).then(Reserved("o3", "k1"))
+
+
+def test_a_withdrawn_product_takes_units_back() -> None:
+    given(PRODUCT, SCARCE, Reserved("o1", None), WITHDRAWN, Released("o1", None)).when(Describe()).then_answered(
+        Description("seller", OFFER, 2, False, 1, 9)
+    )
+
+
+def test_a_unit_sold_without_a_key_does_not_come_back_where_there_are_keys_now() -> None:
+    keys_since = Revised(OFFER, 1, ("k1",), 5)
+    given(PRODUCT, SCARCE, Reserved("o1", None), keys_since, Released("o1", None)).when(Describe()).then_answered(
+        Description("seller", OFFER, 1, True, 1, 5)
+    )
+
+
+REFUSALS: list[tuple[list[Event], Command, Reason]] = [
+    ([], Describe(), Reason.NO_SUCH_PRODUCT),
+    ([LISTED], replace(listing(), seller_id="rival"), Reason.LISTED_DIFFERENTLY),
+    ([LISTED, WITHDRAWN], replace(listing(), offer=CHEAPER), Reason.LISTED_DIFFERENTLY),
+    ([], listing(3, ("k1", "k2")), Reason.MORE_STOCK_THAN_KEYS),
+    ([KEYED], Revise("seller", 5, stock=3), Reason.MORE_STOCK_THAN_KEYS),
+    ([LISTED], Revise("rival", 5, title="Mine"), Reason.NOT_YOUR_PRODUCT),
+    ([LISTED], Withdraw("rival", 5), Reason.NOT_YOUR_PRODUCT),
+    ([LISTED, WITHDRAWN], Revise("seller", 10, title="Sans"), Reason.WITHDRAWN),
+    ([LISTED, WITHDRAWN], Quote("ann"), Reason.WITHDRAWN),
+    ([LISTED, WITHDRAWN], Reserve("o1"), Reason.WITHDRAWN),
+    ([LISTED], Quote("seller"), Reason.OWN_PRODUCT),
+    ([LAST, Reserved("o1", None)], Quote("ann"), Reason.SOLD_OUT),
+    ([LAST, Reserved("o1", None)], Reserve("o2"), Reason.SOLD_OUT),
+    ([KEYED, Reserved("o1", "k1"), Reserved("o2", "k2")], Reserve("o3"), Reason.SOLD_OUT),
+]
+
+
+@pytest.mark.parametrize(("history", "command", "reason"), REFUSALS)
+def test_refusals(history: list[Event], command: Command, reason: Reason) -> None:
+    given(PRODUCT, *history).when(command).then_refused(reason)
+
+
+def test_every_reason_has_a_row_in_order() -> None:
+    assert list(Reason) == list(dict.fromkeys(reason for _, _, reason in REFUSALS))
+
+
+HISTORIES: list[tuple[Event, ...]] = [
+    (),
+    (LISTED,),
+    (SCARCE,),
+    (LAST, Reserved("o1", None)),
+    (KEYED, Reserved("o1", "k1")),
+    (KEYED, Reserved("o1", "k1"), Reserved("o2", "k2")),
+    (LISTED, WITHDRAWN),
+    (KEYED, Reserved("o1", "k1"), WITHDRAWN),
+]
+REPEATABLE: list[Command] = [
+    listing(),
+    listing(1, ("k1", "k2")),
+    Revise("seller", 5, title="Sans", stock=1),
+    Revise("seller", 5, stock=None),
+    Revise("seller", 5, licence_keys=("k8", "k9")),
+    Revise("rival", 5, title="Mine"),
+    Withdraw("seller", 6),
+    Withdraw("rival", 6),
+    Describe(),
+    Quote("ann"),
+    Quote("seller"),
+]
+ONCE_PER_ID: list[Command] = [Reserve("o1"), Release("o1", None), Release("o1", "k1")]  # the log guards their ids
+
+
+@pytest.mark.parametrize(("history", "command"), list(product(HISTORIES, REPEATABLE + ONCE_PER_ID)))
+def test_every_command_is_decided_in_every_state(history: tuple[Event, ...], command: Command) -> None:
+    assert_decided(PRODUCT, history, command)
+
+
+@pytest.mark.parametrize(("history", "command"), list(product(HISTORIES, REPEATABLE)))
+def test_asking_again_is_silent(history: tuple[Event, ...], command: Command) -> None:
+    assert_silent_when_repeated(PRODUCT, history, command)

@@ -1,0 +1,180 @@
+"""The real front on a stage: everything behind the bus is scripted, everything before it is real."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from msgspec import Struct
+from multidict import CIMultiDictProxy
+
+from marketd.actors.account import Role
+from marketd.bus.port import Answer, Envelope, Handler
+from marketd.http.app import make_app
+from marketd.http.keys import (
+    BUS,
+    CARDS,
+    FILES,
+    LIMITS,
+    LINKS,
+    LOCKOUT,
+    PASSWORDS,
+    READINESS,
+    TOKENS,
+    FrontLimits,
+    Readiness,
+)
+from marketd.http.lockout import Lockout
+from marketd.http.passwords import Passwords
+from marketd.http.tokens import AccessTokens, DownloadLinks, Principal, load_link_key, load_signing_keys
+from marketd.storage.cards import EncodedProduct
+from marketd.storage.files import FileStore
+from marketd.storage.projector import AskReached, Reached
+from tests.clock import TestClock
+
+HEAD = 7  # the log position that every answer of the fake bus stands for
+LIMITS_HERE = FrontLimits(body_bytes_max=64 * 1024, upload_bytes_max=1_000, reply_wait_s_max=10, wait_s_max=30)
+
+Script = Struct | Exception | Callable[[Any], Struct | None] | None
+
+
+class FakeBus:
+    """Answers each type of message as scripted, an exception by raising it, and notes who was asked for what."""
+
+    def __init__(self) -> None:
+        self.script: dict[type[Struct], Script] = {}
+        self.asked: list[tuple[str, Envelope]] = []
+        self.awaited: list[int] = []
+
+    def answers(self, message: type[Struct], answer: Script) -> None:
+        self.script[message] = answer
+
+    async def ask(self, subject: str, envelope: Envelope) -> Answer:
+        message = envelope.message
+        if isinstance(message, AskReached):
+            self.awaited.append(envelope.at_least)
+            return Answer(Reached(HEAD), HEAD)
+        self.asked.append((subject, envelope))
+        assert type(message) in self.script, f"nobody wrote an answer to {message}"
+        answer = self.script[type(message)]
+        if callable(answer):
+            answer = answer(message)
+        if isinstance(answer, Exception):
+            raise answer
+        return Answer(answer, HEAD)
+
+    async def serve(self, subject: str, handler: Handler) -> None:
+        raise AssertionError("the front serves nothing")
+
+    @property
+    def messages(self) -> list[tuple[str, Struct]]:
+        """Who was asked for what, in order."""
+        return [(subject, envelope.message) for subject, envelope in self.asked]
+
+    @property
+    def last(self) -> Envelope:
+        return self.asked[-1][1]
+
+
+class FakeCards:
+    """The cards that are kept in memory."""
+
+    def __init__(self) -> None:
+        self.cards: dict[str, EncodedProduct] = {}
+
+    def kept(self, product_id: str) -> EncodedProduct | None:
+        return self.cards.get(product_id)
+
+
+class Reply(NamedTuple):
+    """A whole answer."""
+
+    status: int
+    headers: CIMultiDictProxy[str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def media_type(self) -> str:
+        return self.headers["Content-Type"].partition(";")[0]
+
+    @property
+    def faults(self) -> list[str]:
+        """The fields at fault that a problem document names, in the order of the alphabet."""
+        assert 400 == self.status, self
+        return sorted(fault["pointer"] for fault in self.json()["errors"])
+
+
+@dataclass
+class Stage:
+    """The front and what stands behind it."""
+
+    client: TestClient[web.Request, web.Application]
+    bus: FakeBus
+    clock: TestClock
+    files: FileStore
+    tokens: AccessTokens
+    links: DownloadLinks
+    lockout: Lockout
+    passwords: Passwords
+    keys: Path
+    cards: FakeCards = field(default_factory=FakeCards)
+    readiness: Readiness = field(default=Readiness(True, {}))
+
+    def bearer(self, user_id: str, role: Role = "buyer") -> dict[str, str]:
+        """The header of who is signed in."""
+        return {"Authorization": f"Bearer {self.tokens.issue(Principal(user_id, role))}"}
+
+    async def call(
+        self, method: str, path: str, body: object = None, *, user: str = "", role: Role = "buyer", **options: Any
+    ) -> Reply:
+        """Send a request, with a JSON body if one is given and signed in if a user is; read the whole answer."""
+        headers = {**(self.bearer(user, role) if user else {}), **options.pop("headers", {})}
+        if body is not None:
+            options["json"] = body
+        async with self.client.request(method, path, headers=headers, allow_redirects=False, **options) as answer:
+            return Reply(answer.status, answer.headers, await answer.read())
+
+    async def raw(self, request: bytes) -> bytes:
+        """Send bytes as they are, and read until the front hangs up."""
+        reader, writer = await asyncio.open_connection(self.client.host, self.client.port)
+        try:
+            writer.write(request)
+            return await asyncio.wait_for(reader.read(), 5)
+        finally:
+            writer.close()
+            await writer.wait_closed()
+
+
+@asynccontextmanager
+async def staged(folder: Path, limits: FrontLimits = LIMITS_HERE) -> AsyncIterator[Stage]:
+    """Put the front up; its passwords are hashed as cheaply as Argon2 can."""
+    clock, bus, keys = TestClock(), FakeBus(), folder / "keys"
+    app = make_app(clock, body_bytes_max=limits.body_bytes_max)
+    stage = Stage(
+        client=TestClient(TestServer(app)),
+        bus=bus,
+        clock=clock,
+        files=FileStore(folder / "files"),
+        tokens=AccessTokens(load_signing_keys(keys, clock), clock, minutes=15),
+        links=DownloadLinks(load_link_key(keys), clock, minutes=15),
+        lockout=Lockout(clock, failures_max=3, lockout_s=60, lockout_s_max=200),
+        passwords=Passwords(threads=1, queue_max=4, memory_kib=8, time_cost=1),
+        keys=keys,
+    )
+    await stage.files.prepare()
+    app[BUS], app[CARDS], app[FILES], app[LIMITS], app[LINKS] = bus, stage.cards, stage.files, limits, stage.links
+    app[LOCKOUT], app[PASSWORDS], app[TOKENS] = stage.lockout, stage.passwords, stage.tokens
+    app[READINESS] = lambda: stage.readiness
+    try:
+        async with stage.client:
+            yield stage
+    finally:
+        stage.passwords.close()

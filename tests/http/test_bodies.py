@@ -1,0 +1,339 @@
+"""A body that does not fit is refused, and everything that is wrong with it is named."""
+
+import json
+from typing import Any
+
+import pytest
+
+from marketd.actors import account, product
+from marketd.storage.cards import ReadProduct
+from tests.http.stage import LIMITS_HERE, Stage
+from tests.http.things import ENCODED, LISTING, PROFILE, REGISTRATION
+
+pytestmark = pytest.mark.asyncio
+
+JSON = {"Content-Type": "application/json"}
+
+
+async def list_product(stage: Stage, **changes: Any) -> list[str]:
+    answer = await stage.call("POST", "/products", {**LISTING, **changes}, user="sam", role="seller")
+    return answer.faults
+
+
+async def list_priced(stage: Stage, price: str) -> tuple[int, list[str]]:
+    """List a product whose price is written just like that."""
+    text = json.dumps(LISTING | {"price": 0}).replace('"price": 0', f'"price": {price}')
+    stage.bus.answers(product.List, None)
+    stage.bus.answers(ReadProduct, ENCODED)
+    answer = await stage.call("POST", "/products", user="sam", role="seller", data=text, headers=JSON)
+    return answer.status, [f["pointer"] for f in answer.json().get("errors", [])]
+
+
+async def register(stage: Stage, data: bytes, headers: dict[str, str] | None = None) -> tuple[int, list[str]]:
+    answer = await stage.call("POST", "/auth/register", data=data, headers=headers or JSON)
+    return answer.status, [f["pointer"] for f in answer.json().get("errors", [])]
+
+
+# Fields.
+
+
+async def test_every_field_at_fault_is_named(stage: Stage) -> None:
+    answer = await stage.call(
+        "POST", "/auth/register", {"email": "nobody", "password": "short", "name": " ", "role": "admin"}
+    )
+
+    assert ["/email", "/name", "/password", "/role"] == answer.faults
+
+
+async def test_every_fault_says_what_was_expected(stage: Stage) -> None:
+    answer = await stage.call("POST", "/auth/login", {"email": 5, "password": None})
+
+    expected = [
+        {"pointer": "/email", "detail": "Expected str, got int"},
+        {"pointer": "/password", "detail": "Expected str, got null"},
+    ]
+    assert expected == answer.json()["errors"]
+
+
+async def test_missing_fields_are_named(stage: Stage) -> None:
+    answer = await stage.call("POST", "/auth/register", {})
+
+    assert ["/email", "/name", "/password", "/role"] == answer.faults
+
+
+async def test_unknown_fields_are_named_beside_the_wrong_ones(stage: Stage) -> None:
+    answer = await stage.call("POST", "/auth/login", {"email": 1, "password": "x", "admin": True, "a/b~c": 1})
+
+    assert ["/admin", "/a~1b~0c", "/email"] == answer.faults
+
+
+async def test_faults_deep_in_a_body_are_pointed_at(stage: Stage) -> None:
+    good = LISTING["files"][0]
+    files = [good, {**good, "size": -1}, {"name": "a/b", "type": "zip", "url": "ftp://x", "more": 1}, 5]
+
+    expected = ["/files/1/size", "/files/2/more", "/files/2/name", "/files/2/size", "/files/2/type", "/files/2/url"]
+    assert [*expected, "/files/3"] == await list_product(stage, files=files)
+
+
+async def test_a_wrong_item_does_not_hide_a_wrong_field_beside_the_list(stage: Stage) -> None:
+    assert ["/files/0", "/title"] == await list_product(stage, files=[None], title=None)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("title", ""),
+        ("title", "x" * 201),
+        ("title", "two\nlines"),
+        ("title", "a\x00b"),
+        ("title", "a\u202eb"),
+        ("title", " \t "),
+        ("title", 5),
+        ("title", None),
+        ("description", "x" * 20_001),
+        ("description", "bell\x07"),
+        ("description", "\n\n"),
+        ("category", "x" * 101),
+        ("currency", "usd"),
+        ("currency", "XXX"),
+        ("currency", None),
+        ("files", []),
+        ("files", LISTING["files"] * 51),
+        ("files", {}),
+        ("files", None),
+        ("previews", [{"name": "a.png", "type": "image/png", "url": "https://e.example/a.png"}] * 21),
+        ("previews", None),
+        ("stock", -1),
+        ("stock", 1.5),
+        ("stock", "5"),
+        ("stock", True),
+        ("stock", 10**10),
+        ("licenceKeys", "KEY"),
+    ],
+)
+async def test_a_value_that_does_not_fit_is_named(stage: Stage, field: str, value: object) -> None:
+    assert [f"/{field}"] == await list_product(stage, **{field: value})
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a\\b", "a\nb", "x" * 256, "\x7f"])
+async def test_a_file_name_that_no_disk_would_have_is_refused(stage: Stage, name: str) -> None:
+    assert ["/files/0/name"] == await list_product(stage, files=[{**LISTING["files"][0], "name": name}])
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://e.example/a",
+        "javascript:alert(1)",
+        "upload://abc",
+        "upload://" + "A" * 64,
+        "https://user:word@e.example/a",
+        "https://",
+        "https://e.example/a b",
+        "https://e.example/a\n",
+        "file:///etc/passwd",
+        "https://" + "x" * 2048,
+    ],
+)
+async def test_a_file_is_an_upload_or_at_an_https_address(stage: Stage, url: str) -> None:
+    assert ["/files/0/url"] == await list_product(stage, files=[{**LISTING["files"][0], "url": url}])
+
+
+@pytest.mark.parametrize("key", ["", " KEY", "KEY ", "KEY\n", "K\nEY", "x" * 501, None, 5])
+async def test_a_licence_key_that_could_not_be_copied_is_refused(stage: Stage, key: object) -> None:
+    assert ["/licenceKeys/1"] == await list_product(stage, licenceKeys=["GOOD", key])
+
+
+async def test_the_repeats_of_a_licence_key_are_named_and_the_first_is_not(stage: Stage) -> None:
+    assert ["/licenceKeys/2", "/licenceKeys/3"] == await list_product(stage, licenceKeys=["A", "B", "A", "A"])
+
+
+@pytest.mark.parametrize(
+    ("change", "pointer"),
+    [
+        ({"email": "ann"}, "/email"),
+        ({"email": "ann@-example.org"}, "/email"),
+        ({"email": "ann@example.org\n"}, "/email"),
+        ({"email": "änn@example.org"}, "/email"),
+        ({"email": "a" * 65 + "@example.org"}, "/email"),
+        ({"email": "a@" + "b." * 130 + "org"}, "/email"),
+        ({"password": "Passw0r"}, "/password"),
+        ({"password": "passw0rd"}, "/password"),
+        ({"password": "PASSW0RD"}, "/password"),
+        ({"password": "Password"}, "/password"),
+        ({"password": "Passw0rd" * 17}, "/password"),
+        ({"name": "x" * 101}, "/name"),
+        ({"role": "admin"}, "/role"),
+        ({"role": None}, "/role"),
+    ],
+)
+async def test_a_registration_that_does_not_fit_is_refused(
+    stage: Stage, change: dict[str, object], pointer: str
+) -> None:
+    assert [pointer] == (await stage.call("POST", "/auth/register", REGISTRATION | change)).faults
+
+
+# Prices.
+
+
+@pytest.mark.parametrize("price", ["19.99", "0.01", "1", "1000000", "1000000.00", "1e3", "1.99e1", "5.000000000000"])
+async def test_a_price_may_be_written_like_this(stage: Stage, price: str) -> None:
+    assert (201, []) == await list_priced(stage, price)
+
+
+@pytest.mark.parametrize(
+    "price",
+    [
+        '"19.99"',
+        "null",
+        "true",
+        "[]",
+        "{}",
+        "0",
+        "-0.0",
+        "-1",
+        "1000000.01",
+        "19.999",
+        "19.990000000000000000000000000000000000000001",
+        "1000000.000000000000000000000000000000000001",
+        "1e400",
+        "1e-400",
+        "1e999999999",
+        "1e-999999999",
+        "-1e999999999",
+        "1e99999999999999999999999999",
+        "1e-99999999999999999999999999",
+        "123456789012345678901234567890",
+        '"NaN"',
+        '"Infinity"',
+    ],
+)
+async def test_a_price_may_not_be_written_like_this(stage: Stage, price: str) -> None:
+    assert (400, ["/price"]) == await list_priced(stage, price)
+
+
+@pytest.mark.parametrize("price", ["NaN", "Infinity", "-Infinity", "01", "1.", ".5", "+1", "0x10", "1_000"])
+async def test_what_is_no_number_in_json_is_no_json(stage: Stage, price: str) -> None:
+    assert (400, [""]) == await list_priced(stage, price)
+
+
+async def test_a_price_is_kept_as_it_was_written(stage: Stage) -> None:
+    await list_priced(stage, "1.1e0")
+
+    (command,) = (message for _, message in stage.bus.messages if isinstance(message, product.List))
+    assert ("110", "USD") == (str(command.offer.price.minor), command.offer.price.currency)
+
+
+async def test_a_price_has_no_fraction_that_its_currency_has_not(stage: Stage) -> None:
+    assert ["/price"] == await list_product(stage, price=1.5, currency="JPY")
+
+
+# What is not a body at all.
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b" ",
+        b"hello",
+        b"{",
+        b'{"email": }',
+        b"{} {}",
+        b"\xff\xfe{}",
+        b"\xef\xbb\xbf{}",
+        b'{"email": "\\ud800"}',
+        b'{"email": "\\udc00\\ud800"}',
+        b'{"email": "\xed\xa0\x80"}',
+        b'{"email": "\xff"}',
+        b'{"\xff": 1}',
+        b"[" * 30_000,
+        b"[" * 30_000 + b"]" * 30_000,
+        b'{"a":' * 10_000,
+    ],
+    ids=lambda body: repr(body[:24]),
+)
+async def test_what_is_not_json_is_refused_as_a_whole(stage: Stage, body: bytes) -> None:
+    assert (400, [""]) == await register(stage, body)
+
+
+@pytest.mark.parametrize("body", [b"[]", b"null", b"5", b'"text"', b"[[{}]]"])
+async def test_what_is_not_an_object_is_refused_as_a_whole(stage: Stage, body: bytes) -> None:
+    assert (400, [""]) == await register(stage, body)
+
+
+async def test_of_a_name_given_twice_the_last_value_counts(stage: Stage) -> None:
+    stage.bus.answers(account.Register, PROFILE)
+    body = json.dumps(REGISTRATION)[:-1] + ', "name": "Bob"}'
+
+    assert (201, []) == await register(stage, body.encode())
+    assert isinstance(command := stage.bus.last.message, account.Register) and "Bob" == command.name
+
+
+async def test_a_name_given_twice_is_refused_where_the_first_value_has_the_wrong_type(stage: Stage) -> None:
+    body = '{"name": 5, ' + json.dumps(REGISTRATION)[1:]
+
+    assert (400, [""]) == await register(stage, body.encode())
+
+
+async def test_text_may_be_escaped_as_json_allows(stage: Stage) -> None:
+    stage.bus.answers(account.Register, PROFILE)
+    body = json.dumps(REGISTRATION | {"name": "Ann 🐻"})
+
+    assert "\\ud83d" in body
+    assert (201, []) == await register(stage, body.encode())
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "application/xml", "json"])
+async def test_another_content_type_is_refused(stage: Stage, content_type: str) -> None:
+    assert 415 == (await register(stage, b"{}", {"Content-Type": content_type}))[0]
+
+
+@pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "Application/JSON", "application/ld+json"])
+async def test_a_content_type_that_means_json_will_do(stage: Stage, content_type: str) -> None:
+    assert 400 == (await register(stage, b"{}", {"Content-Type": content_type}))[0]
+
+
+async def test_a_body_beyond_the_limit_is_too_large(stage: Stage) -> None:
+    assert 413 == (await register(stage, b" " * (LIMITS_HERE.body_bytes_max + 1)))[0]
+
+
+async def test_a_body_of_a_false_encoding_is_the_senders_fault(stage: Stage) -> None:
+    status, _ = await register(stage, b"this is no gzip", {**JSON, "Content-Encoding": "gzip"})
+
+    assert 400 == status
+
+
+# Parameters.
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("colour=red", ["/colour"]),
+        ("page=1&page=2", ["/page"]),
+        ("page=0&size=101", ["/page", "/size"]),
+        ("page=x&size=&sort=cheap&what=1", ["/page", "/size", "/sort", "/what"]),
+        ("page=1000001", ["/page"]),
+        ("page=99999999999999999999999", ["/page"]),
+        ("size=1.5", ["/size"]),
+        ("size=-1", ["/size"]),
+        ("minPrice=-1", ["/minPrice"]),
+        ("minPrice=NaN&maxPrice=Infinity", ["/maxPrice", "/minPrice"]),
+        ("minPrice=sNaN", ["/minPrice"]),
+        ("minPrice=1e999999999", ["/minPrice"]),
+        ("maxPrice=much", ["/maxPrice"]),
+        ("minRating=nan", ["/minRating"]),
+        ("minRating=5.1", ["/minRating"]),
+        ("q=" + "x" * 501, ["/q"]),
+        ("min_price=1", ["/min_price"]),
+    ],
+)
+async def test_every_parameter_at_fault_is_named(stage: Stage, query: str, expected: list[str]) -> None:
+    assert expected == (await stage.call("GET", f"/products?{query}")).faults
+
+
+async def test_a_repeated_parameter_is_named_once_beside_the_others(stage: Stage) -> None:
+    answer = await stage.call("GET", "/products?sort=newest&sort=price&q=a&q=b&size=0")
+
+    assert ["/q", "/size", "/sort"] == answer.faults
