@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check bench format clean
+.PHONY: help install run test check bench docs format clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -24,6 +24,9 @@ check: .venv/.installed-dev  ## check format, manners and types
 
 bench: .venv/.installed  ## measure, and write docs/benchmarks.md
 	$(BIN)/python -m bench
+
+docs: .venv/.installed  ## write the pages that follow from the code
+	$(BIN)/python -m docs.make_pages
 
 format: .venv/.installed-dev  ## bring the code into its format
 	$(BIN)/ruff format .

@@ -41,7 +41,10 @@ PREVIEWS_MAX: Final = 20
 LICENCE_KEYS_MAX: Final = 10_000
 STOCK_MAX: Final = 1_000_000_000
 
-FileAddress = Annotated[str, Meta(max_length=2048, pattern=r"^(upload://[0-9a-f]{64}|https://[^\s/?#@]+(/\S*)?)\Z")]
+FileAddress = Annotated[
+    str,
+    Meta(max_length=2048, pattern=r"^(upload://[0-9a-f]{64}|https://[^\s\x00-\x1f\x7f/?#@]+(/[^\s\x00-\x1f\x7f]*)?)\Z"),
+]
 LicenceKey = Annotated[str, Meta(min_length=1, max_length=500, pattern=r"^\S(.*\S)?\Z")]
 Stock = Annotated[int, Meta(ge=0, le=STOCK_MAX)]
 

@@ -131,6 +131,8 @@ async def test_a_file_name_that_no_disk_would_have_is_refused(stage: Stage, name
         "https://",
         "https://e.example/a b",
         "https://e.example/a\n",
+        "https://e.example/a\x00",
+        "https://e\x7f.example/a",
         "file:///etc/passwd",
         "https://" + "x" * 2048,
     ],

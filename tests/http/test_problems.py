@@ -1,0 +1,306 @@
+"""Every error leaves as a problem document (RFC 9457), and tells nothing of what is inside."""
+
+import logging
+import re
+from enum import StrEnum
+
+import pytest
+
+from marketd.actors import account, buyer, order, product
+from marketd.actors.aggregate import Refused
+from marketd.bus.port import ERRORS, Busy, NoAnswer
+from marketd.http.problems import REASONS, SORTS, problem_of, reason_slug
+from marketd.storage.cards import ReadProduct
+from marketd.storage.database import DiskTrouble
+from tests.http.stage import Stage
+from tests.http.things import ENCODED
+
+pytestmark = pytest.mark.asyncio
+
+LAMP = "/products/lamp"
+STATUSES: dict[StrEnum, int] = {
+    account.Reason.NO_SUCH_ACCOUNT: 404,
+    account.Reason.EMAIL_TAKEN: 409,
+    product.Reason.NO_SUCH_PRODUCT: 404,
+    product.Reason.LISTED_DIFFERENTLY: 409,
+    product.Reason.MORE_STOCK_THAN_KEYS: 400,
+    product.Reason.NOT_YOUR_PRODUCT: 403,
+    product.Reason.WITHDRAWN: 409,
+    product.Reason.OWN_PRODUCT: 409,
+    product.Reason.SOLD_OUT: 409,
+    order.Reason.NO_SUCH_ORDER: 404,
+    order.Reason.PLACED_DIFFERENTLY: 409,
+    order.Reason.NOT_YOUR_SALE: 403,
+    order.Reason.NOT_COMPLETED: 409,
+    order.Reason.NO_ALERT: 404,
+    buyer.Reason.ALREADY_OWNED: 409,
+    buyer.Reason.NOT_OWNED: 403,
+    buyer.Reason.ALREADY_REVIEWED: 409,
+    buyer.Reason.NO_SUCH_REVIEW: 404,
+    buyer.Reason.NOT_YOUR_SALE: 403,
+}
+ALL_REASONS = [reason for kind in (account, product, order, buyer) for reason in kind.Reason]
+
+
+def named(reason: StrEnum) -> str:
+    return f"{reason.__class__.__module__.rpartition('.')[2]}.{reason.name}"
+
+
+# Refusals.
+
+
+async def test_every_reason_of_every_aggregate_is_known_here() -> None:
+    assert set(map(named, ALL_REASONS)) == set(map(named, REASONS)) == set(map(named, STATUSES))
+
+
+@pytest.mark.parametrize("reason", ALL_REASONS, ids=named)
+async def test_a_refusal_has_the_status_of_its_reason(stage: Stage, reason: StrEnum) -> None:
+    stage.bus.answers(ReadProduct, Refused(reason))
+
+    assert STATUSES[reason] == (await stage.call("GET", LAMP)).status
+
+
+@pytest.mark.parametrize("reason", [r for r in ALL_REASONS if STATUSES[r] != 400], ids=named)
+async def test_a_refusal_is_named_and_told_in_the_words_of_its_reason(stage: Stage, reason: StrEnum) -> None:
+    stage.bus.answers(ReadProduct, Refused(reason))
+
+    document = (await stage.call("GET", LAMP)).json()
+
+    assert (f"/problems/{reason_slug(reason)}", reason.value) == (document["type"], document["detail"])
+
+
+async def test_two_reasons_of_one_name_have_one_status() -> None:
+    statuses: dict[str, set[int]] = {}
+    for reason, status in STATUSES.items():
+        statuses.setdefault(reason_slug(reason), set()).add(status)
+
+    assert {} == {slug: found for slug, found in statuses.items() if len(found) > 1}
+
+
+async def test_fewer_keys_than_stock_is_a_fault_of_the_stock(stage: Stage) -> None:
+    stage.bus.answers(ReadProduct, Refused(product.Reason.MORE_STOCK_THAN_KEYS))
+
+    assert ["/stock"] == (await stage.call("GET", LAMP)).faults
+
+
+# Trouble behind the front.
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("failed", 503),
+        ("nobody-serves", 503),
+        ("busy", 503),
+        ("crashed", 500),
+        ("undecodable", 500),
+        ("unsure", 503),
+        ("no-answer", 503),
+    ],
+)
+async def test_an_ask_that_ends_in_no_answer_has_a_status(stage: Stage, code: str, status: int) -> None:
+    stage.bus.answers(ReadProduct, ERRORS[code]("on host 10.0.0.1"))
+
+    answer = await stage.call("GET", LAMP)
+
+    assert (status, b"10.0.0.1" in answer.body) == (answer.status, False)
+
+
+async def test_no_error_of_the_bus_is_left_out_here() -> None:
+    assert {"failed", "nobody-serves", "busy", "crashed", "undecodable", "unsure", "no-answer"} == set(ERRORS)
+
+
+@pytest.mark.parametrize("error", [Busy("full"), NoAnswer("silence"), DiskTrouble("/data/events.db: disk full")])
+async def test_who_may_come_again_is_told_when(stage: Stage, error: Exception) -> None:
+    stage.bus.answers(ReadProduct, error)
+
+    answer = await stage.call("GET", LAMP)
+
+    assert (503, "1") == (answer.status, answer.headers["Retry-After"])
+
+
+async def test_overload_and_outage_are_told_apart() -> None:
+    assert ("overloaded", "unavailable") == (problem_of(Busy("")).slug, problem_of(NoAnswer("")).slug)
+
+
+async def test_a_defect_shows_nothing_of_the_inside(stage: Stage) -> None:
+    stage.bus.answers(ReadProduct, RuntimeError("the password of root is 1234"))
+
+    answer = await stage.call("GET", LAMP)
+
+    expected = {
+        "type": "/problems/internal-error",
+        "title": "Internal error",
+        "status": 500,
+        "detail": "the service has a defect here",
+        "instance": answer.headers["X-Request-Id"],
+    }
+    assert expected == answer.json()
+
+
+async def test_a_defect_is_logged_with_its_traceback(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    error = RuntimeError("boom")
+    stage.bus.answers(ReadProduct, error)
+
+    await stage.call("GET", LAMP)
+
+    assert [("marketd.http", error)] == [(r.name, r.exc_info[1]) for r in caplog.records if r.exc_info]
+
+
+async def test_a_defect_is_found_in_the_log_under_the_id_of_the_request(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage.bus.answers(ReadProduct, RuntimeError("boom"))
+
+    await stage.call("GET", LAMP, headers={"X-Request-Id": "find-me"})
+
+    assert any("find-me" in record.getMessage() for record in caplog.records)
+
+
+@pytest.mark.parametrize("error", [Refused(product.Reason.SOLD_OUT), Busy("full")])
+async def test_ordinary_business_is_not_logged_as_an_error(
+    stage: Stage, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    stage.bus.answers(ReadProduct, error)
+
+    await stage.call("GET", LAMP)
+
+    assert [] == [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+# Documents.
+
+
+async def test_a_problem_document_has_the_fields_of_the_rfc(stage: Stage) -> None:
+    answer = await stage.call("GET", "/orders")
+
+    assert ["detail", "instance", "status", "title", "type"] == sorted(answer.json())
+
+
+async def test_a_problem_document_has_its_own_content_type(stage: Stage) -> None:
+    assert "application/problem+json" == (await stage.call("GET", "/orders")).media_type
+
+
+async def test_the_instance_is_the_id_of_the_request(stage: Stage) -> None:
+    answer = await stage.call("GET", "/orders", headers={"X-Request-Id": "mine"})
+
+    assert "mine" == answer.json()["instance"]
+
+
+async def test_who_is_not_signed_in_is_told_how(stage: Stage) -> None:
+    answer = await stage.call("GET", "/orders")
+
+    assert (401, 'Bearer realm="marketd"') == (answer.status, answer.headers["WWW-Authenticate"])
+
+
+@pytest.mark.parametrize("path", ["/", "/nothing", "/products/", "/orders/a/b/c", "/problems/nonsense", "/%00", "/%ff"])
+async def test_a_path_that_leads_nowhere_is_a_problem(stage: Stage, path: str) -> None:
+    answer = await stage.call("GET", path)
+
+    assert (404, "application/problem+json") == (answer.status, answer.media_type)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("PUT", "/products/lamp", "DELETE, GET, HEAD, PATCH"),
+        ("DELETE", "/orders", "GET, HEAD, POST"),
+        ("GET", "/auth/login", "POST"),
+        ("BREW", "/healthz", "GET, HEAD"),
+    ],
+)
+async def test_a_method_that_is_not_there_is_a_problem_that_names_those_that_are(
+    stage: Stage, method: str, path: str, allow: str
+) -> None:
+    answer = await stage.call(method, path)
+
+    assert (405, "application/problem+json", allow) == (answer.status, answer.media_type, answer.headers["Allow"])
+
+
+async def test_an_expectation_that_nobody_has_heard_of_is_refused(stage: Stage) -> None:
+    answer = await stage.raw(b"GET /healthz HTTP/1.1\r\nHost: x\r\nExpect: miracles\r\nConnection: close\r\n\r\n")
+
+    assert b"HTTP/1.1 417" == answer[:12]
+
+
+async def test_what_is_no_http_is_refused_without_a_word_of_the_inside(stage: Stage) -> None:
+    answer = await stage.raw(b"\x16\x03\x01 hello\r\n\r\n")
+
+    assert (b"HTTP/1.", b"400", False) == (answer[:7], answer[9:12], b"Traceback" in answer)
+
+
+# Pages.
+
+
+@pytest.mark.parametrize("slug", sorted(SORTS))
+async def test_every_sort_of_problem_has_a_small_page_of_html(stage: Stage, slug: str) -> None:
+    answer = await stage.call("GET", f"/problems/{slug}")
+
+    text = answer.body.decode()
+    assert (200, "text/html") == (answer.status, answer.media_type)
+    assert re.fullmatch(r"<!doctype html><html lang=en>.*<h1>[^<>]+</h1><p>[^<>]+</p></html>", text, re.DOTALL)
+    assert len(text) < 2_000
+
+
+@pytest.mark.parametrize("slug", sorted(SORTS))
+async def test_every_page_names_title_and_status(stage: Stage, slug: str) -> None:
+    text = (await stage.call("GET", f"/problems/{slug}")).body.decode().replace("&#x27;", "'")
+
+    assert f"{SORTS[slug].title} ({SORTS[slug].status})" in text
+
+
+async def test_a_page_may_have_a_style_and_nothing_else(stage: Stage) -> None:
+    answer = await stage.call("GET", "/problems/gone")
+
+    expected = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+    assert [expected] == answer.headers.getall("Content-Security-Policy")
+
+
+# Every answer.
+
+
+@pytest.mark.parametrize("given", ["a", "A-1_b.c", "x" * 128])
+async def test_a_sane_request_id_comes_back(stage: Stage, given: str) -> None:
+    answer = await stage.call("GET", "/healthz", headers={"X-Request-Id": given})
+
+    assert [given] == answer.headers.getall("X-Request-Id")
+
+
+@pytest.mark.parametrize("given", ["", "x" * 129, "a b", "<b>", "a,b", "ä", "a/b", '"'])
+async def test_any_other_request_id_is_replaced_by_a_new_one(stage: Stage, given: str) -> None:
+    answer = await stage.call("GET", "/healthz", headers={"X-Request-Id": given})
+
+    assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f-]{22}", answer.headers["X-Request-Id"])
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/healthz"),
+        ("HEAD", "/healthz"),
+        ("GET", LAMP),
+        ("GET", "/orders"),
+        ("GET", "/nothing"),
+        ("PUT", "/healthz"),
+        ("POST", "/auth/login"),
+        ("GET", "/problems/gone"),
+        ("GET", "/downloads/forged"),
+    ],
+)
+async def test_every_answer_has_the_security_headers(stage: Stage, method: str, path: str) -> None:
+    stage.bus.answers(ReadProduct, ENCODED)
+
+    headers = (await stage.call(method, path)).headers
+
+    assert ["nosniff"] == headers.getall("X-Content-Type-Options")
+    assert ["no-referrer"] == headers.getall("Referrer-Policy")
+    assert ["marketd"] == headers.getall("Server")
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+    assert 1 == len(headers.getall("X-Request-Id"))
+
+
+async def test_a_defect_has_the_security_headers_too(stage: Stage) -> None:
+    stage.bus.answers(ReadProduct, RuntimeError("boom"))
+
+    assert "nosniff" == (await stage.call("GET", LAMP)).headers["X-Content-Type-Options"]
