@@ -234,13 +234,21 @@ def decide(state: State, command: Command) -> list[Event]:
 def _revise(state: Active, command: Revise) -> list[Event]:
     given = {name: getattr(command, name) for name in Offer.__struct_fields__}
     offer = replace(state.offer, **{name: value for name, value in given.items() if value is not UNSET})
-    stock = state.stock if command.stock is UNSET else command.stock
-    if state.keys is not None or command.licence_keys:
-        keys_left = len(state.keys or ()) + len(command.licence_keys)
-        stock = _checked(None if command.stock is UNSET else command.stock, keys_left)
-    if (offer, stock, command.licence_keys) == (state.offer, state.stock, ()):
+    held = set(state.keys or ())
+    added = tuple(key for key in command.licence_keys if key not in held)  # a key is one unit, however often it comes
+    stock = _units(state, command.stock, len(added))
+    if (offer, stock, added) == (state.offer, state.stock, ()):
         return []
-    return [Revised(offer, stock, command.licence_keys, command.at)]
+    return [Revised(offer, stock, added, command.at)]
+
+
+def _units(state: Active, wanted: int | None | UnsetType, added: int) -> int | None:
+    """Say how many units are left: as many as are wanted, else as many as there were and one for each added key."""
+    if state.keys is None and not added:
+        return state.stock if wanted is UNSET else wanted
+    if state.keys is not None and wanted is UNSET:
+        return (state.stock or 0) + added
+    return _checked(None if wanted is UNSET else wanted, len(state.keys or ()) + added)
 
 
 def _checked(stock: int | None, keys_left: int) -> int:
@@ -261,6 +269,8 @@ def evolve(state: State, event: Event) -> State:
             return Gone(state, at)
         case Active(stock=stock, keys=keys), Reserved():
             return replace(state, stock=stock and stock - 1, keys=keys and keys[1:])
+        case Active(keys=tuple()), Released(licence_key=None):
+            return state  # sold before there were keys: where each unit needs one, it can't be sold again
         case Active(stock=stock, keys=keys), Released(_, licence_key):
             back = (*(keys or ()), licence_key) if licence_key else keys
             return replace(state, stock=stock if stock is None else stock + 1, keys=back)

@@ -16,7 +16,7 @@ The one place that knows which error is which HTTP status: every error leaves as
 import logging
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import ClassVar, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 from aiohttp import web
@@ -43,7 +43,7 @@ class Fault(Struct, frozen=True):
 class Problem(Exception):
     """An error with a name of its own."""
 
-    slug: ClassVar[str]
+    slug: str
 
     def __init__(self, detail: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(detail)
@@ -160,8 +160,8 @@ class Document(Struct, rename="camel"):
     errors: list[Fault] | UnsetType = UNSET
 
 
-def problem_of(error: Exception) -> Problem:
-    """Turn any error into a problem."""
+def problem_of(error: Exception, request_id: str) -> Problem:
+    """Turn any error into a problem; one that nobody knows is logged under the id of the request."""
     match error:
         case Problem():
             return error
@@ -188,21 +188,21 @@ def problem_of(error: Exception) -> Problem:
         case NoAnswer() | BusError() | DiskTrouble():
             return _named("unavailable", "a part of the service did not answer", RETRY_AFTER_S)
         case _:
-            log.error("a handler crashed", exc_info=error)
+            log.error("a handler crashed in request %s", request_id, exc_info=error)
             return _named("internal-error", "the service has a defect here")
 
 
 def _named(slug: str, detail: str, retry_after_s: float | None = None) -> Problem:
     problem = Problem(detail, retry_after_s=retry_after_s)
-    problem.slug = slug  # type: ignore[misc]
+    problem.slug = slug
     return problem
 
 
 def response_of(error: Exception, request: web.Request) -> web.Response:
     """Write the error as a problem document."""
-    problem = problem_of(error)
-    sort = SORTS[problem.slug]
     instance = request[REQUEST_ID]
+    problem = problem_of(error, instance)
+    sort = SORTS[problem.slug]
     document = Document(f"/problems/{problem.slug}", sort.title, sort.status, str(problem), instance)
     if isinstance(problem, BadRequest):
         document.errors = problem.faults

@@ -119,9 +119,7 @@ def test_an_author_deletes_their_review() -> None:
 
 def test_after_deleting_it_another_review_may_be_written() -> None:
     again = Review("r2", 4, "Again", "On second thought.")
-    given(BUYER, GRANTED, REVIEWED, DELETED).when(WriteReview("p1", again, 9)).then(
-        Reviewed("p1", "seller", again, 9)
-    )
+    given(BUYER, GRANTED, REVIEWED, DELETED).when(WriteReview("p1", again, 9)).then(Reviewed("p1", "seller", again, 9))
 
 
 def test_the_seller_replies() -> None:
@@ -132,9 +130,9 @@ def test_the_seller_replies() -> None:
 
 def test_a_later_reply_takes_the_place_of_the_first() -> None:
     replied = Reviewed("p1", "seller", REPLIED, 8)
-    given(BUYER, GRANTED, REVIEWED, replied).when(
-        ReplyToReview("p1", "r1", "seller", "Thank you!", 9)
-    ).then_answered(ReviewState(replace(REVIEW, reply="Thank you!")))
+    given(BUYER, GRANTED, REVIEWED, replied).when(ReplyToReview("p1", "r1", "seller", "Thank you!", 9)).then_answered(
+        ReviewState(replace(REVIEW, reply="Thank you!"))
+    )
 
 
 def test_writing_the_same_review_again_is_silent_after_a_reply() -> None:

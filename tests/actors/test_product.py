@@ -170,9 +170,9 @@ def test_a_released_unit_can_be_sold_again() -> None:
 
 
 def test_a_released_licence_key_is_the_last_in_line() -> None:
-    given(PRODUCT, KEYED, Reserved("o1", "k1"), Released("o1", "k1"), Reserved("o2", "k2")).when(
-        Reserve("o3")
-    ).then(Reserved("o3", "k1"))
+    given(PRODUCT, KEYED, Reserved("o1", "k1"), Released("o1", "k1"), Reserved("o2", "k2")).when(Reserve("o3")).then(
+        Reserved("o3", "k1")
+    )
 
 
 def test_a_withdrawn_product_takes_units_back() -> None:

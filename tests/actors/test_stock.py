@@ -90,8 +90,6 @@ def played(stock: int | None, keys: int, moves: Sequence[Move]) -> Market:
     return market
 
 
-
-
 AT_RANDOM = given(
     stock=st.none() | st.integers(0, 4),
     keys=st.integers(0, 4),

@@ -11,7 +11,7 @@ from msgspec import Struct
 from marketd.actors import product
 from marketd.actors.aggregate import Refused
 from marketd.bus.port import ERRORS, Answer, BusError, Crashed, Envelope, NoAnswer, NobodyServes, Undecodable
-from tests.bus.post import QUOTED, SHORT_MS, SUBJECT, Carrier, Ears, carriers, envelope, never, quote, raising
+from tests.bus.post import QUOTED, SHORT_MS, SUBJECT, Carrier, Ears, Gate, carriers, envelope, never, quote, raising
 
 pytestmark = pytest.mark.asyncio
 
@@ -150,14 +150,15 @@ async def test_of_500_who_ask_at_once_each_gets_its_own_answer(carrier: Carrier)
 
 
 async def test_the_slow_hold_nobody_up(carrier: Carrier) -> None:
+    gate = Gate()
     async with carrier() as bus, asyncio.TaskGroup() as tasks:
-        await bus.serve("market.query.slow", never)
+        await bus.serve("market.query.slow", gate)
         await bus.serve("market.query.quick", quote)
         slow = tasks.create_task(bus.ask("market.query.slow", envelope()))
         await bus.ask("market.query.quick", envelope())
 
         assert not slow.done()
-        slow.cancel()
+        gate.opened.set()
 
 
 @pytest.mark.parametrize("defect", [ValueError("secret"), TimeoutError("secret"), KeyError("secret")], ids=repr)

@@ -18,49 +18,52 @@ from tests.http.things import ENCODED
 pytestmark = pytest.mark.asyncio
 
 LAMP = "/products/lamp"
-STATUSES: dict[StrEnum, int] = {
-    account.Reason.NO_SUCH_ACCOUNT: 404,
-    account.Reason.EMAIL_TAKEN: 409,
-    product.Reason.NO_SUCH_PRODUCT: 404,
-    product.Reason.LISTED_DIFFERENTLY: 409,
-    product.Reason.MORE_STOCK_THAN_KEYS: 400,
-    product.Reason.NOT_YOUR_PRODUCT: 403,
-    product.Reason.WITHDRAWN: 409,
-    product.Reason.OWN_PRODUCT: 409,
-    product.Reason.SOLD_OUT: 409,
-    order.Reason.NO_SUCH_ORDER: 404,
-    order.Reason.PLACED_DIFFERENTLY: 409,
-    order.Reason.NOT_YOUR_SALE: 403,
-    order.Reason.NOT_COMPLETED: 409,
-    order.Reason.NO_ALERT: 404,
-    buyer.Reason.ALREADY_OWNED: 409,
-    buyer.Reason.NOT_OWNED: 403,
-    buyer.Reason.ALREADY_REVIEWED: 409,
-    buyer.Reason.NO_SUCH_REVIEW: 404,
-    buyer.Reason.NOT_YOUR_SALE: 403,
-}
-ALL_REASONS = [reason for kind in (account, product, order, buyer) for reason in kind.Reason]
 
 
 def named(reason: StrEnum) -> str:
+    """Reasons are texts, and two with the same words are equal; their names are not."""
     return f"{reason.__class__.__module__.rpartition('.')[2]}.{reason.name}"
+
+
+STATUSES: dict[str, int] = {
+    "account.NO_SUCH_ACCOUNT": 404,
+    "account.EMAIL_TAKEN": 409,
+    "product.NO_SUCH_PRODUCT": 404,
+    "product.LISTED_DIFFERENTLY": 409,
+    "product.MORE_STOCK_THAN_KEYS": 400,
+    "product.NOT_YOUR_PRODUCT": 403,
+    "product.WITHDRAWN": 409,
+    "product.OWN_PRODUCT": 409,
+    "product.SOLD_OUT": 409,
+    "order.NO_SUCH_ORDER": 404,
+    "order.PLACED_DIFFERENTLY": 409,
+    "order.NOT_YOUR_SALE": 403,
+    "order.NOT_COMPLETED": 409,
+    "order.NO_ALERT": 404,
+    "buyer.ALREADY_OWNED": 409,
+    "buyer.NOT_OWNED": 403,
+    "buyer.ALREADY_REVIEWED": 409,
+    "buyer.NO_SUCH_REVIEW": 404,
+    "buyer.NOT_YOUR_SALE": 403,
+}
+ALL_REASONS = [reason for kind in (account, product, order, buyer) for reason in kind.Reason]
 
 
 # Refusals.
 
 
 async def test_every_reason_of_every_aggregate_is_known_here() -> None:
-    assert set(map(named, ALL_REASONS)) == set(map(named, REASONS)) == set(map(named, STATUSES))
+    assert set(STATUSES) == set(map(named, ALL_REASONS)) == set(map(named, REASONS))
 
 
 @pytest.mark.parametrize("reason", ALL_REASONS, ids=named)
 async def test_a_refusal_has_the_status_of_its_reason(stage: Stage, reason: StrEnum) -> None:
     stage.bus.answers(ReadProduct, Refused(reason))
 
-    assert STATUSES[reason] == (await stage.call("GET", LAMP)).status
+    assert STATUSES[named(reason)] == (await stage.call("GET", LAMP)).status
 
 
-@pytest.mark.parametrize("reason", [r for r in ALL_REASONS if STATUSES[r] != 400], ids=named)
+@pytest.mark.parametrize("reason", [r for r in ALL_REASONS if STATUSES[named(r)] != 400], ids=named)
 async def test_a_refusal_is_named_and_told_in_the_words_of_its_reason(stage: Stage, reason: StrEnum) -> None:
     stage.bus.answers(ReadProduct, Refused(reason))
 
@@ -71,8 +74,8 @@ async def test_a_refusal_is_named_and_told_in_the_words_of_its_reason(stage: Sta
 
 async def test_two_reasons_of_one_name_have_one_status() -> None:
     statuses: dict[str, set[int]] = {}
-    for reason, status in STATUSES.items():
-        statuses.setdefault(reason_slug(reason), set()).add(status)
+    for reason in ALL_REASONS:
+        statuses.setdefault(reason_slug(reason), set()).add(STATUSES[named(reason)])
 
     assert {} == {slug: found for slug, found in statuses.items() if len(found) > 1}
 
@@ -120,7 +123,7 @@ async def test_who_may_come_again_is_told_when(stage: Stage, error: Exception) -
 
 
 async def test_overload_and_outage_are_told_apart() -> None:
-    assert ("overloaded", "unavailable") == (problem_of(Busy("")).slug, problem_of(NoAnswer("")).slug)
+    assert ("overloaded", "unavailable") == (problem_of(Busy(""), "").slug, problem_of(NoAnswer(""), "").slug)
 
 
 async def test_a_defect_shows_nothing_of_the_inside(stage: Stage) -> None:
@@ -206,7 +209,7 @@ async def test_a_path_that_leads_nowhere_is_a_problem(stage: Stage, path: str) -
         ("PUT", "/products/lamp", "DELETE, GET, HEAD, PATCH"),
         ("DELETE", "/orders", "GET, HEAD, POST"),
         ("GET", "/auth/login", "POST"),
-        ("BREW", "/healthz", "GET, HEAD"),
+        ("PROPFIND", "/healthz", "GET, HEAD"),
     ],
 )
 async def test_a_method_that_is_not_there_is_a_problem_that_names_those_that_are(
@@ -270,7 +273,9 @@ async def test_a_sane_request_id_comes_back(stage: Stage, given: str) -> None:
 async def test_any_other_request_id_is_replaced_by_a_new_one(stage: Stage, given: str) -> None:
     answer = await stage.call("GET", "/healthz", headers={"X-Request-Id": given})
 
-    assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f-]{22}", answer.headers["X-Request-Id"])
+    assert re.fullmatch(
+        r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", answer.headers["X-Request-Id"]
+    )
 
 
 @pytest.mark.parametrize(
