@@ -37,9 +37,8 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's own clock and its own randomness, which is fetched ahead: a call to the kernel costs 10 µs."""
 
-    def __init__(self) -> None:
-        self._chance = b""
-        self._used = 0
+    _chance = b""
+    _used = 0
 
     def now_ms(self) -> int:
         return time.time_ns() // 1_000_000

@@ -134,12 +134,14 @@ class Fulfilment:
         if awaited.step is None:
             return True
         outcome = await self._carry_out(order_id, awaited, walk)
+        if outcome is None:
+            return False
         advance = order.Advance(awaited.step, outcome, self._clock.now_ms())
         await self._ask_until_answered(Address("order", order_id), advance, new_id(self._clock), walk)
         return False
 
-    async def _carry_out(self, order_id: str, awaited: Awaited, walk: _Walk) -> Outcome:
-        """Ask until there is an outcome, or patience ends."""
+    async def _carry_out(self, order_id: str, awaited: Awaited, walk: _Walk) -> Outcome | None:
+        """Ask until there is an outcome, patience ends, or the order has gone another way (None)."""
         assert awaited.step is not None
         leg = LEGS[awaited.step]
         ask = leg.ask(order_id, awaited)
@@ -157,6 +159,8 @@ class Fulfilment:
                 return Unanswered()
             await self._clock.sleep(jittered(self._clock, wait_s))
             wait_s = min(wait_s * 2, self._limits.retry_s_max)
+            if self._open[order_id].newest != walk.newest:
+                return None
 
     async def _ask(self, order_id: str, step: Step, ask: Ask, walk: _Walk) -> Outcome:
         match ask:

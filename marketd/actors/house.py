@@ -67,7 +67,10 @@ class House:
 
     async def handle(self, subject: str, envelope: Envelope) -> Answer:
         """Let the actor of the subject decide; raise `Refused` or a `BusError`."""
-        actor = self._find(address_of(subject))
+        try:
+            actor = self._find(address_of(subject))
+        except ValueError:
+            raise Undecodable(f"there are no actors at {subject}") from None
         answered = actor.post(envelope)
         if not actor.is_running:
             actor.is_running = True

@@ -12,7 +12,8 @@ A turn, and what a crash between any two of its lines leaves behind:
     6. reply     to each sender
     7. snapshot  now and then, when the log has time; losing it costs only speed
 
-After a conflict or an unknown outcome the state is dropped and the turn starts over from 2. A decision that crashes is
+After a conflict or an unknown outcome the state is dropped and the turn starts over from 2, without those letters that
+turn out to be on record; from an unknown outcome on nobody is told that it did not happen. A decision that crashes is
 answered with `Crashed`, logged with the actor's name, and leaves state and log as they were.
 """
 
@@ -105,6 +106,7 @@ class Actor:
         self._mailbox: deque[Letter] = deque()
         self._state: Any = None
         self._version = self._position = self._snapshot_version = 0
+        self._in_doubt = False  # whether the log may have taken what it gave no answer to
         self.is_running = False
         self.last_turn_s = clock.monotonic_s()
 
@@ -150,17 +152,19 @@ class Actor:
         return letters
 
     async def _take_turn(self, letters: list[Letter]) -> None:
+        self._in_doubt = False
         try:
             await self._decide_and_append(letters)
         except LogFull as error:
-            self._state = None
-            for letter in letters:
-                _fail(letter, Busy(str(error)))
+            self._fail_all(letters, Busy(str(error)))
         except Exception as error:  # whatever it is, it must not cost the next letters anything
             log.exception("%s: a turn crashed", self)
-            self._state = None
-            for letter in letters:
-                _fail(letter, Crashed(f"{self}: {type(error).__name__}"))
+            self._fail_all(letters, Crashed(f"{self}: {type(error).__name__}"))
+
+    def _fail_all(self, letters: list[Letter], error: Exception) -> None:
+        self._state = None
+        for letter in letters:
+            _fail(letter, Unsure(str(error)) if self._in_doubt else error)
 
     async def _decide_and_append(self, letters: list[Letter]) -> None:
         mishaps = 0
@@ -181,13 +185,14 @@ class Actor:
                     letters = self._reply_repeats([draft.letter for draft in drafts], known)
                 case Conflict() | Unknown() as mishap:
                     self._state = None
+                    self._in_doubt |= isinstance(mishap, Unknown)
                     mishaps += 1
                     letters = [draft.letter for draft in drafts]
                     if mishaps > self._limits.redecide_max:
                         log.error("%s: given up after %d tries: %s", self, mishaps, mishap)
-                        for letter in letters:
-                            _fail(letter, Unsure(f"the log did not take it: {mishap}"))
+                        self._fail_all(letters, Unsure(f"the log did not take it: {mishap}"))
                         return
+                    letters = await self._reply_recorded(letters)
 
     async def _load(self, at_least: int) -> None:
         if self._state is not None and self._position >= at_least:
@@ -251,6 +256,11 @@ class Actor:
         for draft in drafts:
             position += draft.commit is not None
             self._answer(draft.letter, draft.reply, position)
+
+    async def _reply_recorded(self, letters: list[Letter]) -> list[Letter]:
+        """Answer those that turn out to be in the stream, before they are decided on what they led to themselves."""
+        added = await self._log.read(str(self.address), self._version)
+        return self._reply_repeats(letters, {record.commit.command_id: record for record in added})
 
     def _reply_repeats(self, letters: list[Letter], known: dict[str, Recorded]) -> list[Letter]:
         """Answer from the record those that are there already; give back the others."""

@@ -53,7 +53,8 @@ class Codec:
         self._outcomes = msgspec.msgpack.Decoder(_Done | _Refused | _Failed)
         self._answers = msgspec.msgpack.Decoder(answers | None)
         self._reasons = reasons
-        self._codes = {reason: code for code, reason in reasons.items()}
+        # By type and name: two reasons with the same words are equal, as all strings are.
+        self._codes = {(type(reason), reason.name): code for code, reason in reasons.items()}
 
     def pack(self, envelope: Envelope) -> bytes:
         """Pack an envelope."""
@@ -82,7 +83,7 @@ class Codec:
     def pack_error(self, error: Refused | BusError) -> bytes:
         """Pack what a handler raised."""
         if isinstance(error, Refused):
-            if code := self._codes.get(error.reason):
+            if code := self._codes.get((type(error.reason), error.reason.name)):
                 return self._encoder.encode(_Refused(code))
             error = Crashed(f"a refusal has no code: {error}")
         return self._encoder.encode(_Failed(error.code, str(error)))

@@ -135,7 +135,7 @@ class NatsBus:
         except MaxPayloadError:
             raise Undecodable(f"the message to {subject} is larger than the carrier takes") from None
         except (TimeoutError, NatsError) as error:
-            raise NoAnswer(f"no answer from {subject}: {error or 'the deadline has passed'}") from None
+            raise NoAnswer(f"no answer from {subject}: {str(error) or 'the deadline has passed'}") from None
         return self._codec.unpack_answer(reply.data)
 
     async def _take(self, handler: Handler, message: Msg) -> None:
@@ -174,7 +174,8 @@ class NatsBus:
             log.warning("an answer on %s was lost: %r", message.subject, error)
 
     async def _on_error(self, error: Exception) -> None:
-        self._last_error = error
+        if isinstance(error, NatsError) or not isinstance(self._last_error, NatsError):
+            self._last_error = error  # what the server said tells more than that it then hung up
         log.warning("NATS: %r", error)
 
     async def _on_disconnected(self) -> None:

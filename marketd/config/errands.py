@@ -13,7 +13,7 @@ import msgspec
 
 from marketd.actors import account
 from marketd.actors.aggregate import Refused
-from marketd.bus.nats import NatsBus
+from marketd.bus.nats import CarrierLost, NatsBus
 from marketd.bus.port import Bus, BusError, Envelope
 from marketd.bus.subjects import command_subject
 from marketd.clock import Clock, new_id
@@ -44,20 +44,27 @@ async def create_admin(settings: Settings, clock: Clock, email: str, password: s
     passwords.close()
     name = email.partition("@")[0]
     command = account.Register(new_id(clock), email, name, "admin", hashed, clock.now_ms())
-    async with _reached(settings, clock) as bus:
-        await _ask(bus, settings, clock, command_subject(account.address_of(email)), command)
+    try:
+        async with _reached(settings, clock) as bus:
+            why = await _ask(bus, settings, clock, command_subject(account.address_of(email)), command)
+    except CarrierLost as error:
+        raise ErrandFailed(str(error)) from None
+    if why:  # raised out here, where no task group makes a group of it
+        raise ErrandFailed(why)
 
 
-async def _ask(bus: Bus, settings: Settings, clock: Clock, subject: str, command: msgspec.Struct) -> None:
+async def _ask(bus: Bus, settings: Settings, clock: Clock, subject: str, command: msgspec.Struct) -> str | None:
+    """Ask, and say why it was not done, or None if it was."""
     command_id = new_id(clock)
     deadline = clock.now_ms() + int(settings.actors.reply_wait_s_max * 1000)
     envelope = Envelope(command_id, command, correlation=command_id, deadline=deadline, principal="command line")
     try:
         await bus.ask(subject, envelope)
     except Refused as refused:
-        raise ErrandFailed(refused.reason.value) from None
+        return refused.reason.value
     except BusError as error:
-        raise ErrandFailed(f"the service did not do it: {error}") from None
+        return f"the service did not do it: {error}"
+    return None
 
 
 @asynccontextmanager
@@ -75,6 +82,14 @@ async def _reached(settings: Settings, clock: Clock) -> AsyncIterator[Bus]:
         except OSError:
             raise ErrandFailed(f"the service on {folder.path} is still starting") from None
         url, user, password = endpoint["url"], endpoint["user"], endpoint["password"]
-    bus = NatsBus(url, message_codec(), clock, user=user, password=password, in_process=False)
+    bus = NatsBus(
+        url,
+        message_codec(),
+        clock,
+        user=user,
+        password=password,
+        in_process=False,
+        connect_s_max=settings.nats.start_s_max,
+    )
     async with bus:
         yield bus

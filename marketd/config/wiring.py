@@ -177,6 +177,7 @@ async def front(service: Service, listener: socket.socket) -> AsyncIterator[None
         memory_kib=settings.auth.argon2_memory_kib,
         time_cost=settings.auth.argon2_time_cost,
     )
+    await passwords.prepare()
     app = make_app(clock, body_bytes_max=settings.http.body_bytes_max)
     app[BUS] = service.bus
     app[CARDS] = service.cards

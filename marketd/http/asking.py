@@ -17,6 +17,7 @@ from marketd.bus.port import Answer, Envelope
 from marketd.bus.subjects import command_subject, query_subject
 from marketd.clock import new_id
 from marketd.http.keys import BUS, CLOCK, LIMITS, REQUEST_ID
+from marketd.http.problems import RETRY_AFTER_S, Unavailable
 from marketd.http.tokens import Principal
 from marketd.storage.projector import AskReached
 
@@ -51,9 +52,10 @@ async def tell(
 
 
 async def read(request: web.Request, query: Struct, expected: type[T]) -> T:
-    """Ask a read model; raise a `BusError`."""
+    """Ask a read model for what there must be; raise a `BusError`, or `Unavailable` where the model is behind."""
     value = await find(request, query, expected)
-    assert value is not None, f"{type(query)} found nothing"
+    if value is None:
+        raise Unavailable("the read models have not come so far yet", retry_after_s=RETRY_AFTER_S)
     return value
 
 

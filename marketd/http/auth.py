@@ -138,14 +138,15 @@ async def login(request: web.Request) -> web.Response:
     body = await decode(request, Credentials)
     address = account.address_of(body.email)
     lockout = request.app[LOCKOUT]
-    if wait_s := lockout.wait_s(address.key):
-        raise TooManyFailures("too many failures in a row", retry_after_s=wait_s)
+    async with lockout.turn(address.key):
+        if wait_s := lockout.wait_s(address.key):
+            raise TooManyFailures("too many failures in a row", retry_after_s=wait_s)
+        known = await _credentials(request, address)
+        if not await request.app[PASSWORDS].verify(body.password, known.password_hash if known else None):
+            lockout.failed(address.key)
+            raise NotSignedIn(BAD_CREDENTIALS)
+        lockout.succeeded(address.key)
 
-    known = await _credentials(request, address)
-    if not await request.app[PASSWORDS].verify(body.password, known.password_hash if known else None) or not known:
-        lockout.failed(address.key)
-        raise NotSignedIn(BAD_CREDENTIALS)
-    lockout.succeeded(address.key)
     token = RefreshToken(address.key, new_id(request.app[CLOCK]), secrets.token_urlsafe(32))
     opened = await ask(
         request, address, account.OpenSession(_session(request, token), _now(request)), account.SessionState

@@ -39,7 +39,14 @@ async def download(request: web.Request) -> web.StreamResponse:
         "Content-Security-Policy": "default-src 'none'; sandbox; frame-ancestors 'none'",
         "Cache-Control": "private, no-transform",
     }
-    return web.FileResponse(request.app[FILES].path(digest), headers=headers)
+    return file_response(request, digest, headers)
+
+
+def file_response(request: web.Request, digest: str, headers: dict[str, str]) -> web.FileResponse:
+    """Answer with a file that must be there: one that is not is our defect, which aiohttp alone would call a 404."""
+    path = request.app[FILES].path(digest)
+    path.stat()
+    return web.FileResponse(path, headers=headers)
 
 
 def attachment(name: str) -> str:

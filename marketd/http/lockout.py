@@ -5,12 +5,17 @@ It counts for addresses that have no account just as for those that have one, so
 It is kept in memory, for at most `accounts_max` of them: a restart gives everybody a fresh start.
 """
 
+import asyncio
 from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
+from marketd.bus.port import Busy
 from marketd.clock import Clock
 
 ACCOUNTS_MAX: Final = 50_000
+WAITING_MAX: Final = 64
 
 
 class _Failures(NamedTuple):
@@ -25,6 +30,22 @@ class Lockout:
         self._clock = clock
         self._failures_max, self._lockout_s, self._lockout_s_max = failures_max, lockout_s, lockout_s_max
         self._failures: OrderedDict[str, _Failures] = OrderedDict()
+        self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
+
+    @asynccontextmanager
+    async def turn(self, key: str) -> AsyncIterator[None]:
+        """Let one attempt at an account go on at a time: of many at once, each sees how the one before ended."""
+        lock, waiting = self._turns.get(key, (asyncio.Lock(), 0))
+        if waiting >= WAITING_MAX:
+            raise Busy(f"{waiting} attempts at one account wait already")
+        self._turns[key] = (lock, waiting + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, waiting = self._turns.pop(key)
+            if waiting > 1:
+                self._turns[key] = (lock, waiting - 1)
 
     def wait_s(self, key: str) -> float:
         """Say how long this account has to wait before it may try again; 0 if not at all."""

@@ -15,7 +15,7 @@ from marketd.http.asking import ask, read
 from marketd.http.bodies import Paging, parameters
 from marketd.http.identity import signed_in
 from marketd.http.keys import CLOCK, READINESS
-from marketd.http.problems import NotFound
+from marketd.http.problems import RETRY_AFTER_S, NotFound
 from marketd.storage.orders import ListAlerts, OrderEntry, OrderPage
 
 routes = web.RouteTableDef()
@@ -62,7 +62,10 @@ async def readiness(request: web.Request) -> web.Response:
     """Say whether each part works and the read models have caught up."""
     state = request.app[READINESS]()
     body = Ready("ready" if state.is_ready else "not ready", state.parts)
-    return answered(body, status=200 if state.is_ready else 503, headers={"Cache-Control": "no-store"})
+    headers = {"Cache-Control": "no-store"}
+    if not state.is_ready:
+        headers["Retry-After"] = str(RETRY_AFTER_S)
+    return answered(body, status=200 if state.is_ready else 503, headers=headers)
 
 
 @routes.get("/admin/alerts")

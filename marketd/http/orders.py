@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 
 from marketd.actors import buyer, order, product
 from marketd.actors.address import Address
+from marketd.actors.aggregate import Refused
 from marketd.actors.watch import AwaitOutcome
 from marketd.clock import instant, new_id
 from marketd.http.answers import answered, listed
@@ -190,14 +191,14 @@ async def _visible(request: web.Request, principal: Principal) -> order.View:
     """Read the order, if this person may know that it exists."""
     view = await ask(request, _address(request), order.Describe(), order.View)
     if principal.role != "admin" and principal.user_id not in (view.buyer_id, view.seller_id):
-        raise NotFound(order.Reason.NO_SUCH_ORDER.value)
+        raise Refused(order.Reason.NO_SUCH_ORDER)
     return view
 
 
 def _address(request: web.Request) -> Address:
     address = Address("order", request.match_info["id"])
     if not address.is_sound:
-        raise NotFound(order.Reason.NO_SUCH_ORDER.value)
+        raise Refused(order.Reason.NO_SUCH_ORDER)
     return address
 
 
@@ -230,5 +231,5 @@ def _shown(order_id: str, view: order.View, viewer: Principal) -> OrderBody:
 def _download(request: web.Request, file: product.File) -> Download:
     grant = DownloadGrant(request.match_info["id"], file.name, file.type, file.url)
     token, expires_at = request.app[LINKS].issue(grant)
-    base = request.app[LIMITS].public_url or str(request.url.origin())
+    base = request.app[LIMITS].public_url or f"{request.scheme}://{request.host}"
     return Download(file.name, file.type, file.size, f"{base}/downloads/{token}", instant(expires_at))

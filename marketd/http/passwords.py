@@ -26,6 +26,10 @@ class Passwords:
         self._waiting = 0
         self._nobodys: str | None = None
 
+    async def prepare(self) -> None:
+        """Make the hash that an unknown account's password is compared with, so that the first takes no longer."""
+        self._nobodys = await self.hash(NOBODY)
+
     def close(self) -> None:
         """Let the threads go."""
         self._pool.shutdown(cancel_futures=True)

@@ -10,7 +10,8 @@ The one place that knows which error is which HTTP status: every error leaves as
     ├── Gone                410
     ├── TooLarge            413
     ├── WrongContentType    415
-    └── TooManyFailures     429
+    ├── TooManyFailures     429
+    └── Unavailable         503
 """
 
 import logging
@@ -90,6 +91,10 @@ class TooManyFailures(Problem):
     slug = "too-many-failures"
 
 
+class Unavailable(Problem):
+    slug = "unavailable"
+
+
 class Sort(NamedTuple):
     """A sort of problem: its status, its title, and what may be done about it."""
 
@@ -110,12 +115,14 @@ REASON_STATUS: Final[dict[StrEnum, int]] = {
     order.Reason.NOT_YOUR_SALE: 403,
     order.Reason.NO_ALERT: 404,
 }
-REASONS: Final = tuple(reason for kind in (account, product, buyer, order) for reason in kind.Reason)
+REASONS: Final[tuple[StrEnum, ...]] = tuple(
+    reason for kind in (account, product, buyer, order) for reason in kind.Reason
+)
 
 
 def reason_slug(reason: StrEnum) -> str:
-    """Name the problem that a refusal becomes: `sold-out`."""
-    return reason.name.lower().replace("_", "-")
+    """Name the problem that a refusal becomes: `sold-out`; reasons of the same words are the same problem."""
+    return REASONS[REASONS.index(reason)].name.lower().replace("_", "-")
 
 
 def _of_reasons() -> dict[str, Sort]:

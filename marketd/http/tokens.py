@@ -105,7 +105,7 @@ class AccessTokens:
             if key is None:
                 raise TokenInvalid("the access token was not signed by a key of this service")
             claims = _decode(token, key, "EdDSA", AUDIENCE, ISSUER)
-        except jwt.PyJWTError as error:
+        except (jwt.PyJWTError, UnicodeError) as error:
             raise TokenInvalid(f"the access token is not valid: {error}") from None
         return Principal(str(claims["sub"]), claims["role"]), float(claims["exp"])
 
@@ -137,7 +137,7 @@ class DownloadLinks:
         """Say what the link is good for; raise `TokenInvalid` or `TokenExpired`."""
         try:
             claims = _decode(token, self._key, "HS256", LINK_AUDIENCE, None)
-        except jwt.PyJWTError as error:
+        except (jwt.PyJWTError, UnicodeError) as error:
             raise TokenInvalid(f"the link is not one of this service: {error}") from None
         if claims["exp"] <= self._clock.now_ms() / 1000:
             raise TokenExpired("the link has expired")

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from marketd.http.answers import answered
 from marketd.http.bodies import FileName, parameters
+from marketd.http.downloads import file_response
 from marketd.http.identity import signed_in
 from marketd.http.keys import FILES, LIMITS
 from marketd.http.problems import BadRequest, Fault, NotFound, TooLarge
@@ -68,4 +69,4 @@ async def preview(request: web.Request) -> web.StreamResponse:
         "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'none'",
         "Cache-Control": "public, max-age=31536000, immutable",
     }
-    return web.FileResponse(files.path(digest), headers=headers)
+    return file_response(request, digest, headers)

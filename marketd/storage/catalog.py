@@ -4,6 +4,7 @@ import re
 from datetime import datetime
 from decimal import Decimal
 from typing import Final, Literal
+from unicodedata import normalize
 
 import msgspec
 from msgspec import Struct
@@ -23,6 +24,7 @@ TITLE_WEIGHT: Final = 3.0  # a word in the title counts so many times one in des
 QUERY_WORDS_MAX: Final = 32
 PREVIEWS: Final = "/previews/"
 THOUSANDTHS: Final = 3  # prices of all currencies are compared as thousandths
+PRICE_MAX: Final = Decimal(10**15)  # no bound need be above it; SQLite's integers hold it in thousandths
 
 Sort = Literal["relevance", "newest", "price", "-price", "rating", "bestselling"]
 
@@ -226,7 +228,7 @@ def _conditions(query: BrowseProducts) -> tuple[str, str, list[object]]:
     """Write the query as tables, a WHERE clause, and its parameters."""
     tables, conditions = JOINED, ["p.is_active = 1"]
     parameters: list[object] = []
-    if words := re.findall(r"\w+", query.q)[:QUERY_WORDS_MAX]:
+    if words := re.findall(r"\w+", normalize("NFC", query.q))[:QUERY_WORDS_MAX]:
         tables = f"products_words JOIN {JOINED}"
         conditions.append("products_words MATCH ? AND p.id = products_words.rowid")
         parameters.append(" ".join(f'"{word}"' for word in words))
@@ -246,7 +248,9 @@ def _conditions(query: BrowseProducts) -> tuple[str, str, list[object]]:
 
 
 def _thousandths(price: Decimal | None) -> int | None:
-    return None if price is None else int(price.scaleb(THOUSANDTHS))
+    if price is None:
+        return None
+    return int(min(max(price, -PRICE_MAX), PRICE_MAX).scaleb(THOUSANDTHS))
 
 
 def _card(row: Row) -> ProductCard:

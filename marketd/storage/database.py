@@ -10,8 +10,10 @@ same moment).
     ├── ForeignFile     the file is not a database of marketd's
     ├── NewerFile       a newer marketd wrote it
     └── DiskTrouble     the disk is full, read-only or broken
+        └── BrokenFile  what it gives back makes no sense any more
 """
 
+import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -47,6 +49,10 @@ class DiskTrouble(StorageError):
     pass
 
 
+class BrokenFile(DiskTrouble):
+    pass
+
+
 class Database:
     """
     One file and one connection to it; enter it to open. `schema_version` and `tables` make a new file and recognise an
@@ -62,11 +68,13 @@ class Database:
 
     async def __aenter__(self) -> Self:
         mode = "ro" if self._read_only else "rwc"
+        opening = aiosqlite.connect(
+            f"file:{self.path}?mode={mode}", uri=True, isolation_level=None, cached_statements=256
+        )
         try:
-            self._connection = await aiosqlite.connect(
-                f"file:{self.path}?mode={mode}", uri=True, isolation_level=None, cached_statements=256
-            )
+            self._connection = await opening
         except sqlite3.Error as error:
+            await asyncio.to_thread(opening._thread.join)  # it has yet to tell the loop that it ends
             raise DiskTrouble(f"{self.path}: {error}") from None
         try:
             await self.run(self._prepare)
@@ -88,6 +96,8 @@ class Database:
             raise _translated(self.path, error) from None
 
     def _prepare(self, db: Connection) -> None:
+        db.execute(f"PRAGMA busy_timeout = {BUSY_WAIT_MS_MAX}")
+        self._check_schema(db)  # before anything that would write into a file of somebody else's
         if self._read_only:
             db.execute("PRAGMA query_only = ON")
         else:
@@ -95,9 +105,9 @@ class Database:
             db.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'NORMAL'}")
             db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
             db.execute(f"PRAGMA journal_size_limit = {JOURNAL_BYTES_MAX}")
-        db.execute(f"PRAGMA busy_timeout = {BUSY_WAIT_MS_MAX}")
         db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-        self._check_schema(db)
+        if not self._read_only:
+            self._make_tables(db)
 
     def _check_schema(self, db: Connection) -> None:
         (application,) = db.execute("PRAGMA application_id").fetchone()
@@ -110,7 +120,10 @@ class Database:
                 f"{self.path} has format {version}, written by a newer marketd; this one knows format "
                 f"{self._schema_version}"
             )
-        if not tables and not self._read_only:
+
+    def _make_tables(self, db: Connection) -> None:
+        (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if not tables:
             db.executescript(
                 f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID};"
                 f"PRAGMA user_version = {self._schema_version}; {self._tables} COMMIT;"
@@ -121,4 +134,8 @@ def _translated(path: Path, error: sqlite3.DatabaseError) -> StorageError:
     code = getattr(error, "sqlite_errorcode", None)
     if code == sqlite3.SQLITE_NOTADB:
         return ForeignFile(f"{path} is not a database of marketd")
+    if code == sqlite3.SQLITE_CORRUPT:
+        return BrokenFile(f"{path}: {error}")
+    if code is None and "Could not decode to UTF-8" in str(error):  # and then it quotes what nobody should see
+        return DiskTrouble(f"{path}: there is text in it that is not UTF-8")
     return DiskTrouble(f"{path}: {error}")

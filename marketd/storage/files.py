@@ -15,6 +15,7 @@ import re
 import secrets
 import shutil
 from collections.abc import AsyncIterable, Callable
+from io import FileIO
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -66,7 +67,7 @@ class FileStore:
 
     async def prepare(self) -> None:
         """Make the folder, and clear away what a crash left half-written."""
-        await _in_thread(self._prepare)
+        await self._on_disk(self._prepare)
 
     def path(self, digest: str) -> Path:
         """Say where the bytes are."""
@@ -79,39 +80,57 @@ class FileStore:
         digest, size = hashlib.sha256(), 0
         waiting = bytearray()
         try:
-            with incoming.open("wb", buffering=0) as file:
+            with self._create(incoming) as file:
                 async for chunk in chunks:
                     size += len(chunk)
                     if size > bytes_max:
                         raise FileTooLarge(bytes_max)
                     waiting += chunk
                     if len(waiting) >= WRITE_BYTES:
-                        await _in_thread(_write, file.fileno(), waiting, digest)
+                        await self._on_disk(_write, file.fileno(), waiting, digest)
                         waiting = bytearray()
-                await _in_thread(_write, file.fileno(), waiting, digest)
-                await _in_thread(os.fsync, file.fileno())
-            await _in_thread(_settle, incoming, self.path(digest.hexdigest()))
-        except OSError as error:
-            raise DiskTrouble(f"{self._folder}: {error.strerror}") from None
+                await self._on_disk(_write, file.fileno(), waiting, digest)
+                await self._on_disk(os.fsync, file.fileno())
+            await self._on_disk(_settle, incoming, self.path(digest.hexdigest()))
         finally:
             incoming.unlink(missing_ok=True)
         return Stored(digest.hexdigest(), size)
 
     async def note_owner(self, digest: str, owner: str) -> None:
         """Note that this person uploaded the file."""
-        await _in_thread(self._note, digest, owner, "")
+        await self._on_disk(self._note, digest, owner, "")
 
     async def publish(self, digest: str, media_type: str) -> None:
         """Note that everybody may see the file, and as what."""
-        await _in_thread(self._note, digest, PUBLIC, media_type)
+        await self._on_disk(self._note, digest, PUBLIC, media_type)
 
     async def public_type(self, digest: str) -> str | None:
         """Give the media type of a file that everybody may see; None for any other."""
-        return await _in_thread(self._public_type, digest)
+        return await self._on_disk(self._public_type, digest)
 
     async def size_if_owned(self, digest: str, owner: str) -> int | None:
         """Give the size of a file that this person uploaded; None if they did not."""
-        return await _in_thread(self._size_if_owned, digest, owner)
+        return await self._on_disk(self._size_if_owned, digest, owner)
+
+    def _create(self, path: Path) -> FileIO:
+        try:
+            return path.open("xb", buffering=0)
+        except OSError as error:
+            raise self._trouble(error) from None
+
+    def _trouble(self, error: OSError) -> DiskTrouble:
+        return DiskTrouble(f"{self._folder}: {error.strerror}")
+
+    async def _on_disk(self, function: Callable[..., T], *arguments: object) -> T:
+        """Run it in a thread, to its end even if its caller is cancelled: no file may be closed under it."""
+        running = asyncio.get_running_loop().run_in_executor(None, function, *arguments)
+        try:
+            return await asyncio.shield(running)
+        except OSError as error:
+            raise self._trouble(error) from None
+        except asyncio.CancelledError:
+            await asyncio.wait([running])
+            raise
 
     def _prepare(self) -> None:
         shutil.rmtree(self._incoming, ignore_errors=True)
@@ -135,10 +154,6 @@ class FileStore:
     def _owners(self, digest: str) -> Path:
         path = self.path(digest)
         return path.with_name(f"{path.name}.owners")
-
-
-async def _in_thread(function: Callable[..., T], *arguments: object) -> T:
-    return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
 
 
 def _write(file: int, data: bytearray, digest: "hashlib._Hash") -> None:

@@ -97,8 +97,10 @@ class Projector:
         """Put a file that can't be used aside: everything in it is made again from the log."""
         try:
             async with self._writer:
-                pass
+                await self._writer.run(_check_pages)
         except StorageError as error:
+            if not self._path.exists():
+                raise
             aside = self._path.with_name(f"{self._path.name}.unusable")
             log.warning("%s; it is put aside as %s and made again", error, aside)
             for suffix in ("-wal", "-shm"):
@@ -152,8 +154,9 @@ class Projector:
         """Give (position, head) whenever there is progress, until the models have come to where the log is now."""
         head = self._log.head
         while self.position < head:
+            news = self._news  # before the step is given: what comes while it is taken in counts too
             yield self.position, head
-            await self._news.wait()
+            await news.wait()
 
     def _answerer(self, answer: Callable[[Connection, Any], Struct | None]) -> Callable[[str, Envelope], Any]:
         async def handle(subject: str, envelope: Envelope) -> Answer:
@@ -227,6 +230,11 @@ def _advance(db: Connection, model: ReadModel, batch: Sequence[Recorded], standi
     db.execute("RELEASE model")
     db.execute("UPDATE models SET position = ?, halted = ? WHERE name = ?", (*after, model.name))
     return after
+
+
+def _check_pages(db: Connection) -> None:
+    """Touch what the start needs; raise `BrokenFile` by way of SQLite."""
+    db.execute("SELECT * FROM models").fetchall()
 
 
 def _make_again(db: Connection, model: ReadModel) -> None:

@@ -13,6 +13,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
+import msgspec
+
 from marketd.storage.database import Connection, Database, Row, StorageError
 from marketd.storage.log import (
     GENESIS,
@@ -247,7 +249,7 @@ class SqliteLog:
             return Repeats(known)
         if version != append.expected_version:
             return Conflict(version)
-        if not version:
+        if not stream:
             stream = db.execute("INSERT INTO streams(name, version) VALUES(?, 0)", (append.stream,)).lastrowid or 0
         for commit, columns in zip(append.commits, append.written, strict=True):
             position, version = position + 1, version + 1
@@ -280,17 +282,20 @@ class SqliteLog:
         return head, newest
 
     def _read_stream(self, db: Connection, stream: str, after_version: int) -> list[Recorded]:
+        _, newest = _stream(db, stream)  # read first: meanwhile there may be more, never fewer
         where = "WHERE c.stream = (SELECT id FROM streams WHERE name = ?) AND c.version > ? ORDER BY c.version"
         records = [self._recorded(row) for row in db.execute(f"{RECORD} {where}", (stream, after_version))]
         for version, record in enumerate(records, after_version + 1):
             if record.version != version:
                 raise CorruptLog(f"{stream} has no version {version}, but a version {record.version}")
+        if after_version + len(records) < newest:
+            raise CorruptLog(f"{stream} has no version {newest}, but should have")
         return records
 
     def _read_wake(self, db: Connection, stream: str, fingerprint: str) -> tuple[Snapshot | None, list[Recorded]]:
         columns = "stream, version, position, fingerprint, state, checksum"
         row = db.execute(f"SELECT {columns} FROM snapshots WHERE stream = ?", (stream,)).fetchone()
-        fits = row is not None and row[3] == fingerprint and row[5] == sha256(row[4]).digest()
+        fits = row is not None and row[3] == fingerprint and row[5] == _checksum(Snapshot(*row[:5]))
         snapshot = Snapshot(*row[:5]) if fits else None
         return snapshot, self._read_stream(db, stream, snapshot.version if snapshot else 0)
 
@@ -323,9 +328,13 @@ def _stream(db: Connection, name: str) -> tuple[int, int]:
     return (int(row[0]), int(row[1])) if row else (0, 0)
 
 
+def _checksum(snapshot: Snapshot) -> bytes:
+    return sha256(msgspec.msgpack.encode(snapshot)).digest()
+
+
 def _keep(db: Connection, notes: _Notes) -> None:
     for s in notes.snapshots.values():
-        row = (s.stream, s.version, s.position, s.fingerprint, s.state, sha256(s.state).digest())
+        row = (s.stream, s.version, s.position, s.fingerprint, s.state, _checksum(s))
         db.execute("INSERT OR REPLACE INTO snapshots VALUES(?,?,?,?,?,?)", row)
     for checkpoint in notes.checkpoints.items():
         db.execute("INSERT OR REPLACE INTO checkpoints VALUES(?,?)", checkpoint)

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from marketd.actors import product
 from marketd.actors.money import Money
 from marketd.bus.memory import MemoryBus
 from marketd.bus.nats import NatsBus
-from marketd.bus.port import Answer, Bus, Envelope
+from marketd.bus.port import Answer, Bus, Envelope, Handler, NobodyServes
 from marketd.bus.server import Limits, NatsServer
 from marketd.clock import Clock, SystemClock
 from marketd.config.wiring import message_codec
@@ -125,10 +125,30 @@ def carriers(folder: Path) -> dict[str, Carrier]:
     }
 
 
+async def round_trip(bus: Bus) -> None:
+    """Wait until the server has taken all that came before over the line of this bus."""
+    with suppress(NobodyServes):
+        await bus.ask("market.query.nobody-serves-this", envelope())
+
+
+async def serve(bus: Bus, subject: str, handler: Handler) -> None:
+    """Serve, and wait until the server knows."""
+    await bus.serve(subject, handler)
+    await round_trip(bus)
+
+
+async def outcome(asked: Awaitable[Answer]) -> Answer | Exception:
+    """Give what an ask ended in, be it an error."""
+    try:
+        return await asked
+    except Exception as error:
+        return error
+
+
 async def wait_until(condition: Callable[[], bool]) -> None:
     """Look again and again until it is so; who looks in vain fails."""
     async with asyncio.timeout(10):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event of its own
             await asyncio.sleep(0.002)
 
 

@@ -87,7 +87,7 @@ async def test_where_nobody_serves_that_is_said(carrier: Carrier) -> None:
 async def test_silence_ends_at_the_deadline(carrier: Carrier) -> None:
     async with carrier() as bus:
         await bus.serve(SUBJECT, never)
-        with pytest.raises(NoAnswer, match=SUBJECT):
+        with pytest.raises(NoAnswer, match=rf"^no answer from {SUBJECT}.+deadline"):
             await bus.ask(SUBJECT, envelope(wait_ms=SHORT_MS))
 
 
@@ -218,14 +218,14 @@ async def test_an_answer_that_cannot_be_packed_is_a_defect_of_its_sender(packing
 
     async with packing() as bus:
         await bus.serve(SUBJECT, answer)
-        with pytest.raises(Crashed, match="^the answer can't be packed: "):
+        with pytest.raises(Crashed, match=r"^the answer can't be packed: "):
             await bus.ask(SUBJECT, envelope())
 
 
 async def test_a_refusal_without_a_code_is_a_defect_of_its_sender(packing: Carrier) -> None:
     async with packing() as bus:
         await bus.serve(SUBJECT, raising(Refused(Strange.REASON)))
-        with pytest.raises(Crashed, match="^a refusal has no code: a reason that no codec knows$"):
+        with pytest.raises(Crashed, match=r"^a refusal has no code: a reason that no codec knows$"):
             await bus.ask(SUBJECT, envelope())
 
 

@@ -34,6 +34,7 @@ class FastClock(SystemClock):
     """Its sleeps are over at once, and noted."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.sleeps: list[float] = []
         self.slept = asyncio.Semaphore(0)
 

@@ -72,6 +72,11 @@ async def test_a_refusal_is_named_and_told_in_the_words_of_its_reason(stage: Sta
     assert (f"/problems/{reason_slug(reason)}", reason.value) == (document["type"], document["detail"])
 
 
+@pytest.mark.parametrize("reason", ALL_REASONS, ids=named)
+async def test_the_title_of_a_refusal_is_its_reason(reason: StrEnum) -> None:
+    assert reason.value.capitalize() == SORTS[reason_slug(reason)].title
+
+
 async def test_two_reasons_of_one_name_have_one_status() -> None:
     statuses: dict[str, set[int]] = {}
     for reason in ALL_REASONS:

@@ -5,14 +5,18 @@ The ledger (`sandbox.db`) is a party of its own: it outlives a crash of the serv
 one key, so that what it took can be held against what the orders say.
 """
 
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Final, Self
+from typing import Concatenate, Final, ParamSpec, Self, TypeVar
 
 from marketd.actors.money import Money
-from marketd.actors.payments.processor import Captured, Declined, PaidBack, RefundDenied
+from marketd.actors.payments.processor import Captured, Declined, PaidBack, ProcessorUnavailable, RefundDenied
 from marketd.clock import Clock
-from marketd.storage.database import Connection, Database
+from marketd.storage.database import Connection, Database, StorageError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 SCHEMA_VERSION: Final = 1
 TABLES: Final = """
@@ -61,13 +65,19 @@ class SandboxProcessor:
         """Take the price once for the order."""
         if self._delay_s:
             await self._clock.sleep(self._delay_s)
-        return await self._ledger.run(_charge, order_id, price, payment_method_id, self._clock.now_ms())
+        return await self._run(_charge, order_id, price, payment_method_id, self._clock.now_ms())
 
     async def refund(self, order_id: str) -> PaidBack | RefundDenied:
         """Give back what was taken for the order; if nothing was, see to it that nothing will be."""
         if self._delay_s:
             await self._clock.sleep(self._delay_s)
-        return await self._ledger.run(_refund, order_id, self._clock.now_ms())
+        return await self._run(_refund, order_id, self._clock.now_ms())
+
+    async def _run(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await self._ledger.run(function, *args, **kwargs)
+        except StorageError as error:
+            raise ProcessorUnavailable(str(error)) from None
 
 
 def _charge(db: Connection, order_id: str, price: Money, method: str, at: int) -> Captured | Declined:
@@ -87,8 +97,13 @@ def _refund(db: Connection, order_id: str, at: int) -> PaidBack | RefundDenied:
         charge = db.execute("SELECT payment_method_id FROM charges WHERE order_id = ?", (order_id,)).fetchone()
         known = ("denied" if charge and charge[0] == REFUND_FAILS else "paid back",)
         db.execute("BEGIN IMMEDIATE")
-        if charge is None:
-            db.execute("INSERT INTO charges VALUES(?, 0, '', '', 'voided', ?, ?)", (order_id, VOIDED, at))
-        db.execute("INSERT INTO refunds VALUES(?, ?, ?)", (order_id, *known, at))
-        db.execute("COMMIT")
+        try:
+            if charge is None:
+                db.execute("INSERT INTO charges VALUES(?, 0, '', '', 'voided', ?, ?)", (order_id, VOIDED, at))
+            db.execute("INSERT INTO refunds VALUES(?, ?, ?)", (order_id, *known, at))
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
     return PaidBack() if known[0] == "paid back" else RefundDenied("the card's bank refused the refund")

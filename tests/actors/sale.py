@@ -1,0 +1,82 @@
+"""One sale, event by event: how an order comes into each of its states."""
+
+from typing import Final
+
+from marketd.actors.money import Money
+from marketd.actors.order import (
+    AlertResolved,
+    BuyerNotified,
+    Completed,
+    Delivered,
+    DeliveryRefused,
+    DeliveryRevoked,
+    Event,
+    Failed,
+    FailedWithAlert,
+    NoticeFailed,
+    Paid,
+    PaymentDeclined,
+    PaymentRefunded,
+    PaymentRefundFailed,
+    PaymentUnanswered,
+    Place,
+    Placed,
+    Refunded,
+    RefundRequested,
+    StockRefused,
+    StockReleased,
+    StockReserved,
+)
+
+History = tuple[Event, ...]
+
+PRICE: Final = Money(1999, "USD")
+PLACE: Final = Place("ann", "sue", "p1", "Serif", PRICE, "pm_card_visa", 1)
+PLACED: Final = Placed("ann", "sue", "p1", "Serif", PRICE, "pm_card_visa", 1)
+
+PAYING: Final[History] = (PLACED,)
+RESERVING: Final[History] = (*PAYING, Paid(2))
+DELIVERING: Final[History] = (*RESERVING, StockReserved("k1", 3))
+NOTIFYING: Final[History] = (*DELIVERING, Delivered(4))
+COMPLETE: Final[History] = (*NOTIFYING, BuyerNotified(5), Completed(5))
+UNNOTICED: Final[History] = (*NOTIFYING, NoticeFailed("mailbox full", 5), Completed(5))
+
+DECLINED: Final[History] = (*PAYING, PaymentDeclined("no funds", 2), Failed("no funds", 2))
+UNANSWERED: Final[History] = (*PAYING, PaymentUnanswered(2))
+REFUNDING: Final[History] = (*RESERVING, StockRefused("sold out", 3))
+RELEASING: Final[History] = (*DELIVERING, DeliveryRefused("owned already", 4))
+RELEASED: Final[History] = (*RELEASING, StockReleased(5))
+TAKEN_BACK: Final[History] = (*REFUNDING, PaymentRefunded(4), Failed("sold out", 4))
+OWING: Final[History] = (*REFUNDING, PaymentRefundFailed("bank says no", 4), FailedWithAlert("sold out", 4))
+
+REVOKING: Final[History] = (*COMPLETE, RefundRequested("sue", "a mistake", 6))
+RETURNING: Final[History] = (*REVOKING, DeliveryRevoked(7))
+RETURNED: Final[History] = (*RETURNING, PaymentRefunded(8), Refunded(8))
+OWING_AFTER_SALE: Final[History] = (
+    *RETURNING,
+    PaymentRefundFailed("bank says no", 8),
+    FailedWithAlert("a mistake", 8),
+)
+RESOLVED: Final[History] = (*OWING, AlertResolved("root", 9))
+
+HISTORIES: Final[dict[str, History]] = {
+    "absent": (),
+    "paying": PAYING,
+    "reserving": RESERVING,
+    "delivering": DELIVERING,
+    "notifying": NOTIFYING,
+    "complete": COMPLETE,
+    "unnoticed": UNNOTICED,
+    "declined": DECLINED,
+    "unanswered": UNANSWERED,
+    "refunding": REFUNDING,
+    "releasing": RELEASING,
+    "released": RELEASED,
+    "taken back": TAKEN_BACK,
+    "owing": OWING,
+    "revoking": REVOKING,
+    "returning": RETURNING,
+    "returned": RETURNED,
+    "owing after the sale": OWING_AFTER_SALE,
+    "resolved": RESOLVED,
+}

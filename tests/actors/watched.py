@@ -1,0 +1,64 @@
+"""A log in memory that counts what is asked of it, and that has the troubles that a test gives it."""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from enum import Enum
+
+from marketd.config.wiring import log_codec
+from marketd.storage.log import Commit, LogFull, Outcome, Recorded, Snapshot, Unknown
+from marketd.storage.memory import MemoryLog
+
+CODEC = log_codec()
+
+
+class Trouble(Enum):
+    """What becomes of an append."""
+
+    TAKEN_UNKNOWN = "it is taken, but nobody says so"
+    LOST_UNKNOWN = "it is not taken, and nobody says so"
+    FULL = "it is refused at once"
+    BROKEN = "it raises what nobody expects"
+
+
+class WatchedLog(MemoryLog):
+    """`appends` are the commits of each append, `woken` the streams that were read to wake an actor."""
+
+    def __init__(self) -> None:
+        super().__init__(CODEC)
+        self.appends: list[int] = []
+        self.woken: list[str] = []
+        self.snapshots: list[Snapshot] = []
+        self.checkpoints: list[int] = []
+        self.troubles: deque[Trouble] = deque()  # of the next appends
+        self.trouble_at: dict[int, Trouble] = {}  # by the number of the append, from 1
+        self.gate = asyncio.Event()  # an append waits until it is open
+        self.gate.set()
+
+    async def append(self, stream: str, expected_version: int, commits: Sequence[Commit]) -> Outcome:
+        self.appends.append(len(commits))
+        await self.gate.wait()
+        match self.troubles.popleft() if self.troubles else self.trouble_at.get(len(self.appends)):
+            case Trouble.TAKEN_UNKNOWN:
+                await super().append(stream, expected_version, commits)
+                return Unknown("the disk went away")
+            case Trouble.LOST_UNKNOWN:
+                return Unknown("the disk was away")
+            case Trouble.FULL:
+                raise LogFull("too many wait")
+            case Trouble.BROKEN:
+                raise RuntimeError("a defect in the log")
+            case None:
+                return await super().append(stream, expected_version, commits)
+
+    async def wake(self, stream: str, fingerprint: str) -> tuple[Snapshot | None, list[Recorded]]:
+        self.woken.append(stream)
+        return await super().wake(stream, fingerprint)
+
+    def offer_snapshot(self, snapshot: Snapshot) -> None:
+        self.snapshots.append(snapshot)
+        super().offer_snapshot(snapshot)
+
+    def offer_checkpoint(self, name: str, position: int) -> None:
+        self.checkpoints.append(position)
+        super().offer_checkpoint(name, position)

@@ -1,0 +1,233 @@
+"""Downloads: the link is the permission, for as long as it is good and the sale stands."""
+
+import re
+from collections.abc import AsyncIterator
+from urllib.parse import unquote
+
+import jwt
+import pytest
+from msgspec import structs
+
+from marketd.actors import order
+from marketd.actors.address import Address
+from marketd.actors.aggregate import Refused
+from marketd.bus.port import NoAnswer
+from marketd.bus.subjects import command_subject
+from marketd.http.downloads import attachment
+from marketd.http.tokens import DownloadGrant
+from tests.http.stage import Stage
+from tests.http.things import VIEW
+
+pytestmark = pytest.mark.asyncio
+
+DATA = bytes(range(100))
+
+
+async def link(stage: Stage, name: str = "lamp.zip", url: str = "", media_type: str = "application/zip") -> str:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield DATA
+
+    stage.bus.answers(order.Describe, VIEW)
+    stored = await stage.files.receive(chunks(), 1_000)
+    token, _ = stage.links.issue(DownloadGrant("o1", name, media_type, url or stored.url))
+    return f"/downloads/{token}"
+
+
+async def test_a_link_gives_the_file_as_what_it_is(stage: Stage) -> None:
+    answer = await stage.call("GET", await link(stage))
+
+    assert (200, DATA, "application/zip") == (answer.status, answer.body, answer.headers["Content-Type"])
+
+
+async def test_the_order_is_asked_whether_the_sale_stands(stage: Stage) -> None:
+    await stage.call("GET", await link(stage))
+
+    assert [(command_subject(Address("order", "o1")), order.Describe())] == stage.bus.messages
+
+
+async def test_a_file_is_saved_and_never_run(stage: Stage) -> None:
+    headers = (await stage.call("GET", await link(stage, "page.html", media_type="text/html"))).headers
+
+    assert headers["Content-Disposition"].startswith("attachment;")
+    assert ["default-src 'none'; sandbox; frame-ancestors 'none'"] == headers.getall("Content-Security-Policy")
+    assert ("nosniff", "private, no-transform") == (headers["X-Content-Type-Options"], headers["Cache-Control"])
+
+
+async def test_the_head_of_a_file_is_without_its_bytes(stage: Stage) -> None:
+    answer = await stage.call("HEAD", await link(stage))
+
+    assert (200, b"", "100", "bytes") == (
+        answer.status,
+        answer.body,
+        answer.headers["Content-Length"],
+        answer.headers["Accept-Ranges"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected", "content_range"),
+    [
+        ("bytes=0-9", DATA[:10], "bytes 0-9/100"),
+        ("bytes=90-", DATA[90:], "bytes 90-99/100"),
+        ("bytes=-5", DATA[-5:], "bytes 95-99/100"),
+        ("bytes=90-1000", DATA[90:], "bytes 90-99/100"),
+    ],
+)
+async def test_a_part_of_a_file_may_be_had(stage: Stage, wanted: str, expected: bytes, content_range: str) -> None:
+    answer = await stage.call("GET", await link(stage), headers={"Range": wanted})
+
+    assert (206, expected, content_range) == (answer.status, answer.body, answer.headers["Content-Range"])
+
+
+async def test_a_part_beyond_the_end_is_not_to_be_had(stage: Stage) -> None:
+    answer = await stage.call("GET", await link(stage), headers={"Range": "bytes=100-"})
+
+    assert (416, "bytes */100") == (answer.status, answer.headers["Content-Range"])
+
+
+async def test_a_file_that_is_known_is_not_sent_again(stage: Stage) -> None:
+    path = await link(stage)
+    etag = (await stage.call("GET", path)).headers["ETag"]
+
+    assert (304, b"") == (await stage.call("GET", path, headers={"If-None-Match": etag}))[::2]
+
+
+async def test_a_file_that_lies_elsewhere_is_sent_on_to(stage: Stage) -> None:
+    answer = await stage.call("GET", await link(stage, url="https://files.example/lamp.zip?sig=a%2Fb"))
+
+    assert (302, "https://files.example/lamp.zip?sig=a%2Fb") == (answer.status, answer.headers["Location"])
+
+
+async def test_an_address_beyond_ascii_is_sent_on_to_all_the_same(stage: Stage) -> None:
+    answer = await stage.call("GET", await link(stage, url="https://files.example/ä"))
+
+    assert (302, True) == (answer.status, answer.headers["Location"].startswith("https://files.example/"))
+
+
+# Links that are no good.
+
+
+async def test_a_tampered_link_is_forbidden_and_nobody_is_asked(stage: Stage) -> None:
+    path = await link(stage)
+    head, payload, signature = path.rpartition("/")[2].split(".")
+    forged = [
+        f"{head}.{payload}.{'A' * len(signature)}",
+        f"{head}.{payload[:-2]}AA.{signature}",
+        f"{head}.{payload}.",
+        f"{head}.{payload}",
+        "x",
+        "%FF",
+        "x" * 5000,
+    ]
+
+    assert [403] * len(forged) == [(await stage.call("GET", f"/downloads/{token}")).status for token in forged]
+    assert [] == stage.bus.asked
+
+
+async def test_a_link_that_somebody_else_signed_is_forbidden(stage: Stage) -> None:
+    claims = {"sub": "o1", "name": "a", "type": "a/b", "url": "https://e.example", "exp": 2**33}
+    audience = {"aud": "marketd-download"}
+    good = (stage.keys / "links.key").read_bytes()
+    forged = [
+        jwt.encode(claims | audience, bytes(32), algorithm="HS256"),
+        jwt.encode(claims | audience, "", algorithm="none"),
+        jwt.encode(claims | {"aud": "marketd-api"}, good, algorithm="HS256"),
+        jwt.encode(claims, good, algorithm="HS256"),
+    ]
+
+    assert [403] * 4 == [(await stage.call("GET", f"/downloads/{token}")).status for token in forged]
+
+
+async def test_an_access_token_is_no_link(stage: Stage) -> None:
+    token = stage.bearer("ann")["Authorization"].removeprefix("Bearer ")
+
+    assert 403 == (await stage.call("GET", f"/downloads/{token}")).status
+
+
+async def test_bytes_that_are_no_text_are_no_link(stage: Stage) -> None:
+    answer = await stage.raw(b"GET /downloads/\xff\xfe HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+
+    assert answer[9:12] in (b"400", b"403")
+
+
+async def test_a_link_ends(stage: Stage) -> None:
+    path = await link(stage)
+    await stage.clock.advance(15 * 60)
+
+    assert (410, []) == ((await stage.call("GET", path)).status, stage.bus.asked)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"delivery_status": "revoked"},
+        {"status": "refunded", "delivery_status": "revoked"},
+        {"status": "pending"},
+    ],
+)
+async def test_a_link_ends_with_the_sale(stage: Stage, changes: dict[str, str]) -> None:
+    path = await link(stage)
+    stage.bus.answers(order.Describe, structs.replace(VIEW, **changes))
+
+    assert 410 == (await stage.call("GET", path)).status
+
+
+@pytest.mark.parametrize(("error", "status"), [(NoAnswer("silence"), 503), (Refused(order.Reason.NO_SUCH_ORDER), 404)])
+async def test_where_nobody_knows_whether_the_sale_stands_there_is_no_file(
+    stage: Stage, error: Exception, status: int
+) -> None:
+    path = await link(stage)
+    stage.bus.answers(order.Describe, error)
+
+    assert status == (await stage.call("GET", path)).status
+
+
+async def test_a_file_that_is_gone_from_the_disk_is_a_problem_like_any_other(stage: Stage) -> None:
+    path = await link(stage)
+    (file,) = (found for found in stage.keys.parent.glob("files/*/*") if found.is_file())
+    file.unlink()
+
+    answer = await stage.call("GET", path)
+
+    assert (500, "application/problem+json") == (answer.status, answer.media_type)
+
+
+# Names.
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "lamp.zip",
+        "two words.zip",
+        "Über 100% größe.zip",
+        "日本語 🐻.zip",
+        'quo"te.zip',
+        "back\\slash.zip",
+        "semi;colon=x.zip",
+        "a\r\nSet-Cookie: a=b",
+        "'single'.zip",
+        "../../etc/passwd",
+        "%2e%2e%2f",
+        "\x00\x7f\u202e",
+        "*",
+    ],
+)
+async def test_any_name_goes_through_the_header_and_back(name: str) -> None:
+    header = attachment(name)
+
+    plain = r"[^\"\\%\x00-\x1f\x7f-\U0010ffff]*"
+    found = re.fullmatch(rf"attachment; filename=\"({plain})\"; filename\*=UTF-8''(.*)", header)
+    assert found and name == unquote(found[2])
+    assert re.fullmatch(r"(%[0-9A-F]{2}|[A-Za-z0-9!#$&+.^_`|~-])*", found[2])
+
+
+async def test_a_hostile_name_arrives_in_one_header(stage: Stage) -> None:
+    answer = await stage.call("GET", await link(stage, 'a"; filename="b.exe\r\nX: y'))
+
+    assert (200, False) == (answer.status, "X" in answer.headers)
+    assert 1 == len(answer.headers.getall("Content-Disposition"))
+
+
+async def test_an_old_client_is_given_a_plain_name() -> None:
+    assert attachment('Ü"%\\b.zip').startswith('attachment; filename="____b.zip"; ')

@@ -1,0 +1,194 @@
+"""Reviews: each is asked of its author's actor, and only its author or the seller may touch it."""
+
+from typing import Any
+
+import pytest
+from msgspec import UNSET, structs
+
+from marketd.actors import buyer
+from marketd.actors.account import Role
+from marketd.actors.address import Address
+from marketd.actors.aggregate import Refused
+from marketd.bus.subjects import command_subject
+from marketd.storage.cards import ReadProduct
+from marketd.storage.pages import Page
+from marketd.storage.reviews import FindReview, ListReviews, ReviewFound, Reviews
+from tests.http.stage import Reply, Stage
+from tests.http.things import AT, AT_TEXT, ENCODED, REVIEW
+
+pytestmark = pytest.mark.asyncio
+
+ANN = command_subject(Address("buyer", "ann"))
+ALL = "/products/lamp/reviews"
+R1 = f"{ALL}/r1"
+SHOWN = {
+    "id": "r1",
+    "productId": "lamp",
+    "authorId": "ann",
+    "authorName": "Ann",
+    "rating": 5,
+    "title": "Bright",
+    "body": "Very.",
+    "reply": None,
+    "createdAt": AT_TEXT,
+    "updatedAt": AT_TEXT,
+}
+STATE = buyer.ReviewState(None)
+
+
+async def write(stage: Stage, **review: Any) -> Reply:
+    stage.bus.answers(ReadProduct, ENCODED)
+    stage.bus.answers(FindReview, REVIEW)
+    stage.bus.script.setdefault(buyer.WriteReview, STATE)
+    return await stage.call("POST", ALL, {"rating": 5, "body": "Very."} | review, user="ann")
+
+
+async def test_a_review_is_asked_of_its_author(stage: Stage) -> None:
+    await write(stage, title="Bright")
+
+    ((subject, command),) = (asked for asked in stage.bus.messages if isinstance(asked[1], buyer.WriteReview))
+    assert isinstance(command, buyer.WriteReview)
+    expected = buyer.WriteReview("lamp", buyer.Review(command.review.review_id, 5, "Bright", "Very."), AT)
+    assert (ANN, expected) == (subject, command)
+
+
+async def test_a_review_is_shown_at_its_own_address(stage: Stage) -> None:
+    answer = await write(stage)
+
+    assert (201, SHOWN) == (answer.status, answer.json())
+    found = stage.bus.last.message
+    assert isinstance(found, FindReview) and f"{ALL}/{found.review_id}" == answer.headers["Location"]
+
+
+async def test_a_review_needs_no_title(stage: Stage) -> None:
+    await write(stage)
+
+    (command,) = (message for _, message in stage.bus.messages if isinstance(message, buyer.WriteReview))
+    assert "" == command.review.title
+
+
+@pytest.mark.parametrize(("reason", "status"), [(buyer.Reason.NOT_OWNED, 403), (buyer.Reason.ALREADY_REVIEWED, 409)])
+async def test_a_review_may_be_refused(stage: Stage, reason: buyer.Reason, status: int) -> None:
+    stage.bus.answers(buyer.WriteReview, Refused(reason))
+
+    assert status == (await write(stage)).status
+
+
+@pytest.mark.parametrize(
+    ("review", "expected"),
+    [
+        ({"rating": 0, "body": ""}, ["/body", "/rating"]),
+        ({"rating": 6, "body": "x" * 5_001}, ["/body", "/rating"]),
+        ({"rating": 4.5, "title": ""}, ["/rating", "/title"]),
+        ({"rating": "5", "title": "x" * 201}, ["/rating", "/title"]),
+        ({"rating": True, "body": " \n"}, ["/body", "/rating"]),
+        ({"stars": 5, "reply": "no"}, ["/reply", "/stars"]),
+    ],
+)
+async def test_a_review_that_does_not_fit_is_refused(stage: Stage, review: Any, expected: list[str]) -> None:
+    assert expected == (await write(stage, **review)).faults
+
+
+async def test_what_is_not_there_can_not_be_reviewed(stage: Stage) -> None:
+    stage.bus.answers(ReadProduct, None)
+
+    answer = await stage.call("POST", ALL, {"rating": 5, "body": "Very."}, user="ann")
+
+    assert 404 == answer.status
+
+
+async def test_a_list_has_the_figures_of_all(stage: Stage) -> None:
+    histogram = {"1": 0, "2": 0, "3": 0, "4": 0, "5": 1}
+    stage.bus.answers(ReadProduct, ENCODED)
+    stage.bus.answers(ListReviews, Reviews(1, 5.0, histogram, [REVIEW.card]))
+
+    answer = await stage.call("GET", f"{ALL}?page=1&size=5")
+
+    expected = {"total": 1, "page": 1, "size": 5, "average": 5.0, "histogram": histogram, "reviews": [SHOWN]}
+    assert expected == answer.json()
+    assert ("market.query.reviews", ListReviews("lamp", Page(1, 5))) == stage.bus.messages[-1]
+
+
+async def test_what_is_not_there_has_no_list_of_reviews(stage: Stage) -> None:
+    stage.bus.answers(ReadProduct, None)
+
+    assert 404 == (await stage.call("GET", ALL)).status
+
+
+async def test_one_review_is_shown(stage: Stage) -> None:
+    stage.bus.answers(FindReview, REVIEW)
+
+    assert SHOWN == (await stage.call("GET", R1)).json()
+
+
+@pytest.mark.parametrize("found", [None, ReviewFound(structs.replace(REVIEW.card, product_id="desk"))])
+@pytest.mark.parametrize(
+    ("method", "path", "body", "role"),
+    [
+        ("GET", R1, None, "buyer"),
+        ("PATCH", R1, {"rating": 1}, "buyer"),
+        ("DELETE", R1, None, "buyer"),
+        ("POST", f"{R1}/reply", {"body": "Thanks."}, "seller"),
+    ],
+)
+async def test_a_review_is_found_under_its_own_product_only(
+    stage: Stage, method: str, path: str, body: object, role: Role, found: ReviewFound | None
+) -> None:
+    stage.bus.answers(FindReview, found)
+
+    assert 404 == (await stage.call(method, path, body, user="ann", role=role)).status
+
+
+async def test_an_author_changes_what_is_given(stage: Stage) -> None:
+    stage.bus.answers(FindReview, REVIEW)
+    stage.bus.answers(buyer.EditReview, STATE)
+
+    answer = await stage.call("PATCH", R1, {"rating": 1}, user="ann")
+
+    assert (200, SHOWN) == (answer.status, answer.json())
+    assert (ANN, buyer.EditReview("lamp", "r1", AT, 1, UNSET, UNSET)) == stage.bus.messages[1]
+
+
+async def test_a_change_that_does_not_fit_is_refused(stage: Stage) -> None:
+    answer = await stage.call("PATCH", R1, {"rating": None, "title": None, "body": 5}, user="ann")
+
+    assert ["/body", "/rating", "/title"] == answer.faults
+
+
+async def test_an_author_takes_a_review_back(stage: Stage) -> None:
+    stage.bus.answers(FindReview, REVIEW)
+    stage.bus.answers(buyer.DeleteReview, None)
+
+    answer = await stage.call("DELETE", R1, user="ann")
+
+    assert (204, (ANN, buyer.DeleteReview("lamp", "r1"))) == (answer.status, stage.bus.messages[-1])
+
+
+@pytest.mark.parametrize(("method", "body"), [("PATCH", {"rating": 1}), ("DELETE", None)])
+@pytest.mark.parametrize("role", ["buyer", "seller", "admin"])
+async def test_nobody_else_touches_it(stage: Stage, method: str, body: object, role: Role) -> None:
+    stage.bus.answers(FindReview, REVIEW)
+
+    answer = await stage.call(method, R1, body, user="eve", role=role)
+
+    assert (403, 1) == (answer.status, len(stage.bus.asked))
+
+
+async def test_a_reply_is_asked_of_the_author_in_the_sellers_name(stage: Stage) -> None:
+    stage.bus.answers(FindReview, REVIEW)
+    stage.bus.answers(buyer.ReplyToReview, STATE)
+
+    answer = await stage.call("POST", f"{R1}/reply", {"body": "Thanks."}, user="sam", role="seller")
+
+    assert (201, SHOWN) == (answer.status, answer.json())
+    assert (ANN, buyer.ReplyToReview("lamp", "r1", "sam", "Thanks.", AT)) == stage.bus.messages[1]
+    assert "sam" == stage.bus.asked[1][1].principal
+
+
+async def test_the_seller_of_something_else_has_nothing_to_reply(stage: Stage) -> None:
+    stage.bus.answers(FindReview, REVIEW)
+    stage.bus.answers(buyer.ReplyToReview, Refused(buyer.Reason.NOT_YOUR_SALE))
+
+    answer = await stage.call("POST", f"{R1}/reply", {"body": "Thanks."}, user="eve", role="seller")
+
+    assert 403 == answer.status

@@ -1,0 +1,180 @@
+"""Uploads: bytes straight to disk, and the previews among them."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.clock import settle
+from tests.http.stage import LIMITS_HERE, Reply, Stage
+
+pytestmark = pytest.mark.asyncio
+
+ABC = hashlib.sha256(b"abc").hexdigest()
+
+
+async def upload(stage: Stage, data: Any = b"abc", query: str = "name=a.zip", **headers: str) -> Reply:
+    given = {"Content-Type": "application/zip"} | {name.replace("_", "-"): value for name, value in headers.items()}
+    return await stage.call("POST", f"/uploads?{query}", user="sam", role="seller", data=data, headers=given)
+
+
+def left_over(stage: Stage) -> list[Path]:
+    """What has come in and has no name yet."""
+    return list((stage.files.path(ABC).parent.parent / "incoming").iterdir())
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Let everybody else run until it holds; pytest's own timeout ends what never does."""
+    while not holds():
+        await settle(1)
+
+
+async def kept(stage: Stage, data: bytes = b"<svg/>", media_type: str = "image/svg+xml") -> str:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield data
+
+    stored = await stage.files.receive(chunks(), 1_000)
+    await stage.files.publish(stored.digest, media_type)
+    return f"/previews/{stored.digest}"
+
+
+async def test_an_upload_is_named_by_its_bytes(stage: Stage) -> None:
+    answer = await upload(stage)
+
+    expected = {"url": f"upload://{ABC}", "name": "a.zip", "type": "application/zip", "size": 3}
+    assert (201, expected) == (answer.status, answer.json())
+
+
+async def test_an_upload_is_on_the_disk_and_its_senders_own(stage: Stage) -> None:
+    await upload(stage)
+
+    assert b"abc" == stage.files.path(ABC).read_bytes()
+    assert (3, None) == (await stage.files.size_if_owned(ABC, "sam"), await stage.files.size_if_owned(ABC, "eve"))
+
+
+async def test_an_upload_without_a_type_is_just_bytes(stage: Stage) -> None:
+    assert "application/octet-stream" == (await upload(stage, Content_Type="")).json()["type"]
+
+
+async def test_parameters_of_the_type_are_left_out(stage: Stage) -> None:
+    assert "text/plain" == (await upload(stage, Content_Type="Text/Plain; charset=utf-8")).json()["type"]
+
+
+async def test_an_upload_may_come_in_pieces_of_unknown_number(stage: Stage) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"a"
+        await settle(1)
+        yield b"bc"
+
+    assert f"upload://{ABC}" == (await upload(stage, pieces())).json()["url"]
+
+
+async def test_the_same_bytes_may_be_uploaded_again(stage: Stage) -> None:
+    assert [201, 201] == [(await upload(stage)).status for _ in range(2)]
+
+
+async def test_an_upload_as_large_as_allowed_is_taken(stage: Stage) -> None:
+    assert 201 == (await upload(stage, bytes(LIMITS_HERE.upload_bytes_max))).status
+
+
+async def test_a_larger_one_is_refused(stage: Stage) -> None:
+    assert 413 == (await upload(stage, bytes(LIMITS_HERE.upload_bytes_max + 1))).status
+
+
+async def test_a_larger_one_is_refused_though_it_did_not_say_so(stage: Stage) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(LIMITS_HERE.upload_bytes_max + 1):
+            yield b"x"
+
+    assert 413 == (await upload(stage, pieces())).status
+
+
+async def test_of_what_was_refused_nothing_is_kept(stage: Stage) -> None:
+    await upload(stage, bytes(LIMITS_HERE.upload_bytes_max + 1))
+    await upload(stage, b"")
+
+    assert [] == left_over(stage)
+
+
+async def test_nothing_is_not_a_file(stage: Stage) -> None:
+    assert [""] == (await upload(stage, b"")).faults
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", ["/name"]),
+        ("name=", ["/name"]),
+        ("name=..%2Fa", ["/name"]),
+        ("name=a%0Ab", ["/name"]),
+        ("name=a%00", ["/name"]),
+        ("name=" + "x" * 256, ["/name"]),
+        ("name=a&name=b&kind=c", ["/kind", "/name"]),
+    ],
+)
+async def test_an_upload_has_a_name_that_a_disk_would_have(stage: Stage, query: str, expected: list[str]) -> None:
+    assert expected == (await upload(stage, query=query)).faults
+
+
+async def test_a_sender_who_hangs_up_leaves_nothing(stage: Stage) -> None:
+    _, writer = await asyncio.open_connection(stage.client.host, stage.client.port)
+    token = stage.bearer("sam", "seller")["Authorization"]
+    head = f"POST /uploads?name=a HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\nContent-Length: 900\r\n\r\nabc"
+    writer.write(head.encode())
+    await until(lambda: left_over(stage) != [])
+    writer.close()
+    await writer.wait_closed()
+    await until(lambda: left_over(stage) == [])
+
+    assert not stage.files.path(ABC).exists()
+
+
+# Previews.
+
+
+async def test_a_preview_is_for_everybody(stage: Stage) -> None:
+    answer = await stage.call("GET", await kept(stage))
+
+    assert (200, b"<svg/>", "image/svg+xml") == (answer.status, answer.body, answer.media_type)
+
+
+async def test_an_upload_that_is_no_preview_is_for_nobody(stage: Stage) -> None:
+    await upload(stage)
+
+    assert 404 == (await stage.call("GET", f"/previews/{ABC}", user="sam", role="seller")).status
+
+
+@pytest.mark.parametrize("digest", ["x", "0" * 64, "A" * 64, "..%2F..%2Fkeys", "%00"])
+async def test_what_is_no_upload_is_no_preview(stage: Stage, digest: str) -> None:
+    assert 404 == (await stage.call("GET", f"/previews/{digest}")).status
+
+
+@pytest.mark.parametrize(
+    ("media_type", "expected"),
+    [
+        ("image/png", "inline"),
+        ("image/svg+xml", "inline"),
+        ("text/html", "attachment"),
+        ("application/pdf", "attachment"),
+    ],
+)
+async def test_what_could_run_in_a_browser_is_only_saved(stage: Stage, media_type: str, expected: str) -> None:
+    answer = await stage.call("GET", await kept(stage, media_type=media_type))
+
+    assert expected == answer.headers["Content-Disposition"]
+
+
+async def test_a_preview_is_shown_in_a_sandbox(stage: Stage) -> None:
+    headers = (await stage.call("GET", await kept(stage))).headers
+
+    (policy,) = headers.getall("Content-Security-Policy")
+    assert ("sandbox" in policy, "nosniff") == (True, headers["X-Content-Type-Options"])
+
+
+async def test_a_preview_never_changes(stage: Stage) -> None:
+    headers = (await stage.call("GET", await kept(stage))).headers
+
+    assert "public, max-age=31536000, immutable" == headers["Cache-Control"]

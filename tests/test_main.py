@@ -1,0 +1,285 @@
+"""The command line: what it says, where, and with which exit code."""
+
+import fcntl
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from marketd import __version__
+
+CHEAP: Final = {"MARKETD_AUTH__ARGON2_MEMORY_KIB": "8", "MARKETD_AUTH__ARGON2_TIME_COST": "1"}
+COMMANDS: Final = [[], ["serve"], ["config"], ["admin"], ["admin", "create"]]
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("MARKETD_")} | CHEAP | more
+
+
+def marketd(*arguments: str | Path, given: str = "", **more: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "marketd", *map(str, arguments)],
+        input=given,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=40,
+        env=environment(**more),
+    )
+
+
+def refused(data: Path, *arguments: str, **more: str) -> tuple[int, str]:
+    """Try to serve; give the exit code and all that is said on stderr, which must be one line."""
+    done = marketd("serve", "--port", "0", "--data", data, *arguments, **more)
+    assert "" == done.stdout
+    (line,) = done.stderr.splitlines()
+    return done.returncode, line
+
+
+@contextmanager
+def serving(data: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A service that runs, with its ready line."""
+    command = [sys.executable, "-m", "marketd", "serve", "--port", "0", "--data", str(data), *arguments]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    ) as process:
+        assert process.stdout
+        try:
+            yield process, process.stdout.readline()
+        finally:
+            process.terminate()
+            process.communicate(timeout=30)
+
+
+@pytest.fixture
+def used(tmp_path: Path) -> Path:
+    """A data directory with something in it."""
+    data = tmp_path / "data"
+    done = marketd("admin", "create", "root@example.org", "--data", data, "--password-stdin", given="Passw0rd\n")
+    assert (0, "made the administrator root@example.org\n") == (done.returncode, done.stdout), done.stderr
+    return data
+
+
+def alter(data: Path, sql: str) -> None:
+    with closing(sqlite3.connect(data / "events.db")) as db:
+        db.execute(sql)
+        db.commit()
+
+
+# Help.
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_explains_itself(command: list[str]) -> None:
+    done = marketd(*command, "--help")
+
+    assert (0, "", True) == (done.returncode, done.stderr, done.stdout.startswith("usage: marketd"))
+
+
+def test_the_help_names_every_command() -> None:
+    said = marketd("--help").stdout
+
+    assert [] == [name for name in ("serve", "config", "admin") if name not in said]
+
+
+def test_the_help_of_serve_names_every_flag() -> None:
+    said = marketd("serve", "--help").stdout
+
+    assert [] == [f for f in ("--config", "--data", "--host", "--port", "--nats", "--sample") if f not in said]
+
+
+def test_the_version_is_told() -> None:
+    done = marketd("--version")
+
+    assert (0, f"marketd {__version__}\n") == (done.returncode, done.stdout)
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["dance"], ["serve", "--fast"], ["serve", "--port", "many"], ["admin"], ["admin", "create"]]
+)
+def test_a_command_line_that_makes_no_sense_is_misuse(arguments: list[str]) -> None:
+    done = marketd(*arguments)
+
+    assert (2, "", False) == (done.returncode, done.stdout, "Traceback" in done.stderr)
+
+
+# Settings.
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        (
+            "MARKETD_HTTP__PROT",
+            "1",
+            'http.prot = "1" (environment MARKETD_HTTP__PROT): no such setting, did you mean MARKETD_HTTP__PORT?',
+        ),
+        ("MARKETD_LOG__LEVEL", "9", 'log.level = "9" (environment MARKETD_LOG__LEVEL): expected one of debug, info'),
+        (
+            "MARKETD_AUTH__REFRESH_DAYS",
+            "x",
+            'auth.refresh_days = "x" (environment MARKETD_AUTH__REFRESH_DAYS): expected',
+        ),
+    ],
+)
+def test_a_wrong_setting_is_told_in_one_line(tmp_path: Path, variable: str, value: str, expected: str) -> None:
+    code, line = refused(tmp_path / "data", **{variable: value})
+
+    assert (2, True) == (code, line.startswith(f"marketd: {expected}"))
+
+
+def test_a_wrong_setting_of_a_file_is_told_with_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "marketd.toml"
+    file.write_text('[http]\nbacklog_max = "many"')
+
+    expected = f'marketd: http.backlog_max = "many" (file {file}): expected int, got str'
+    assert (2, expected) == refused(tmp_path / "data", "--config", str(file))
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "marketd.toml"
+
+    expected = f"marketd: file {file} can't be read: No such file or directory"
+    assert (2, expected) == refused(tmp_path / "data", "--config", str(file))
+
+
+def test_after_a_wrong_setting_nothing_was_made(tmp_path: Path) -> None:
+    refused(tmp_path / "data", MARKETD_MOON="1")
+
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_the_settings_in_force_are_printed_without_secrets() -> None:
+    done = marketd("config", MARKETD_NATS__PASSWORD="hunter2", MARKETD_HTTP__PORT="9000")
+
+    assert (0, "", False) == (done.returncode, done.stderr, "hunter2" in done.stdout)
+    assert "9000" in done.stdout and "environment MARKETD_HTTP__PORT" in done.stdout
+
+
+# What stands in the way of serving.
+
+
+def test_a_port_in_use_is_told_before_anything_is_made(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said = refused(tmp_path / "data", "--port", str(port))
+
+    expected = f"marketd: can't listen on 127.0.0.1:{port}: Address already in use"
+    assert (1, True, []) == (said[0], said[1].startswith(expected), list(tmp_path.iterdir()))
+
+
+def test_a_host_that_is_not_ours_is_told(tmp_path: Path) -> None:
+    code, line = refused(tmp_path / "data", "--host", "192.0.2.1")
+
+    assert (1, True) == (code, line.startswith("marketd: can't listen on 192.0.2.1:0: "))
+
+
+def test_a_directory_of_something_else_is_told(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+
+    expected = f"marketd: {tmp_path} is not a data directory of marketd: it has thesis.tex in it"
+    assert (1, expected) == refused(tmp_path)
+
+
+def test_a_directory_in_use_is_told(tmp_path: Path) -> None:
+    with (tmp_path / "marketd.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+        assert (1, f"marketd: another marketd is running on {tmp_path}") == refused(tmp_path)
+
+
+def test_a_full_disk_is_told(tmp_path: Path) -> None:
+    code, line = refused(tmp_path, MARKETD_STORAGE__FREE_BYTES_MIN=str(2**60))
+
+    assert (1, True) == (code, line.startswith(f"marketd: the disk of {tmp_path} is full: "))
+
+
+@pytest.mark.slow
+def test_a_record_that_was_altered_is_told_with_its_place(used: Path) -> None:
+    alter(used, "UPDATE commits SET events = replace(events, 'admin', 'buyer') WHERE position = 1")
+    code, line = refused(used)
+
+    assert (1, True) == (code, line.startswith("marketd: the record at position 1 (account/"))
+    assert line.endswith("@1) does not fit its hash")
+
+
+@pytest.mark.slow
+def test_a_record_that_is_missing_is_told_with_its_place(used: Path) -> None:
+    alter(used, "UPDATE commits SET position = 2 WHERE position = 1")
+    code, line = refused(used)
+
+    assert (1, True) == (code, line.startswith("marketd: "))
+
+
+@pytest.mark.slow
+def test_a_log_of_a_newer_marketd_is_told(used: Path) -> None:
+    alter(used, "PRAGMA user_version = 99")
+    code, line = refused(used)
+
+    assert (1, True) == (code, line.startswith(f"marketd: {used / 'events.db'} has format 99, written by a newer"))
+
+
+@pytest.mark.slow
+def test_a_log_that_is_no_database_is_told(used: Path) -> None:
+    for path in used.glob("events.db-*"):
+        path.unlink()
+    (used / "events.db").write_bytes(b"This is a letter, not a database. " * 100)
+
+    assert (1, f"marketd: {used / 'events.db'} is not a database of marketd") == refused(used)
+
+
+@pytest.mark.slow
+def test_a_nats_server_that_is_not_there_is_told(tmp_path: Path) -> None:
+    done = marketd(
+        *("serve", "--port", "0", "--data", tmp_path, "--nats", "nats://127.0.0.1:1"), MARKETD_NATS__START_S_MAX="0.5"
+    )
+
+    last = done.stderr.splitlines()[-1]
+    assert (1, True) == (done.returncode, last.startswith("marketd: no connection to NATS at nats://127.0.0.1:1: "))
+
+
+# Serving.
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_service_says_when_it_is_ready_and_ends_when_asked_to(tmp_path: Path, number: signal.Signals) -> None:
+    with serving(tmp_path / "data") as (process, line):
+        process.send_signal(number)
+        code = process.wait(30)
+
+    ready, http, nats, data = line.rstrip("\n").rsplit(" ", 3)
+    assert ("marketd ready", f"data={tmp_path / 'data'}", 0) == (ready, data, code)
+    assert http.startswith("http=http://127.0.0.1:") and nats.startswith("nats=nats://127.0.0.1:")
+
+
+@pytest.mark.slow
+def test_an_admin_is_made_while_the_service_runs(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with serving(data):
+        done = marketd("admin", "create", "root@example.org", "--data", data, "--password-stdin", given="Passw0rd\n")
+
+    assert (0, "made the administrator root@example.org\n") == (done.returncode, done.stdout)
+
+
+@pytest.mark.slow
+def test_a_taken_address_is_told_in_one_line(used: Path) -> None:
+    done = marketd("admin", "create", "ROOT@example.org", "--data", used, "--password-stdin", given="Passw0rd\n")
+
+    assert (1, "marketd: the e-mail address is taken") == (done.returncode, done.stderr.splitlines()[-1])
+
+
+@pytest.mark.parametrize("given", ["", "\n", "short\n"])
+def test_a_password_that_will_not_do_is_told_in_one_line(tmp_path: Path, given: str) -> None:
+    done = marketd("admin", "create", "root@example.org", "--data", tmp_path, "--password-stdin", given=given)
+
+    assert (1, "marketd: password: Expected str of length >= 8\n") == (done.returncode, done.stderr)

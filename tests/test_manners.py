@@ -1,0 +1,341 @@
+"""The manners of the house, kept by a ratchet: who may know whom, who may look at the clock, what is in the docs."""
+
+import ast
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Final, NamedTuple, get_args
+
+import pytest
+from msgspec import Struct
+
+from marketd.actors import account, buyer, order, product
+from marketd.clock import SystemClock
+from marketd.config.settings import FIELDS
+from marketd.config.wiring import AGGREGATES, DECISIONS, FINDINGS, MODELS
+from marketd.http.app import make_app
+
+ROOT: Final = Path(__file__).parent.parent
+PACKAGE: Final = ROOT / "marketd"
+MODULE_LINES_MAX: Final = 500
+FUNCTION_LINES_MAX: Final = 60
+MATCH_TABLES: Final = {"decide", "evolve"}
+# Ratchets: what is longer already may not grow beyond this, and what gets shorter leaves the list.
+LONGER: Final = {"actors.order": 600}
+
+AGGREGATE_MODULES: Final = {
+    "actors.account",
+    "actors.product",
+    "actors.order",
+    "actors.buyer",
+    "actors.money",
+    "actors.address",
+    "actors.aggregate",
+    "actors.saga",
+}
+PURE: Final = {"collections", "dataclasses", "decimal", "enum", "functools", "hashlib", "re", "typing", "__future__"}
+READ_MODELS: Final = {
+    "storage.cards",
+    "storage.catalog",
+    "storage.history",
+    "storage.library",
+    "storage.orders",
+    "storage.people",
+    "storage.reviews",
+    "storage.sales",
+}
+
+FOREIGN: Final = {
+    "aiosqlite": {"storage.database"},
+    "argon2": {"http.passwords"},
+    "cryptography": {"http.tokens"},
+    "jwt": {"http.tokens"},
+    "nats": {"bus.nats"},
+    "sqlite3": {"storage.database"},
+    "uvloop": {"__main__"},
+}
+AIOHTTP: Final = {"config.sample", "config.wiring"}  # and the package http
+CHANCE: Final = {
+    "os.urandom": {"clock"},
+    "secrets": {"config.serving", "http.asking", "http.auth", "http.tokens", "storage.files"},
+}
+
+
+class Import(NamedTuple):
+    """`module` imports `name` from `source`; ours are written without `marketd.`."""
+
+    module: str
+    source: str
+    name: str
+    is_ours: bool
+
+
+@cache
+def sources() -> dict[str, ast.Module]:
+    """Every module of the package, parsed."""
+    return {name_of(path): ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@cache
+def imports() -> tuple[Import, ...]:
+    return tuple(found for module, tree in sources().items() for found in imports_of(module, tree))
+
+
+def imports_of(module: str, tree: ast.Module) -> Iterator[Import]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(module, alias.name.removeprefix("marketd."), "", alias.name.startswith("marketd"))
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module is not None, f"{module} imports relatively"
+            source, is_ours = node.module.removeprefix("marketd."), node.module.split(".")[0] == "marketd"
+            for alias in node.names:
+                inner = f"{source}.{alias.name}"
+                if is_ours and inner in sources():
+                    yield Import(module, inner, "", is_ours)
+                else:
+                    yield Import(module, source, alias.name, is_ours)
+
+
+def breaches(of: Callable[[str], bool], may: Callable[[Import], bool]) -> list[str]:
+    """Who of these imports what they may not."""
+    return [f"{i.module} imports {i.source}.{i.name}" for i in imports() if i.is_ours and of(i.module) and not may(i)]
+
+
+def within(package: str) -> Callable[[str], bool]:
+    return lambda module: module == package or module.startswith(f"{package}.")
+
+
+def calls(*, of: Callable[[str], bool] = lambda module: True) -> Iterator[tuple[str, str]]:
+    """Every module with the dotted name of every call in it."""
+    for module, tree in sources().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and of(module):
+                yield module, ast.unparse(node.func)
+
+
+# Who may know whom.
+
+
+def test_the_aggregates_know_each_other_and_nobody_else() -> None:
+    def may(i: Import) -> bool:
+        return i.source in AGGREGATE_MODULES or (i.module == "actors.saga" and i.source == "actors.notices.port")
+
+    assert [] == breaches(AGGREGATE_MODULES.__contains__, may)
+
+
+def test_the_aggregates_do_no_io() -> None:
+    foreign = {i.source.split(".")[0] for i in imports() if i.module in AGGREGATE_MODULES and not i.is_ours}
+
+    assert set() == foreign - PURE - {"msgspec"}
+
+
+def test_the_actors_know_the_ports_and_no_adapter() -> None:
+    ports = {"bus.port", "bus.subjects", "storage.log", "clock"}
+
+    def may(i: Import) -> bool:
+        keeps_a_file = i.module == "actors.payments.sandbox" and i.source == "storage.database"
+        return within("actors")(i.source) or i.source in ports or keeps_a_file
+
+    assert [] == breaches(within("actors"), may)
+
+
+def test_the_bus_knows_addresses_refusals_and_the_clock() -> None:
+    known = {"actors.address", "actors.aggregate", "clock"}
+
+    assert [] == breaches(within("bus"), lambda i: within("bus")(i.source) or i.source in known)
+
+
+def test_the_storage_knows_the_aggregates_and_the_port_of_the_bus() -> None:
+    known = {*AGGREGATE_MODULES, "bus.port", "bus.subjects", "clock"} - {"actors.saga"}
+
+    assert [] == breaches(within("storage"), lambda i: within("storage")(i.source) or i.source in known)
+
+
+def test_the_front_knows_messages_queries_and_the_port_of_the_bus() -> None:
+    known = {*AGGREGATE_MODULES, *READ_MODELS, "actors.watch", "bus.port", "bus.subjects", "clock"} - {"actors.saga"}
+    known |= {"storage.files", "storage.pages"}
+    names = {("storage.projector", "AskReached"), ("storage.database", "DiskTrouble")}
+
+    def may(i: Import) -> bool:
+        return within("http")(i.source) or i.source in known or (i.source, i.name) in names
+
+    assert [] == breaches(within("http"), may)
+
+
+def test_of_a_read_model_the_front_knows_queries_and_answers_only() -> None:
+    taken = {(i.source, i.name) for i in imports() if within("http")(i.module) and i.source in READ_MODELS}
+    things = {(source, name, getattr(sys.modules[f"marketd.{source}"], name)) for source, name in taken}
+    others = {name for _, name, thing in things if not (isinstance(thing, type) and issubclass(thing, Struct))}
+
+    assert {"Sort", "PREVIEWS"} == others
+
+
+def test_config_is_known_to_the_command_line_alone() -> None:
+    knowing = {i.module for i in imports() if i.is_ours and within("config")(i.source)}
+
+    assert {"__main__"} == {module for module in knowing if not within("config")(module)}
+
+
+def test_the_clock_knows_nobody() -> None:
+    assert [] == breaches(within("clock"), lambda i: False)
+
+
+# Foreign libraries.
+
+
+@pytest.mark.parametrize("library", sorted(FOREIGN))
+def test_a_foreign_library_is_imported_by_one_module(library: str) -> None:
+    assert FOREIGN[library] == {i.module for i in imports() if i.source.split(".")[0] == library}
+
+
+def test_aiohttp_is_imported_by_the_front_the_sample_and_who_runs_it() -> None:
+    knowing = {i.module for i in imports() if i.source.split(".")[0] == "aiohttp"}
+
+    assert AIOHTTP == {module for module in knowing if not within("http")(module)}
+
+
+def test_no_other_foreign_library_has_come_in() -> None:
+    foreign = {i.source.split(".")[0] for i in imports() if not i.is_ours} - set(sys.stdlib_module_names)
+
+    assert {*FOREIGN, "aiohttp", "msgspec"} - {"sqlite3"} == foreign
+
+
+# Time and chance.
+
+
+@pytest.mark.parametrize("library", ["time", "random", "uuid"])
+def test_only_the_clock_knows_time_and_chance(library: str) -> None:
+    assert {i.module for i in imports() if i.source == library} <= {"clock"}
+
+
+def test_only_the_clock_looks_at_the_time_or_lets_it_pass() -> None:
+    forbidden = {"now", "utcnow", "today", "sleep", "call_later", "call_at"}
+    allowed = {("clock", "asyncio.sleep")}
+
+    found = {(module, call) for module, call in calls() if call.rpartition(".")[2] in forbidden}
+    through_the_clock = {(m, c) for m, c in found if "clock.sleep" in c}
+    assert allowed == found - through_the_clock
+
+
+@pytest.mark.parametrize("source", sorted(CHANCE))
+def test_chance_comes_from_few_places(source: str) -> None:
+    called = {module for module, call in calls() if call == source or call.startswith(f"{source}.")}
+
+    assert CHANCE[source] == called
+
+
+# Tasks.
+
+
+def test_every_task_has_an_owner() -> None:
+    bare = {"asyncio.create_task", "asyncio.ensure_future", "create_task", "ensure_future"}
+    found = Counter(
+        module for module, call in calls() if call in bare or ("loop" in call and call.endswith("create_task"))
+    )
+
+    assert {"config.serving": 2} == found
+
+
+IMPORTING: Final = """
+import asyncio, importlib, json, os, pkgutil, sys, threading
+started = []
+def watch(event, arguments):
+    writes = event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
+    if writes or event in ("subprocess.Popen", "socket.connect", "socket.bind", "os.mkdir", "os.fork"):
+        started.append(f"{event} {arguments[0]}")
+sys.addaudithook(watch)
+import marketd
+names = [module.name for module in pkgutil.walk_packages(marketd.__path__, "marketd.")]
+for name in names:
+    importlib.import_module(name)
+if asyncio._get_running_loop() is not None or asyncio.get_event_loop_policy()._local._loop is not None:
+    started.append("a loop")
+started += [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+print(json.dumps([len(names), started, os.listdir()]))
+"""
+
+
+def test_importing_anything_does_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-B", "-W", "error", "-c", IMPORTING]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=50)
+
+    assert [len(sources()) - 1, [], []] == json.loads(done.stdout)
+
+
+# Stored and travelling names.
+
+
+def tags(*unions: object) -> list[str]:
+    return [str(kind.__struct_config__.tag) for union in unions for kind in (get_args(union) or (union,))]
+
+
+def test_no_two_messages_events_states_or_answers_have_the_same_tag() -> None:
+    unions = [union for a in AGGREGATES for union in (a.commands, a.events, a.states)]
+    queries = [query for model in MODELS for query in model.answers]
+
+    counted = Counter(tags(*unions, *queries, DECISIONS, FINDINGS))
+    assert {} == {tag: count for tag, count in counted.items() if count > 1}
+
+
+def test_every_tag_begins_with_the_kind_of_its_aggregate() -> None:
+    answers = {"account": account.Answer, "product": product.Answer, "order": order.Answer, "buyer": buyer.Answer}
+    found = {a.kind: tags(a.commands, a.events, a.states, answers[a.kind]) for a in AGGREGATES}
+
+    assert [] == [tag for kind, named in found.items() for tag in named if not tag.startswith(f"{kind}.")]
+
+
+# The documentation.
+
+
+@cache
+def documentation() -> str:
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    return "\n".join(page.read_text(encoding="utf-8") for page in pages)
+
+
+def test_every_route_is_in_the_documentation() -> None:
+    routes = make_app(SystemClock(), body_bytes_max=1).router.routes()
+    named = [f"{route.method} {route.resource.canonical}" for route in routes if route.resource]
+
+    assert [] == [name for name in named if not name.startswith("HEAD") and name not in documentation()]
+
+
+def test_every_setting_is_in_the_documentation() -> None:
+    assert [] == [key for key in FIELDS if f"`{key}`" not in documentation()]
+
+
+# Lengths.
+
+
+def test_no_module_is_longer_than_a_reader_bears() -> None:
+    lines = {name_of(path): len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py")}
+    allowed = {module: LONGER.get(module, MODULE_LINES_MAX) for module in lines}
+
+    assert {} == {module: count for module, count in lines.items() if count > allowed[module]}
+
+
+def test_what_became_short_enough_is_on_no_list() -> None:
+    lines = {name_of(path): len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py")}
+
+    assert [] == [module for module in LONGER if lines[module] <= MODULE_LINES_MAX]
+
+
+def test_no_function_is_longer_than_a_screen() -> None:
+    functions = (
+        (f"{module}.{node.name}", (node.end_lineno or 0) - node.lineno + 1)
+        for module, tree in sources().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name not in MATCH_TABLES
+    )
+
+    assert {} == {name: lines for name, lines in functions if lines > FUNCTION_LINES_MAX}
