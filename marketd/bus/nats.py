@@ -8,7 +8,7 @@ again and its sender long gone; hence the deadline in every envelope, which the 
 
 import asyncio
 import logging
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any, Final, Self
 
 from nats.aio.client import Client
@@ -23,6 +23,7 @@ from marketd.bus.port import Answer, BusError, Busy, Envelope, Handler, NoAnswer
 from marketd.clock import Clock
 
 QUEUE_GROUP: Final = "marketd"
+NOBODYS_SUBJECT: Final = "market.query.nobody-serves-this"
 REQUESTS_IN_HAND_MAX: Final = 4_096
 PENDING_BYTES_MAX: Final = 8 * 1024 * 1024
 RECONNECT_WAIT_S: Final = 0.2
@@ -91,7 +92,7 @@ class NatsBus:
                 await self._connection.connect(self._url, **options)
         except (TimeoutError, OSError, NatsError) as error:
             self._closing = True
-            await self._connection.close()
+            await self._cut()
             why = self._last_error or error or "no answer"
             raise CarrierLost(f"no connection to NATS at {self._url}: {why}") from None
 
@@ -104,6 +105,10 @@ class NatsBus:
                 await self._connection.drain()
         except (TimeoutError, NatsError) as error:
             log.warning("the connection to NATS was cut, not drained: %r", error)
+            await self._cut()
+
+    async def _cut(self) -> None:
+        with suppress(OSError, NatsError):  # on a broken line nats-py fails over what it can't send any more
             await self._connection.close()
 
     async def wait_lost(self) -> None:
@@ -121,7 +126,20 @@ class NatsBus:
         async def take(message: Msg) -> None:
             await self._take(handler, message)
 
-        await self._connection.subscribe(subject, queue=QUEUE_GROUP, cb=take)
+        try:
+            async with asyncio.timeout(self._connect_s_max):
+                await self._connection.subscribe(subject, queue=QUEUE_GROUP, cb=take)
+                await self._round_trip()
+        except (TimeoutError, NatsError) as error:
+            raise CarrierLost(f"{subject} can't be served by way of {self._url}: {error!r}") from None
+
+    async def _round_trip(self) -> None:
+        """
+        Wait until the server knows all that we said before, because what comes over one line it takes in order: nobody
+        may be told, by way of another line, that nobody serves. (nats-py's own flush() overtakes what it should flush.)
+        """
+        with suppress(NoRespondersError):
+            await self._connection.request(NOBODYS_SUBJECT, timeout=self._connect_s_max)
 
     async def ask(self, subject: str, envelope: Envelope) -> Answer:
         if self._in_process and (handler := self._local.handler_of(subject)):

@@ -90,5 +90,8 @@ class Bus(Protocol):
         ...
 
     async def serve(self, subject: str, handler: Handler) -> None:
-        """Let the handler answer what comes to the subject; one that ends in `.>` takes all below it."""
+        """
+        Let the handler answer what comes to the subject; one that ends in `.>` takes all below it. Subjects that are
+        served must not overlap.
+        """
         ...

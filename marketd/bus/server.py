@@ -84,7 +84,7 @@ class Limits:
     ends_count_s: float = 60.0
     complaints_max: int = 5
     line_bytes_max: int = 65_536
-    payload_bytes_max: int = 262_144
+    payload_bytes_max: int = 4_194_304  # a page of a hundred long descriptions fits
     store_bytes_max: int = 2_147_483_648
     heap_bytes_max: int = 67_108_864
     heap_growth_percent: int = 50

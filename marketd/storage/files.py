@@ -139,7 +139,12 @@ class FileStore:
     def _note(self, digest: str, owner: str, text: str) -> None:
         note = self._owners(digest) / owner
         note.parent.mkdir(exist_ok=True)
-        note.write_text(text, encoding="utf-8")
+        fresh = note.with_name(f"{owner}.new")
+        with fresh.open("wb") as file:
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(note)
         _sync_folder(note.parent)
 
     def _public_type(self, digest: str) -> str | None:

@@ -151,6 +151,8 @@ class SqliteLog:
     async def append(self, stream: str, expected_version: int, commits: Sequence[Commit]) -> Outcome:
         if self._queued_commits + len(commits) > self._queue_commits_max:
             raise LogFull(f"{self._queued_commits} commits wait to be written")
+        if self._closing:
+            raise LogFull("the log is closing")
         written = [self._codec.encode(commit) for commit in commits]
         done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._queue.append(_Append(stream, expected_version, commits, written, done))

@@ -14,9 +14,9 @@ from marketd.actors import product
 from marketd.actors.money import Money
 from marketd.bus.memory import MemoryBus
 from marketd.bus.nats import NatsBus
-from marketd.bus.port import Answer, Bus, Envelope, Handler, NobodyServes
+from marketd.bus.port import Answer, Bus, Envelope, NobodyServes
 from marketd.bus.server import Limits, NatsServer
-from marketd.clock import Clock, SystemClock
+from marketd.clock import SystemClock
 from marketd.config.wiring import message_codec
 
 SUBJECT: Final = "market.cmd.7.product.lamp"
@@ -85,14 +85,15 @@ def server_at(folder: Path) -> NatsServer:
     return NatsServer(store=folder / "nats", clock=SystemClock(), limits=Limits(pause_s=0.01))
 
 
-def bus_at(server: NatsServer, *, in_process: bool = False, clock: Clock | None = None) -> NatsBus:
+def bus_at(server: NatsServer, *, in_process: bool = False, connect_s_max: float = 10) -> NatsBus:
     return NatsBus(
         server.url,
         message_codec(),
-        clock or SystemClock(),
+        SystemClock(),
         user=server.user,
         password=server.password,
         in_process=in_process,
+        connect_s_max=connect_s_max,
     )
 
 
@@ -129,12 +130,6 @@ async def round_trip(bus: Bus) -> None:
     """Wait until the server has taken all that came before over the line of this bus."""
     with suppress(NobodyServes):
         await bus.ask("market.query.nobody-serves-this", envelope())
-
-
-async def serve(bus: Bus, subject: str, handler: Handler) -> None:
-    """Serve, and wait until the server knows."""
-    await bus.serve(subject, handler)
-    await round_trip(bus)
 
 
 async def outcome(asked: Awaitable[Answer]) -> Answer | Exception:

@@ -13,7 +13,7 @@ from marketd.actors import product
 from marketd.bus.codec import Codec
 from marketd.bus.nats import CarrierLost, NatsBus
 from marketd.bus.port import Answer, BusError, Busy, Envelope, NoAnswer, Undecodable
-from marketd.bus.server import NatsServer
+from marketd.bus.server import Limits, NatsServer
 from marketd.clock import SystemClock
 from marketd.config.wiring import message_codec
 from tests.bus.post import (
@@ -29,14 +29,13 @@ from tests.bus.post import (
     outcome,
     quote,
     round_trip,
-    serve,
     server_at,
     wait_until,
 )
 
 pytestmark = pytest.mark.asyncio
 
-LARGE = "x" * 300_000  # more than the embedded server takes
+LARGE = "x" * (Limits().payload_bytes_max + 1)  # more than the embedded server takes
 
 
 @asynccontextmanager
@@ -69,16 +68,34 @@ def unconnected(url: str, *, password: str = "guess", connect_s_max: float = 0.3
 
 async def test_one_process_asks_another(tmp_path: Path) -> None:
     async with two(tmp_path) as (_, asking, serving):
-        await serve(serving, SUBJECT, quote)
+        await serving.serve(SUBJECT, quote)
 
         assert Answer(QUOTED, 42) == await asking.ask(SUBJECT, envelope())
+
+
+async def test_who_serves_can_be_asked_from_elsewhere_at_once(tmp_path: Path) -> None:
+    ears = Ears()
+    async with two(tmp_path) as (_, asking, serving):
+        for n in range(50):
+            await serving.serve(f"{SUBJECT}{n}", ears)
+            await asking.ask(f"{SUBJECT}{n}", envelope())
+
+    assert 50 == len(ears.heard)
+
+
+async def test_where_the_line_is_down_nobody_can_serve(tmp_path: Path) -> None:
+    async with server_at(tmp_path) as server, bus_at(server, connect_s_max=0.1) as bus:
+        await server.stop()
+        await wait_until(lambda: not bus.statistics()["connected"])
+        with pytest.raises(CarrierLost, match=f"^{SUBJECT} can't be served by way of {server.url}: "):
+            await bus.serve(SUBJECT, quote)
 
 
 async def test_of_two_who_serve_one_is_asked(tmp_path: Path) -> None:
     ears = Ears()
     async with two(tmp_path) as (_, one, other):
-        await serve(one, SUBJECT, ears)
-        await serve(other, SUBJECT, ears)
+        await one.serve(SUBJECT, ears)
+        await other.serve(SUBJECT, ears)
         for n in range(20):
             await one.ask(SUBJECT, envelope(id=str(n)))
 
@@ -101,14 +118,14 @@ async def test_who_lives_elsewhere_is_asked_there_even_if_others_live_here(tmp_p
         bus_at(server, in_process=True) as other,
     ):
         await bus.serve("market.query.products", Ears())
-        await serve(other, SUBJECT, quote)
+        await other.serve(SUBJECT, quote)
 
         assert Answer(QUOTED, 42) == await bus.ask(SUBJECT, envelope())
 
 
 async def test_after_the_server_was_killed_all_goes_on(tmp_path: Path) -> None:
     async with two(tmp_path) as (server, asking, serving):
-        await serve(serving, SUBJECT, quote)
+        await serving.serve(SUBJECT, quote)
         await put_down(server, asking, serving)
         await wait_up(asking, serving)
 
@@ -118,7 +135,7 @@ async def test_after_the_server_was_killed_all_goes_on(tmp_path: Path) -> None:
 async def test_a_request_in_hand_when_the_server_is_killed_ends_at_its_deadline(tmp_path: Path) -> None:
     async with two(tmp_path) as (server, asking, serving), asyncio.TaskGroup() as tasks:
         gate = Gate()
-        await serve(serving, SUBJECT, gate)
+        await serving.serve(SUBJECT, gate)
         asked = tasks.create_task(outcome(asking.ask(SUBJECT, envelope(wait_ms=200))))
         await gate.reached.wait()
         await put_down(server, asking, serving)
@@ -129,7 +146,7 @@ async def test_a_request_in_hand_when_the_server_is_killed_ends_at_its_deadline(
 async def test_an_answer_given_while_the_line_is_down_arrives_when_it_is_up(tmp_path: Path) -> None:
     async with two(tmp_path) as (server, asking, serving), asyncio.TaskGroup() as tasks:
         gate = Gate()
-        await serve(serving, SUBJECT, gate)
+        await serving.serve(SUBJECT, gate)
         asked = tasks.create_task(asking.ask(SUBJECT, envelope()))
         await gate.reached.wait()
         await put_down(server, asking, serving)
@@ -142,7 +159,7 @@ async def test_an_answer_given_while_the_line_is_down_arrives_when_it_is_up(tmp_
 async def test_a_request_that_comes_after_its_deadline_is_not_heard(tmp_path: Path) -> None:
     ears = Ears()
     async with two(tmp_path) as (server, asking, serving):
-        await serve(serving, SUBJECT, ears)
+        await serving.serve(SUBJECT, ears)
         await put_down(server, asking, serving)
         with pytest.raises(NoAnswer):
             await asking.ask(SUBJECT, envelope(id="zombie", wait_ms=SHORT_MS))
@@ -198,7 +215,7 @@ async def test_beyond_the_limit_who_asks_is_turned_away(tmp_path: Path, monkeypa
     monkeypatch.setattr("marketd.bus.nats.REQUESTS_IN_HAND_MAX", 2)
     gate = Gate()
     async with two(tmp_path) as (_, asking, serving), asyncio.TaskGroup() as tasks:
-        await serve(serving, SUBJECT, gate)
+        await serving.serve(SUBJECT, gate)
         for n in range(2):
             tasks.create_task(asking.ask(SUBJECT, envelope(id=str(n))))
         await wait_until(lambda: serving.statistics()["in_hand"] == 2)
@@ -209,7 +226,7 @@ async def test_beyond_the_limit_who_asks_is_turned_away(tmp_path: Path, monkeypa
 
 async def test_what_is_answered_is_in_hand_no_more(tmp_path: Path) -> None:
     async with two(tmp_path) as (_, asking, serving):
-        await serve(serving, SUBJECT, quote)
+        await serving.serve(SUBJECT, quote)
         await asking.ask(SUBJECT, envelope())
 
         assert 0 == serving.statistics()["in_hand"]
@@ -217,7 +234,7 @@ async def test_what_is_answered_is_in_hand_no_more(tmp_path: Path) -> None:
 
 async def test_what_nobody_waits_for_any_more_is_in_hand_no_more(tmp_path: Path) -> None:
     async with two(tmp_path) as (_, asking, serving):
-        await serve(serving, SUBJECT, never)
+        await serving.serve(SUBJECT, never)
         with pytest.raises(NoAnswer):
             await asking.ask(SUBJECT, envelope(wait_ms=SHORT_MS))
 
@@ -228,7 +245,7 @@ async def test_who_closes_finishes_what_is_in_hand(tmp_path: Path) -> None:
     gate = Gate()
     async with server_at(tmp_path) as server, bus_at(server) as asking, asyncio.TaskGroup() as tasks:
         async with bus_at(server) as serving:
-            await serve(serving, SUBJECT, gate)
+            await serving.serve(SUBJECT, gate)
             asked = tasks.create_task(asking.ask(SUBJECT, envelope()))
             await gate.reached.wait()
             asyncio.get_running_loop().call_later(0.02, gate.opened.set)
@@ -240,7 +257,7 @@ async def test_who_closes_turns_away_what_is_new(tmp_path: Path) -> None:
     gate = Gate()
     async with server_at(tmp_path) as server, bus_at(server) as asking, asyncio.TaskGroup() as tasks:
         serving = await bus_at(server).__aenter__()
-        await serve(serving, SUBJECT, gate)
+        await serving.serve(SUBJECT, gate)
         tasks.create_task(asking.ask(SUBJECT, envelope()))
         await gate.reached.wait()
         closing = tasks.create_task(serving.__aexit__(None, None, None))
@@ -258,7 +275,7 @@ async def test_who_has_waited_too_long_for_the_last_requests_closes_anyway(
     gate = Gate()
     async with server_at(tmp_path) as server, bus_at(server) as asking, asyncio.TaskGroup() as tasks:
         async with bus_at(server) as serving:
-            await serve(serving, SUBJECT, gate)
+            await serving.serve(SUBJECT, gate)
             asked = tasks.create_task(outcome(asking.ask(SUBJECT, envelope(wait_ms=300))))
             await gate.reached.wait()
 
@@ -287,7 +304,7 @@ async def test_a_closed_bus_is_not_a_lost_one(tmp_path: Path) -> None:
 
 async def test_bytes_that_are_no_message_are_refused_and_cost_nothing(tmp_path: Path) -> None:
     async with server_at(tmp_path) as server, bus_at(server) as serving:
-        await serve(serving, SUBJECT, quote)
+        await serving.serve(SUBJECT, quote)
         codec = message_codec()
         for junk in (b"", b"\xc1", b"\x99" + b"\xa1\x81" * 9, bytes(range(256))):
             reply = await serving._connection.request(SUBJECT, junk, timeout=1)
@@ -299,7 +316,7 @@ async def test_bytes_that_are_no_message_are_refused_and_cost_nothing(tmp_path: 
 
 async def test_a_message_too_large_for_the_carrier_is_refused(tmp_path: Path) -> None:
     async with two(tmp_path) as (_, asking, serving):
-        await serve(serving, SUBJECT, quote)
+        await serving.serve(SUBJECT, quote)
         with pytest.raises(Undecodable, match=f"^the message to {SUBJECT} is larger than the carrier takes$"):
             await asking.ask(SUBJECT, envelope(product.Release(LARGE, None)))
 
@@ -309,7 +326,7 @@ async def test_an_answer_too_large_for_the_carrier_is_an_error_at_once(tmp_path:
         return Answer(product.Reservation(LARGE), 1)
 
     async with two(tmp_path) as (_, asking, serving):
-        await serve(serving, SUBJECT, answer)
+        await serving.serve(SUBJECT, answer)
         with pytest.raises(BusError, match=r"^the answer is larger than the carrier takes$"):
             await asking.ask(SUBJECT, envelope())
 
@@ -317,7 +334,7 @@ async def test_an_answer_too_large_for_the_carrier_is_an_error_at_once(tmp_path:
 async def test_what_wants_no_answer_gets_none(tmp_path: Path) -> None:
     ears = Ears()
     async with two(tmp_path) as (_, asking, serving):
-        await serve(serving, SUBJECT, ears)
+        await serving.serve(SUBJECT, ears)
         codec: Codec = message_codec()
         await asking._connection.publish(SUBJECT, codec.pack(envelope()))
         await wait_until(lambda: len(ears.heard) == 1)

@@ -86,6 +86,7 @@ async def test_an_order_that_was_being_charged_is_completed_after_the_next_start
 async def test_a_kill_takes_the_nats_server_along(service: Service) -> None:
     (nats,) = service.nats_servers()
     service.kill()
+    await service.wait_ended()
     await wait_gone(nats)
     assert [] == service.nats_servers()
 
