@@ -171,6 +171,7 @@ class Actor:
         while letters:
             await self._load(max(letter.envelope.at_least for letter in letters))
             drafts, state = self._decide(letters)
+            drafts = await self._without_repeats(drafts)
             commits = [draft.commit for draft in drafts if draft.commit]
             if not commits:
                 self._reply_all(drafts, self._position)
@@ -256,6 +257,18 @@ class Actor:
         for draft in drafts:
             position += draft.commit is not None
             self._answer(draft.letter, draft.reply, position)
+
+    async def _without_repeats(self, drafts: list[Draft]) -> list[Draft]:
+        """Answer from the record those that would be refused by now, but were not the first time."""
+        kept = []
+        for draft in drafts:
+            is_refused = isinstance(draft.reply, Refusal) and draft.commit is None and self._version > 0
+            record = await self._log.find(str(self.address), draft.letter.envelope.id) if is_refused else None
+            if record:
+                self._answer(draft.letter, record.commit.reply, record.position)
+            else:
+                kept.append(draft)
+        return kept
 
     async def _reply_recorded(self, letters: list[Letter]) -> list[Letter]:
         """Answer those that turn out to be in the stream, before they are decided on what they led to themselves."""

@@ -122,6 +122,10 @@ class EventLog(Protocol):
         """Read a stream, in order; raise `CorruptLog`."""
         ...
 
+    async def find(self, stream: str, command_id: str) -> Recorded | None:
+        """Find what a command led to in a stream; raise `CorruptLog`."""
+        ...
+
     async def wake(self, stream: str, fingerprint: str) -> tuple[Snapshot | None, list[Recorded]]:
         """Read the newest snapshot that the fingerprint fits, and what came after it; raise `CorruptLog`."""
         ...

@@ -47,6 +47,10 @@ class MemoryLog:
     async def read(self, stream: str, after_version: int = 0) -> list[Recorded]:
         return self._streams.get(stream, [])[after_version:]
 
+    async def find(self, stream: str, command_id: str) -> Recorded | None:
+        records = self._streams.get(stream, [])
+        return next((record for record in records if record.commit.command_id == command_id), None)
+
     async def wake(self, stream: str, fingerprint: str) -> tuple[Snapshot | None, list[Recorded]]:
         snapshot = self._snapshots.get(stream)
         if snapshot is None or snapshot.fingerprint != fingerprint:

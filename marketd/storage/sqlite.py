@@ -163,6 +163,9 @@ class SqliteLog:
     async def read(self, stream: str, after_version: int = 0) -> list[Recorded]:
         return await self._reader.run(self._read_stream, stream, after_version)
 
+    async def find(self, stream: str, command_id: str) -> Recorded | None:
+        return await self._reader.run(self._find, stream, command_id)
+
     async def wake(self, stream: str, fingerprint: str) -> tuple[Snapshot | None, list[Recorded]]:
         return await self._reader.run(self._read_wake, stream, fingerprint)
 
@@ -300,6 +303,11 @@ class SqliteLog:
         fits = row is not None and row[3] == fingerprint and row[5] == _checksum(Snapshot(*row[:5]))
         snapshot = Snapshot(*row[:5]) if fits else None
         return snapshot, self._read_stream(db, stream, snapshot.version if snapshot else 0)
+
+    def _find(self, db: Connection, stream: str, command_id: str) -> Recorded | None:
+        where = "WHERE c.stream = (SELECT id FROM streams WHERE name = ?) AND c.command_id = ?"
+        row = db.execute(f"{RECORD} {where}", (stream, command_id)).fetchone()
+        return self._recorded(row) if row else None
 
     def _read_page(self, db: Connection, after: int) -> list[Recorded]:
         rows = db.execute(f"{RECORD} WHERE c.position > ? ORDER BY c.position LIMIT ?", (after, PAGE_RECORDS_MAX))

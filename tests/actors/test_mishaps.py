@@ -89,7 +89,6 @@ async def test_a_repeat_does_not_hold_up_the_others_of_its_turn(desk: Desk) -> N
     )
 
 
-@pytest.mark.xfail(reason="a refusal that is not a step's is given without asking the log", strict=True)
 async def test_a_repeat_that_would_be_refused_by_now_gets_the_first_answer(desk: Desk) -> None:
     await desk.tell(desk.reserve(1, is_step=False), desk.reserve(2, is_step=False))
 

@@ -344,3 +344,17 @@ async def test_metadata_that_is_not_there_is_empty(make_log: LogMaker) -> None:
         (record,) = await log.read(A)
 
         assert Meta("", "", "", "") == record.commit.meta
+
+
+async def test_what_a_command_led_to_is_found(make_log: LogMaker) -> None:
+    async with make_log() as log:
+        await append(log, A, "command-1")
+
+        assert (await log.read(A))[0] == await log.find(A, "command-1")
+
+
+async def test_what_another_stream_was_told_is_not_found(make_log: LogMaker) -> None:
+    async with make_log() as log:
+        await append(log, A, "command-1")
+
+        assert await log.find(B, "command-1") is None
