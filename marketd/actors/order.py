@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Final, Literal
 
 from msgspec import Struct
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from marketd.actors.aggregate import Aggregate, Refused
 from marketd.actors.money import Money
@@ -288,16 +288,26 @@ class Returned(Struct, frozen=True, tag="order.returned"):
 
 
 class Owing(Struct, frozen=True, tag="order.owing"):
-    """Failed, and the payment could not go back: an alert is open until `resolved_by` is set."""
+    """Failed, and the payment could not go back because of `denied`: an alert is open until `resolved_by` is set."""
 
     placed: Placed
     at: int
     why: str
+    denied: str
+    failed_at: int
     was_delivered: bool
     resolved_by: str | None = None
 
 
 # Answers: what the sender learns.
+
+
+class Alert(Struct, frozen=True):
+    """Money that somebody must see to by hand: why it did not go back, since when, and whether somebody has."""
+
+    why: str
+    since: int
+    is_open: bool
 
 
 class View(Struct, frozen=True, tag="order.view"):
@@ -313,9 +323,14 @@ class View(Struct, frozen=True, tag="order.view"):
     delivery_status: Literal["pending", "delivered", "failed", "revoked"]
     failure_reason: str | None
     licence_key: str | None
-    has_open_alert: bool
+    alert: Alert | None
     created_at: int
     updated_at: int
+
+    @property
+    def has_open_alert(self) -> bool:
+        """Say whether somebody must see to it by hand."""
+        return self.alert is not None and self.alert.is_open
 
 
 class Awaited(Struct, frozen=True, tag="order.awaited"):
@@ -507,14 +522,14 @@ def evolve(state: State, event: Event) -> State:
             return TakenBack(placed, at, why)
         case Returning(placed, _, why), PaymentRefunded(at):
             return Returned(placed, at, why)
-        case Refunding(placed, _, why), PaymentRefundFailed(_, at):
-            return Owing(placed, at, why, was_delivered=False)
-        case Returning(placed, _, why), PaymentRefundFailed(_, at):
-            return Owing(placed, at, why, was_delivered=True)
+        case Refunding(placed, _, why), PaymentRefundFailed(denied, at):
+            return Owing(placed, at, why, denied, at, was_delivered=False)
+        case Returning(placed, _, why), PaymentRefundFailed(denied, at):
+            return Owing(placed, at, why, denied, at, was_delivered=True)
         case (Declined() | TakenBack(), Failed()) | (Returned(), Refunded()) | (Owing(), FailedWithAlert()):
             return state
-        case Owing(placed, _, why, was_delivered), AlertResolved(by, at):
-            return Owing(placed, at, why, was_delivered, resolved_by=by)
+        case Owing(), AlertResolved(by, at):
+            return replace(state, at=at, resolved_by=by)
         case _:
             raise AssertionError(f"impossible: {type(event)} on {type(state)}")
 
@@ -545,9 +560,9 @@ def view(state: Existing) -> View:
         status=status,
         payment_status=payment,
         delivery_status=delivery,
-        failure_reason=state.why if isinstance(state, Declined | TakenBack | Owing) else None,
+        failure_reason=_failure_reason(state),
         licence_key=state.licence_key if isinstance(state, Complete | Unnoticed) else None,
-        has_open_alert=isinstance(state, Owing) and state.resolved_by is None,
+        alert=_alert(state),
         created_at=placed.at,
         updated_at=state.at,
     )
@@ -583,6 +598,20 @@ def _statuses(state: Existing) -> _Statuses:
             return "refunded", "refunded", "revoked"
         case Owing(was_delivered=was_delivered):
             return "failed", "refund_failed", "revoked" if was_delivered else "failed"
+
+
+def _failure_reason(state: Existing) -> str | None:
+    match state:
+        case Declined(why=why) | TakenBack(why=why):
+            return why
+        case Owing(why=why, denied=denied):
+            return why or denied
+        case _:
+            return None
+
+
+def _alert(state: Existing) -> Alert | None:
+    return Alert(state.denied, state.failed_at, state.resolved_by is None) if isinstance(state, Owing) else None
 
 
 def _placed(command: Place) -> Placed:

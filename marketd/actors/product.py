@@ -7,6 +7,7 @@ as a newcomer's; that no order is counted twice is kept by the log, where a comm
 """
 
 from enum import StrEnum
+from hashlib import sha256
 from typing import Final
 
 from msgspec import UNSET, Struct, UnsetType
@@ -14,6 +15,8 @@ from msgspec.structs import replace
 
 from marketd.actors.aggregate import Aggregate, Refused
 from marketd.actors.money import Money
+
+DIGEST_DIGITS: Final = 16
 
 
 class File(Struct, frozen=True):
@@ -145,6 +148,7 @@ class Active(Struct, frozen=True, tag="product.active"):
     stock: int | None
     keys: tuple[str, ...] | None  # None where the product has no licence keys
     updated_at: int
+    known: tuple[str, ...] = ()  # short digests of all keys ever given, so that none is handed out twice
 
 
 class Gone(Struct, frozen=True, tag="product.gone"):
@@ -234,8 +238,8 @@ def decide(state: State, command: Command) -> list[Event]:
 def _revise(state: Active, command: Revise) -> list[Event]:
     given = {name: getattr(command, name) for name in Offer.__struct_fields__}
     offer = replace(state.offer, **{name: value for name, value in given.items() if value is not UNSET})
-    held = set(state.keys or ())
-    added = tuple(key for key in command.licence_keys if key not in held)  # a key is one unit, however often it comes
+    known = set(state.known)
+    added = tuple(key for key in command.licence_keys if _digest(key) not in known)  # sold or not, a key comes once
     stock = _units(state, command.stock, len(added))
     if (offer, stock, added) == (state.offer, state.stock, ()):
         return []
@@ -262,9 +266,16 @@ def evolve(state: State, event: Event) -> State:
     """Take in one fact."""
     match state, event:
         case Absent(), Listed(_, offer, stock, keys, at):
-            return Active(replace(event, licence_keys=()), offer, stock, keys or None, at)
+            return Active(replace(event, licence_keys=()), offer, stock, keys or None, at, _digests(keys))
         case Active(keys=keys), Revised(offer, stock, added, at):
-            return replace(state, offer=offer, stock=stock, keys=((keys or ()) + added) or keys, updated_at=at)
+            return replace(
+                state,
+                offer=offer,
+                stock=stock,
+                keys=((keys or ()) + added) or keys,
+                updated_at=at,
+                known=state.known + _digests(added),
+            )
         case Active(), Withdrawn(at):
             return Gone(state, at)
         case Active(stock=stock, keys=keys), Reserved():
@@ -278,6 +289,14 @@ def evolve(state: State, event: Event) -> State:
             return replace(state, last=evolve(last, event))
         case _:
             raise AssertionError(f"impossible: {type(event)} on {type(state)}")
+
+
+def _digest(key: str) -> str:
+    return sha256(key.encode()).hexdigest()[:DIGEST_DIGITS]
+
+
+def _digests(keys: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(map(_digest, keys))
 
 
 def answer(state: State, command: Command, events: list[Event]) -> Answer | None:

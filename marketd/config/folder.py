@@ -60,6 +60,7 @@ def opened(path: Path, free_bytes_min: int) -> Iterator[Folder]:
         raise FolderUnusable(f"the data directory {path} can't be used: {error.strerror}") from None
     try:
         _take_lock(path, lock)
+        _refuse_headless(Folder(path))
         _refuse_full(path, free_bytes_min)
         yield Folder(path)
     finally:
@@ -85,6 +86,15 @@ def _refuse_foreign(path: Path) -> None:
     names = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")} - HARMLESS
     if names and LOCK not in names:
         raise FolderForeign(f"{path} is not a data directory of marketd: it has {min(names)} in it")
+
+
+def _refuse_headless(folder: Folder) -> None:
+    """Without the log, what is left of a store is not an empty one."""
+    left = [part for part in (folder.sandbox, folder.reads, folder.files) if part.exists()]
+    if left and not folder.events.exists():
+        raise FolderUnusable(
+            f"{folder.events} is missing, though {left[0].name} is there: restore a backup, or take another directory"
+        )
 
 
 def _take_lock(path: Path, lock: int) -> None:

@@ -96,14 +96,15 @@ async def resolve(request: web.Request) -> web.Response:
 
 def _alert(entry: OrderEntry) -> Alert:
     view = entry.view
+    assert view.alert, f"order/{entry.order_id} has no alert"
     return Alert(
         id=entry.order_id,
         order_id=entry.order_id,
-        status="open" if view.has_open_alert else "resolved",
-        reason=view.failure_reason or "",
+        status="open" if view.alert.is_open else "resolved",
+        reason=view.alert.why,
         buyer_id=view.buyer_id,
         seller_id=view.seller_id,
         price=view.price.amount,
         currency=view.price.currency,
-        created_at=instant(view.updated_at),
+        created_at=instant(view.alert.since),
     )

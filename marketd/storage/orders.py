@@ -113,4 +113,4 @@ def _view(packed: str) -> order.View:
     return order.view(state)
 
 
-ORDERS: Final = ReadModel("orders", 1, TABLES, apply, {ListOrders: browse, ListAlerts: alerts}, INDEXES)
+ORDERS: Final = ReadModel("orders", 2, TABLES, apply, {ListOrders: browse, ListAlerts: alerts}, INDEXES)

@@ -9,6 +9,7 @@ from marketd.actors.order import (
     ORDER,
     Absent,
     Advance,
+    Alert,
     AlertResolved,
     Awaited,
     Command,
@@ -50,7 +51,7 @@ from tests.actors.totality import assert_decided, assert_silent_when_repeated
 from tests.given import given
 
 PENDING = View(
-    "ann", "sue", "p1", "Serif", PRICE, "pending", "pending", "pending", None, None, False, created_at=1, updated_at=1
+    "ann", "sue", "p1", "Serif", PRICE, "pending", "pending", "pending", None, None, None, created_at=1, updated_at=1
 )
 
 
@@ -156,6 +157,14 @@ def test_the_licence_key_is_not_shown_once_the_sale_is_taken_back() -> None:
 
 def test_a_payment_that_could_not_go_back_opens_an_alert() -> None:
     assert seen(OWING).has_open_alert
+
+
+def test_an_alert_says_why_the_payment_did_not_go_back() -> None:
+    assert Alert("bank says no", since=4, is_open=True) == seen(OWING).alert
+
+
+def test_resolving_an_alert_does_not_make_it_newer() -> None:
+    assert Alert("bank says no", since=4, is_open=False) == seen(RESOLVED).alert
 
 
 def test_an_alert_that_is_resolved_is_not_open() -> None:

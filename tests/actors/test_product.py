@@ -118,6 +118,12 @@ def test_a_key_that_is_there_already_is_not_added() -> None:
     given(PRODUCT, KEYED).when(Revise("seller", 5, licence_keys=("k2", "k3"))).then(Revised(OFFER, 3, ("k3",), 5))
 
 
+def test_a_key_that_was_sold_is_not_added_again() -> None:
+    given(PRODUCT, KEYED, Reserved("o1", "k1")).when(Revise("seller", 5, licence_keys=("k1", "k3"))).then(
+        Revised(OFFER, 2, ("k3",), 5)
+    )
+
+
 def test_withdrawing_ends_the_sale() -> None:
     given(PRODUCT, LISTED).when(Withdraw("seller", 9)).then(WITHDRAWN)
 

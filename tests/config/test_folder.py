@@ -157,3 +157,15 @@ def test_a_directory_that_may_not_be_written_is_refused(tmp_path: Path, monkeypa
     monkeypatch.setattr(os, "open", read_only)
 
     assert f"the data directory {tmp_path} can't be used: Read-only file system" == refusal(tmp_path, FolderUnusable)
+
+
+def test_a_store_that_lost_its_log_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+    with opened(tmp_path, 0) as folder:
+        folder.events.touch()
+        folder.sandbox.touch()
+    (tmp_path / "events.db").unlink()
+
+    expected = (
+        f"{tmp_path}/events.db is missing, though sandbox.db is there: restore a backup, or take another directory"
+    )
+    assert expected == refusal(tmp_path, FolderUnusable)

@@ -11,7 +11,7 @@ from marketd.http.keys import Readiness
 from marketd.storage.orders import ListAlerts, OrderEntry, OrderPage
 from marketd.storage.pages import Page
 from tests.http.stage import Stage
-from tests.http.things import AT, AT_TEXT, OWING
+from tests.http.things import AT, AT_TEXT, OWING, SETTLED
 
 pytestmark = pytest.mark.asyncio
 
@@ -63,7 +63,7 @@ async def test_an_admin_lists_the_alerts(stage: Stage) -> None:
 
 
 async def test_an_alert_that_was_seen_to_is_shown_as_such(stage: Stage) -> None:
-    stage.bus.answers(ListAlerts, OrderPage(1, [OrderEntry("o1", replace(OWING, has_open_alert=False))]))
+    stage.bus.answers(ListAlerts, OrderPage(1, [OrderEntry("o1", replace(OWING, alert=SETTLED))]))
 
     (alert,) = (await stage.call("GET", "/admin/alerts", user="root", role="admin")).json()["alerts"]
 
@@ -71,7 +71,7 @@ async def test_an_alert_that_was_seen_to_is_shown_as_such(stage: Stage) -> None:
 
 
 async def test_an_admin_notes_that_it_was_seen_to(stage: Stage) -> None:
-    stage.bus.answers(order.ResolveAlert, replace(OWING, has_open_alert=False))
+    stage.bus.answers(order.ResolveAlert, replace(OWING, alert=SETTLED))
 
     answer = await stage.call("POST", "/admin/alerts/o1/resolve", user="root", role="admin")
 

@@ -63,14 +63,19 @@ VIEW = order.View(
     delivery_status="delivered",
     failure_reason=None,
     licence_key="KEY-1",
-    has_open_alert=False,
+    alert=None,
     created_at=AT,
     updated_at=AT,
 )
 PENDING = replace(VIEW, status="pending", payment_status="pending", delivery_status="pending", licence_key=None)
 OWING = replace(
-    VIEW, status="failed", payment_status="refund_failed", failure_reason="the card is gone", has_open_alert=True
+    VIEW,
+    status="failed",
+    payment_status="refund_failed",
+    failure_reason="the card is gone",
+    alert=order.Alert("the card is gone", AT, True),
 )
+SETTLED = order.Alert("the card is gone", AT, False)
 
 REVIEW = ReviewFound(
     ReviewCard(

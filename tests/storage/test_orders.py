@@ -52,7 +52,7 @@ async def test_an_order_is_shown_as_its_actor_sees_it(tmp_path: Path) -> None:
                 delivery_status="delivered",
                 failure_reason=None,
                 licence_key="KEY-1",
-                has_open_alert=False,
+                alert=None,
                 created_at=placed_at,
                 updated_at=entry.view.updated_at,
             )
