@@ -18,8 +18,6 @@ from operator import or_
 from pathlib import Path
 from typing import Any, Final
 
-from aiohttp import web
-
 from marketd.actors.account import ACCOUNT
 from marketd.actors.account import Answer as AccountAnswer
 from marketd.actors.buyer import BUYER
@@ -56,6 +54,7 @@ from marketd.http.keys import (
 )
 from marketd.http.lockout import Lockout
 from marketd.http.passwords import Passwords
+from marketd.http.server import serving
 from marketd.http.tokens import AccessTokens, DownloadLinks, load_link_key, load_signing_keys
 from marketd.storage.cards import EncodedProduct, ProductCards, ReadProduct
 from marketd.storage.catalog import CATALOG, ProductPage
@@ -201,15 +200,15 @@ async def front(service: Service, listener: socket.socket) -> AsyncIterator[None
         refresh_days=settings.auth.refresh_days,
         public_url=settings.http.public_url,
     )
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=settings.http.shutdown_s_max)
-    await runner.setup()
+    limits = settings.http
     try:
-        await web.SockSite(runner, listener, backlog=settings.http.backlog_max).start()
-        yield
+        async with serving(app, listener, backlog_max=limits.backlog_max, shutdown_s_max=limits.shutdown_s_max):
+            try:
+                yield
+            finally:
+                service.is_stopping = True
+                service.watch.release()
     finally:
-        service.is_stopping = True
-        service.watch.release()
-        await runner.cleanup()
         passwords.close()
 
 

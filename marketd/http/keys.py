@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from marketd.bus.port import Bus
 from marketd.clock import Clock
+from marketd.http.in_hand import InHand
 from marketd.http.lockout import Lockout
 from marketd.http.passwords import Passwords
 from marketd.http.tokens import AccessTokens, DownloadLinks
@@ -45,6 +46,7 @@ BUS: Final = web.AppKey("bus", Bus)
 CARDS: Final = web.AppKey("cards", Cards)
 CLOCK: Final = web.AppKey("clock", Clock)
 FILES: Final = web.AppKey("files", FileStore)
+IN_HAND: Final = web.AppKey("in_hand", InHand)
 LIMITS: Final = web.AppKey("limits", FrontLimits)
 LINKS: Final = web.AppKey("links", DownloadLinks)
 LOCKOUT: Final = web.AppKey("lockout", Lockout)
