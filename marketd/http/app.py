@@ -45,14 +45,20 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
         with in_hand:
             response = await handler(request)
     except Exception as error:  # the last door: problems.py knows them all, and logs those it does not
-        response = response_of(error, request)
+        response = response_of(error, request[REQUEST_ID])
+    dressed(response, request[REQUEST_ID])
+    if in_hand.is_closing:
+        response.force_close()
+    return response
+
+
+def dressed(response: web.StreamResponse, request_id: str) -> web.StreamResponse:
+    """Give an answer the headers that all of them have."""
     headers = response.headers
     if "Content-Security-Policy" not in headers:
         headers["Content-Security-Policy"] = API_POLICY
     headers.extend(HEADERS)
-    headers["X-Request-Id"] = request[REQUEST_ID]
-    if in_hand.is_closing:
-        response.force_close()
+    headers["X-Request-Id"] = request_id
     return response
 
 

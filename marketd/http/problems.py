@@ -3,6 +3,7 @@ The one place that knows which error is which HTTP status: every error leaves as
 
     Problem                 what a handler itself finds wrong
     ├── BadRequest          400, naming every field at fault
+    ├── RequestRefused      400, where there are no fields yet
     ├── NotSignedIn         401
     ├── Forbidden           403
     ├── NotFound            404
@@ -10,6 +11,7 @@ The one place that knows which error is which HTTP status: every error leaves as
     ├── Gone                410
     ├── TooLarge            413
     ├── WrongContentType    415
+    ├── ExpectationFailed   417
     ├── TooManyFailures     429
     └── Unavailable         503
 """
@@ -26,7 +28,6 @@ from msgspec import UNSET, Struct, UnsetType
 from marketd.actors import account, buyer, order, product
 from marketd.actors.aggregate import Refused
 from marketd.bus.port import BusError, Busy, Crashed, NoAnswer, Undecodable
-from marketd.http.keys import REQUEST_ID
 from marketd.storage.database import DiskTrouble
 
 RETRY_AFTER_S: Final = 1
@@ -59,6 +60,10 @@ class BadRequest(Problem):
         self.faults = list(faults)
 
 
+class RequestRefused(Problem):
+    slug = "request-refused"
+
+
 class NotSignedIn(Problem):
     slug = "not-signed-in"
 
@@ -85,6 +90,10 @@ class TooLarge(Problem):
 
 class WrongContentType(Problem):
     slug = "wrong-content-type"
+
+
+class ExpectationFailed(Problem):
+    slug = "expectation-failed"
 
 
 class TooManyFailures(Problem):
@@ -145,6 +154,7 @@ SORTS: Final[dict[str, Sort]] = {
     "gone": Sort(410, "Gone", "The link has expired or was taken back; get a new one from the order's downloads."),
     "too-large": Sort(413, "Too large", "Send less; the detail says how much is allowed."),
     "wrong-content-type": Sort(415, "Wrong content type", "Send JSON, with `Content-Type: application/json`."),
+    "expectation-failed": Sort(417, "Expectation failed", "Send the request without `Expect`, or with 100-continue."),
     "too-many-failures": Sort(429, "Too many failures", "Wait as long as `Retry-After` says, then try again."),
     "request-refused": Sort(400, "The request was refused", "The detail says what was wrong with it."),
     "internal-error": Sort(
@@ -177,7 +187,7 @@ def problem_of(error: Exception, request_id: str) -> Problem:
         case Refused(reason=reason):
             return _named(reason_slug(reason), reason.value)
         case web.RequestPayloadError():
-            return _named("request-refused", "the body is not encoded as its headers say")
+            return RequestRefused("the body is not encoded as its headers say")
         case web.HTTPRequestEntityTooLarge():
             return TooLarge("the body is too large")
         case web.HTTPNotFound():
@@ -187,7 +197,7 @@ def problem_of(error: Exception, request_id: str) -> Problem:
                 "method-not-allowed", f"{error.method} is not one of {', '.join(sorted(error.allowed_methods))}"
             )
         case web.HTTPException() if error.status < 500:
-            return _named("request-refused", error.reason)
+            return RequestRefused(error.reason)
         case Busy():
             return _named("overloaded", "too much is going on", RETRY_AFTER_S)
         case Crashed() | Undecodable():
@@ -205,9 +215,8 @@ def _named(slug: str, detail: str, retry_after_s: float | None = None) -> Proble
     return problem
 
 
-def response_of(error: Exception, request: web.Request) -> web.Response:
-    """Write the error as a problem document."""
-    instance = request[REQUEST_ID]
+def response_of(error: Exception, instance: str) -> web.Response:
+    """Write the error as a problem document; `instance` is the id of the request."""
     problem = problem_of(error, instance)
     sort = SORTS[problem.slug]
     document = Document(f"/problems/{problem.slug}", sort.title, sort.status, str(problem), instance)
