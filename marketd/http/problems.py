@@ -188,6 +188,8 @@ def problem_of(error: Exception, request_id: str) -> Problem:
             return _named(reason_slug(reason), reason.value)
         case web.RequestPayloadError():
             return RequestRefused("the body is not encoded as its headers say")
+        case ConnectionResetError():  # so nobody reads this; what our own connections lose has errors of its own
+            return RequestRefused("the body broke off")
         case web.HTTPRequestEntityTooLarge():
             return TooLarge("the body is too large")
         case web.HTTPNotFound():

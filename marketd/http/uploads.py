@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from aiohttp import ClientPayloadError, web
+from aiohttp import web
 from msgspec import Struct
 
 from marketd.http.answers import answered
@@ -47,8 +47,6 @@ async def upload(request: web.Request) -> web.Response:
         stored = await request.app[FILES].receive(request.content.iter_chunked(CHUNK_BYTES), bytes_max)
     except FileTooLarge as error:
         raise TooLarge(str(error)) from None
-    except (ClientPayloadError, ConnectionError):
-        raise BadRequest([Fault("", "The body broke off")]) from None
     if not stored.size:
         raise BadRequest([Fault("", "Expected at least one byte")])
     await request.app[FILES].note_owner(stored.digest, seller.user_id)

@@ -1,12 +1,15 @@
 """A body that does not fit is refused, and everything that is wrong with it is named."""
 
+import asyncio
 import json
+import logging
 from typing import Any
 
 import pytest
 
 from marketd.actors import account, product
 from marketd.storage.cards import ReadProduct
+from tests.clock import settle
 from tests.http.stage import LIMITS_HERE, Stage
 from tests.http.things import ENCODED, LISTING, PROFILE, REGISTRATION
 
@@ -32,6 +35,30 @@ async def list_priced(stage: Stage, price: str) -> tuple[int, list[str]]:
 async def register(stage: Stage, data: bytes, headers: dict[str, str] | None = None) -> tuple[int, list[str]]:
     answer = await stage.call("POST", "/auth/register", data=data, headers=headers or JSON)
     return answer.status, [f["pointer"] for f in answer.json().get("errors", [])]
+
+
+# Senders.
+
+
+async def half_sent(stage: Stage, head: str = "Content-Length: 9") -> asyncio.StreamWriter:
+    """Send the half of a body, and wait until it is being read."""
+    reader, writer = await asyncio.open_connection(stage.client.host, stage.client.port)
+    expect = f"POST /auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{head}\r\n"
+    writer.write(f"{expect}Expect: 100-continue\r\n\r\n".encode())
+    assert b"100 Continue" in await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"{")
+    await settle()
+    return writer
+
+
+@pytest.mark.parametrize("head", ["Content-Length: 9", "Transfer-Encoding: chunked"])
+async def test_who_hangs_up_amid_a_body_is_no_defect(stage: Stage, caplog: pytest.LogCaptureFixture, head: str) -> None:
+    writer = await half_sent(stage, head)
+    writer.transport.abort()
+    await stage.call("GET", "/healthz")
+    await settle()
+
+    assert [] == [record for record in caplog.records if record.levelno > logging.DEBUG]
 
 
 # Fields.
