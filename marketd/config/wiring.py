@@ -194,6 +194,8 @@ async def front(service: Service, listener: socket.socket) -> AsyncIterator[None
         lockout_s_max=settings.auth.lockout_s_max,
     )
     app[LIMITS] = FrontLimits(
+        body_bytes_max=settings.http.body_bytes_max,
+        body_read_s_max=settings.http.body_read_s_max,
         upload_bytes_max=settings.uploads.bytes_max,
         reply_wait_s_max=settings.actors.reply_wait_s_max,
         wait_s_max=settings.http.wait_s_max,

@@ -20,6 +20,7 @@ class FrontLimits(Struct, frozen=True):
     """What the front allows; see the settings of the same names."""
 
     body_bytes_max: int = 1024 * 1024
+    body_read_s_max: float = 30
     upload_bytes_max: int = 1024**3
     reply_wait_s_max: float = 10
     wait_s_max: float = 30

@@ -7,6 +7,7 @@ The one place that knows which error is which HTTP status: every error leaves as
     ├── NotSignedIn         401
     ├── Forbidden           403
     ├── NotFound            404
+    ├── TooSlow             408
     ├── WrongState          409
     ├── Gone                410
     ├── TooLarge            413
@@ -74,6 +75,10 @@ class Forbidden(Problem):
 
 class NotFound(Problem):
     slug = "not-found"
+
+
+class TooSlow(Problem):
+    slug = "too-slow"
 
 
 class WrongState(Problem):
@@ -148,6 +153,7 @@ SORTS: Final[dict[str, Sort]] = {
     "forbidden": Sort(403, "Not allowed", "Another person or another role may do this, but not this account."),
     "not-found": Sort(404, "Not found", "There is no such thing, or none that this account may see."),
     "method-not-allowed": Sort(405, "Method not allowed", "`Allow` names the methods that there are."),
+    "too-slow": Sort(408, "Too slow", "Send the whole body within the time that the detail names."),
     "wrong-state": Sort(
         409, "The state forbids it", "Look at the thing itself: its state does not allow this, or not yet."
     ),
