@@ -10,8 +10,10 @@ The one place that knows which error is which HTTP status: every error leaves as
     ├── TooSlow             408
     ├── WrongState          409
     ├── Gone                410
+    ├── PreconditionFailed  412
     ├── TooLarge            413
     ├── WrongContentType    415
+    ├── RangeNotSatisfiable 416, with the size that there is
     ├── ExpectationFailed   417
     ├── TooManyFailures     429
     └── Unavailable         503
@@ -89,12 +91,24 @@ class Gone(Problem):
     slug = "gone"
 
 
+class PreconditionFailed(Problem):
+    slug = "precondition-failed"
+
+
 class TooLarge(Problem):
     slug = "too-large"
 
 
 class WrongContentType(Problem):
     slug = "wrong-content-type"
+
+
+class RangeNotSatisfiable(Problem):
+    slug = "range-not-satisfiable"
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"the file has {size} bytes, and none of them is in the range")
+        self.size = size
 
 
 class ExpectationFailed(Problem):
@@ -158,8 +172,10 @@ SORTS: Final[dict[str, Sort]] = {
         409, "The state forbids it", "Look at the thing itself: its state does not allow this, or not yet."
     ),
     "gone": Sort(410, "Gone", "The link has expired or was taken back; get a new one from the order's downloads."),
+    "precondition-failed": Sort(412, "Precondition failed", "The thing has changed: fetch it again, and look."),
     "too-large": Sort(413, "Too large", "Send less; the detail says how much is allowed."),
     "wrong-content-type": Sort(415, "Wrong content type", "Send JSON, with `Content-Type: application/json`."),
+    "range-not-satisfiable": Sort(416, "No such range", "`Content-Range` says how many bytes there are."),
     "expectation-failed": Sort(417, "Expectation failed", "Send the request without `Expect`, or with 100-continue."),
     "too-many-failures": Sort(429, "Too many failures", "Wait as long as `Retry-After` says, then try again."),
     "request-refused": Sort(400, "The request was refused", "The detail says what was wrong with it."),
@@ -235,6 +251,8 @@ def response_of(error: Exception, instance: str) -> web.Response:
         headers["Retry-After"] = str(max(1, round(problem.retry_after_s)))
     if isinstance(problem, NotSignedIn):
         headers["WWW-Authenticate"] = 'Bearer realm="marketd"'
+    if isinstance(problem, RangeNotSatisfiable):
+        headers["Content-Range"] = f"bytes */{problem.size}"
     if isinstance(error, web.HTTPMethodNotAllowed):
         headers["Allow"] = ", ".join(sorted(error.allowed_methods))
     return web.Response(

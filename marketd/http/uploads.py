@@ -7,10 +7,10 @@ from msgspec import Struct
 
 from marketd.http.answers import answered
 from marketd.http.bodies import FileName, parameters
-from marketd.http.downloads import file_response
 from marketd.http.identity import signed_in
 from marketd.http.keys import FILES, LIMITS
 from marketd.http.problems import BadRequest, Fault, NotFound, TooLarge
+from marketd.http.ranges import file_response
 from marketd.storage.catalog import PREVIEWS
 from marketd.storage.files import SCHEME, FileTooLarge, digest_of
 
