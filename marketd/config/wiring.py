@@ -170,6 +170,7 @@ async def running(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
 async def front(service: Service, listener: socket.socket) -> AsyncIterator[None]:
     """Answer HTTP on a bound socket; at the end take no more requests, and finish those in hand."""
     settings, clock = service.settings, service.clock
+    signing, linking = load_signing_keys(service.folder.keys, clock), load_link_key(service.folder.keys)
     passwords = Passwords(
         threads=settings.auth.password_threads,
         queue_max=settings.auth.password_queue_max,
@@ -183,10 +184,8 @@ async def front(service: Service, listener: socket.socket) -> AsyncIterator[None
     app[FILES] = service.files
     app[READINESS] = service.readiness
     app[PASSWORDS] = passwords
-    app[TOKENS] = AccessTokens(
-        load_signing_keys(service.folder.keys, clock), clock, minutes=settings.auth.access_minutes
-    )
-    app[LINKS] = DownloadLinks(load_link_key(service.folder.keys), clock, minutes=settings.downloads.link_minutes)
+    app[TOKENS] = AccessTokens(signing, clock, minutes=settings.auth.access_minutes)
+    app[LINKS] = DownloadLinks(linking, clock, minutes=settings.downloads.link_minutes)
     app[LOCKOUT] = Lockout(
         clock,
         failures_max=settings.auth.failures_max,
