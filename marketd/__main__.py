@@ -31,6 +31,7 @@ from marketd.config.sample import SampleFailed
 from marketd.config.serving import CannotListen, serve
 from marketd.config.settings import Loaded, Settings
 from marketd.config.shown import describe
+from marketd.http.tokens import KeyUnusable
 from marketd.storage.database import StorageError
 from marketd.storage.log import CorruptLog
 
@@ -40,6 +41,7 @@ MISUSED: Final = 2
 KNOWN: Final = (
     FolderError,
     CannotListen,
+    KeyUnusable,
     StorageError,
     CorruptLog,
     NatsServerError,

@@ -247,6 +247,21 @@ def test_a_nats_server_that_is_not_there_is_told(tmp_path: Path) -> None:
     assert (1, True) == (done.returncode, last.startswith("marketd: no connection to NATS at nats://127.0.0.1:1: "))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("0.pem", b"garbage", "it is no private key of Ed25519 in PEM"),
+        ("links.key", b"short", "it has 5 bytes, not 32"),
+    ],
+)
+def test_a_key_that_is_none_is_told_with_its_file(used: Path, name: str, content: bytes, why: str) -> None:
+    (used / "keys").mkdir()
+    (used / "keys" / name).write_bytes(content)
+
+    assert (1, f"marketd: the key {used / 'keys' / name} can't be used: {why}") == refused(used)
+
+
 # Serving.
 
 

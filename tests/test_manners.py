@@ -58,7 +58,7 @@ FOREIGN: Final = {
     "sqlite3": {"storage.database"},
     "uvloop": {"__main__"},
 }
-AIOHTTP: Final = {"config.sample", "config.wiring"}  # and the package http
+AIOHTTP: Final = {"config.sample"}  # and the package http
 CHANCE: Final = {
     "os.urandom": {"clock"},
     "secrets": {"config.serving", "http.asking", "http.auth", "http.tokens", "storage.files"},
@@ -198,7 +198,7 @@ def test_a_foreign_library_is_imported_by_one_module(library: str) -> None:
     assert FOREIGN[library] == {i.module for i in imports() if i.source.split(".")[0] == library}
 
 
-def test_aiohttp_is_imported_by_the_front_the_sample_and_who_runs_it() -> None:
+def test_aiohttp_is_imported_by_the_front_and_the_sample() -> None:
     knowing = {i.module for i in imports() if i.source.split(".")[0] == "aiohttp"}
 
     assert AIOHTTP == {module for module in knowing if not within("http")(module)}

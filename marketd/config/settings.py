@@ -32,6 +32,9 @@ class Http(Struct, frozen=True):
     ] = None
     backlog_max: Annotated[int, Meta(description="connections waiting to be accepted", ge=1, le=65535)] = 1024
     body_bytes_max: Annotated[int, Meta(description="the largest body, uploads aside", ge=1, le=GIB)] = MIB
+    body_read_s_max: Annotated[
+        float, Meta(description="the time that a body may take to arrive, uploads aside", gt=0, le=600)
+    ] = 30.0
     wait_s_max: Annotated[float, Meta(description="the longest `Prefer: wait`", ge=0, le=600)] = 30.0
     shutdown_s_max: Annotated[float, Meta(description="the time requests in hand have to finish", ge=0, le=600)] = 10.0
 

@@ -18,8 +18,6 @@ from operator import or_
 from pathlib import Path
 from typing import Any, Final
 
-from aiohttp import web
-
 from marketd.actors.account import ACCOUNT
 from marketd.actors.account import Answer as AccountAnswer
 from marketd.actors.buyer import BUYER
@@ -56,6 +54,7 @@ from marketd.http.keys import (
 )
 from marketd.http.lockout import Lockout
 from marketd.http.passwords import Passwords
+from marketd.http.server import serving
 from marketd.http.tokens import AccessTokens, DownloadLinks, load_link_key, load_signing_keys
 from marketd.storage.cards import EncodedProduct, ProductCards, ReadProduct
 from marketd.storage.catalog import CATALOG, ProductPage
@@ -171,6 +170,7 @@ async def running(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
 async def front(service: Service, listener: socket.socket) -> AsyncIterator[None]:
     """Answer HTTP on a bound socket; at the end take no more requests, and finish those in hand."""
     settings, clock = service.settings, service.clock
+    signing, linking = load_signing_keys(service.folder.keys, clock), load_link_key(service.folder.keys)
     passwords = Passwords(
         threads=settings.auth.password_threads,
         queue_max=settings.auth.password_queue_max,
@@ -184,10 +184,8 @@ async def front(service: Service, listener: socket.socket) -> AsyncIterator[None
     app[FILES] = service.files
     app[READINESS] = service.readiness
     app[PASSWORDS] = passwords
-    app[TOKENS] = AccessTokens(
-        load_signing_keys(service.folder.keys, clock), clock, minutes=settings.auth.access_minutes
-    )
-    app[LINKS] = DownloadLinks(load_link_key(service.folder.keys), clock, minutes=settings.downloads.link_minutes)
+    app[TOKENS] = AccessTokens(signing, clock, minutes=settings.auth.access_minutes)
+    app[LINKS] = DownloadLinks(linking, clock, minutes=settings.downloads.link_minutes)
     app[LOCKOUT] = Lockout(
         clock,
         failures_max=settings.auth.failures_max,
@@ -195,21 +193,23 @@ async def front(service: Service, listener: socket.socket) -> AsyncIterator[None
         lockout_s_max=settings.auth.lockout_s_max,
     )
     app[LIMITS] = FrontLimits(
+        body_bytes_max=settings.http.body_bytes_max,
+        body_read_s_max=settings.http.body_read_s_max,
         upload_bytes_max=settings.uploads.bytes_max,
         reply_wait_s_max=settings.actors.reply_wait_s_max,
         wait_s_max=settings.http.wait_s_max,
         refresh_days=settings.auth.refresh_days,
         public_url=settings.http.public_url,
     )
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=settings.http.shutdown_s_max)
-    await runner.setup()
+    limits = settings.http
     try:
-        await web.SockSite(runner, listener, backlog=settings.http.backlog_max).start()
-        yield
+        async with serving(app, listener, backlog_max=limits.backlog_max, shutdown_s_max=limits.shutdown_s_max):
+            try:
+                yield
+            finally:
+                service.is_stopping = True
+                service.watch.release()
     finally:
-        service.is_stopping = True
-        service.watch.release()
-        await runner.cleanup()
         passwords.close()
 
 

@@ -9,8 +9,9 @@ from aiohttp.typedefs import Handler
 
 from marketd.clock import Clock, new_id
 from marketd.http import auth, downloads, library, operations, orders, products, reviews, uploads
-from marketd.http.keys import CLOCK, REQUEST_ID
-from marketd.http.problems import SORTS, NotFound, response_of
+from marketd.http.in_hand import InHand
+from marketd.http.keys import CLOCK, IN_HAND, REQUEST_ID
+from marketd.http.problems import RETRY_AFTER_S, SORTS, NotFound, Unavailable, response_of
 
 PAGE_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 API_POLICY: Final = "default-src 'none'; frame-ancestors 'none'"
@@ -25,6 +26,7 @@ def make_app(clock: Clock, *, body_bytes_max: int) -> web.Application:
     """Make the application; whoever starts it puts the parts of keys.py into it."""
     app = web.Application(middlewares=[front], client_max_size=body_bytes_max)
     app[CLOCK] = clock
+    app[IN_HAND] = InHand()
     for room in (auth, uploads, products, reviews, orders, downloads, library, operations):
         app.add_routes(room.routes)
     app.add_routes(routes)
@@ -36,15 +38,27 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Name the request, and answer every error as a problem document."""
     given = request.headers.get("X-Request-Id", "")
     request[REQUEST_ID] = given if _SANE_ID.fullmatch(given) else new_id(request.app[CLOCK])
+    in_hand = request.app[IN_HAND]
     try:
-        response = await handler(request)
+        if in_hand.is_closing:
+            raise Unavailable("the service is stopping", retry_after_s=RETRY_AFTER_S)
+        with in_hand:
+            response = await handler(request)
     except Exception as error:  # the last door: problems.py knows them all, and logs those it does not
-        response = response_of(error, request)
+        response = response_of(error, request[REQUEST_ID])
+    dressed(response, request[REQUEST_ID])
+    if in_hand.is_closing:
+        response.force_close()
+    return response
+
+
+def dressed(response: web.StreamResponse, request_id: str) -> web.StreamResponse:
+    """Give an answer the headers that all of them have."""
     headers = response.headers
     if "Content-Security-Policy" not in headers:
         headers["Content-Security-Policy"] = API_POLICY
     headers.extend(HEADERS)
-    headers["X-Request-Id"] = request[REQUEST_ID]
+    headers["X-Request-Id"] = request_id
     return response
 
 

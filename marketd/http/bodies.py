@@ -5,6 +5,7 @@ Types say what is right: msgspec's own constraints, and checks of our own as `Me
 from a value to a sentence about what is wrong with it, or None.
 """
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from types import NoneType, UnionType
@@ -17,7 +18,8 @@ from msgspec.structs import FieldInfo
 from msgspec.structs import fields as fields_of
 
 from marketd.actors.money import CURRENCIES
-from marketd.http.problems import BadRequest, Fault, WrongContentType
+from marketd.http.keys import LIMITS
+from marketd.http.problems import BadRequest, Fault, TooLarge, TooSlow, WrongContentType
 from marketd.storage.pages import Page
 
 T = TypeVar("T", bound=Struct)
@@ -86,10 +88,10 @@ def price_of(raw: Raw) -> Decimal:
 
 
 async def decode(request: web.Request, kind: type[T]) -> T:
-    """Decode a JSON body; raise `BadRequest` naming every field at fault, or `WrongContentType`."""
+    """Decode a JSON body; raise `BadRequest` naming every field at fault, or what else is wrong with it."""
     if request.content_type != JSON and not request.content_type.endswith("+json"):
         raise WrongContentType(f"expected {JSON}, got {request.content_type}")
-    body = await request.read()
+    body = await _read(request)
     try:
         value = _untyped.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -100,6 +102,18 @@ async def decode(request: web.Request, kind: type[T]) -> T:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:  # a name given twice, whose last value alone was looked at
         raise BadRequest([Fault("", _worded(error))]) from None
+
+
+async def _read(request: web.Request) -> bytes:
+    """Read the body; raise `TooLarge` before anything of it is read where its length is told, or `TooSlow`."""
+    limits = request.app[LIMITS]
+    if (request.content_length or 0) > limits.body_bytes_max:
+        raise TooLarge(f"the body may have at most {limits.body_bytes_max} bytes")
+    try:
+        async with asyncio.timeout(limits.body_read_s_max):
+            return await request.read()
+    except TimeoutError:
+        raise TooSlow(f"the body was not here after {limits.body_read_s_max:g} s") from None
 
 
 async def decode_optional(request: web.Request, kind: type[T]) -> T:

@@ -8,8 +8,9 @@ from aiohttp import web
 from marketd.actors import order
 from marketd.actors.address import Address
 from marketd.http.asking import ask
-from marketd.http.keys import FILES, LINKS
+from marketd.http.keys import LINKS
 from marketd.http.problems import Forbidden, Gone
+from marketd.http.ranges import file_response
 from marketd.http.tokens import TokenExpired, TokenInvalid
 from marketd.storage.files import digest_of
 
@@ -40,13 +41,6 @@ async def download(request: web.Request) -> web.StreamResponse:
         "Cache-Control": "private, no-transform",
     }
     return file_response(request, digest, headers)
-
-
-def file_response(request: web.Request, digest: str, headers: dict[str, str]) -> web.FileResponse:
-    """Answer with a file that must be there: one that is not is our defect, which aiohttp alone would call a 404."""
-    path = request.app[FILES].path(digest)
-    path.stat()
-    return web.FileResponse(path, headers=headers)
 
 
 def attachment(name: str) -> str:

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from marketd.bus.port import Bus
 from marketd.clock import Clock
+from marketd.http.in_hand import InHand
 from marketd.http.lockout import Lockout
 from marketd.http.passwords import Passwords
 from marketd.http.tokens import AccessTokens, DownloadLinks
@@ -19,6 +20,7 @@ class FrontLimits(Struct, frozen=True):
     """What the front allows; see the settings of the same names."""
 
     body_bytes_max: int = 1024 * 1024
+    body_read_s_max: float = 30
     upload_bytes_max: int = 1024**3
     reply_wait_s_max: float = 10
     wait_s_max: float = 30
@@ -45,6 +47,7 @@ BUS: Final = web.AppKey("bus", Bus)
 CARDS: Final = web.AppKey("cards", Cards)
 CLOCK: Final = web.AppKey("clock", Clock)
 FILES: Final = web.AppKey("files", FileStore)
+IN_HAND: Final = web.AppKey("in_hand", InHand)
 LIMITS: Final = web.AppKey("limits", FrontLimits)
 LINKS: Final = web.AppKey("links", DownloadLinks)
 LOCKOUT: Final = web.AppKey("lockout", Lockout)

@@ -3,13 +3,18 @@ The one place that knows which error is which HTTP status: every error leaves as
 
     Problem                 what a handler itself finds wrong
     ├── BadRequest          400, naming every field at fault
+    ├── RequestRefused      400, where there are no fields yet
     ├── NotSignedIn         401
     ├── Forbidden           403
     ├── NotFound            404
+    ├── TooSlow             408
     ├── WrongState          409
     ├── Gone                410
+    ├── PreconditionFailed  412
     ├── TooLarge            413
     ├── WrongContentType    415
+    ├── RangeNotSatisfiable 416, with the size that there is
+    ├── ExpectationFailed   417
     ├── TooManyFailures     429
     └── Unavailable         503
 """
@@ -26,7 +31,6 @@ from msgspec import UNSET, Struct, UnsetType
 from marketd.actors import account, buyer, order, product
 from marketd.actors.aggregate import Refused
 from marketd.bus.port import BusError, Busy, Crashed, NoAnswer, Undecodable
-from marketd.http.keys import REQUEST_ID
 from marketd.storage.database import DiskTrouble
 
 RETRY_AFTER_S: Final = 1
@@ -59,6 +63,10 @@ class BadRequest(Problem):
         self.faults = list(faults)
 
 
+class RequestRefused(Problem):
+    slug = "request-refused"
+
+
 class NotSignedIn(Problem):
     slug = "not-signed-in"
 
@@ -71,6 +79,10 @@ class NotFound(Problem):
     slug = "not-found"
 
 
+class TooSlow(Problem):
+    slug = "too-slow"
+
+
 class WrongState(Problem):
     slug = "wrong-state"
 
@@ -79,12 +91,28 @@ class Gone(Problem):
     slug = "gone"
 
 
+class PreconditionFailed(Problem):
+    slug = "precondition-failed"
+
+
 class TooLarge(Problem):
     slug = "too-large"
 
 
 class WrongContentType(Problem):
     slug = "wrong-content-type"
+
+
+class RangeNotSatisfiable(Problem):
+    slug = "range-not-satisfiable"
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"the file has {size} bytes, and none of them is in the range")
+        self.size = size
+
+
+class ExpectationFailed(Problem):
+    slug = "expectation-failed"
 
 
 class TooManyFailures(Problem):
@@ -139,12 +167,16 @@ SORTS: Final[dict[str, Sort]] = {
     "forbidden": Sort(403, "Not allowed", "Another person or another role may do this, but not this account."),
     "not-found": Sort(404, "Not found", "There is no such thing, or none that this account may see."),
     "method-not-allowed": Sort(405, "Method not allowed", "`Allow` names the methods that there are."),
+    "too-slow": Sort(408, "Too slow", "Send the whole body within the time that the detail names."),
     "wrong-state": Sort(
         409, "The state forbids it", "Look at the thing itself: its state does not allow this, or not yet."
     ),
     "gone": Sort(410, "Gone", "The link has expired or was taken back; get a new one from the order's downloads."),
+    "precondition-failed": Sort(412, "Precondition failed", "The thing has changed: fetch it again, and look."),
     "too-large": Sort(413, "Too large", "Send less; the detail says how much is allowed."),
     "wrong-content-type": Sort(415, "Wrong content type", "Send JSON, with `Content-Type: application/json`."),
+    "range-not-satisfiable": Sort(416, "No such range", "`Content-Range` says how many bytes there are."),
+    "expectation-failed": Sort(417, "Expectation failed", "Send the request without `Expect`, or with 100-continue."),
     "too-many-failures": Sort(429, "Too many failures", "Wait as long as `Retry-After` says, then try again."),
     "request-refused": Sort(400, "The request was refused", "The detail says what was wrong with it."),
     "internal-error": Sort(
@@ -177,7 +209,9 @@ def problem_of(error: Exception, request_id: str) -> Problem:
         case Refused(reason=reason):
             return _named(reason_slug(reason), reason.value)
         case web.RequestPayloadError():
-            return _named("request-refused", "the body is not encoded as its headers say")
+            return RequestRefused("the body is not encoded as its headers say")
+        case ConnectionResetError():  # so nobody reads this; what our own connections lose has errors of its own
+            return RequestRefused("the body broke off")
         case web.HTTPRequestEntityTooLarge():
             return TooLarge("the body is too large")
         case web.HTTPNotFound():
@@ -187,7 +221,7 @@ def problem_of(error: Exception, request_id: str) -> Problem:
                 "method-not-allowed", f"{error.method} is not one of {', '.join(sorted(error.allowed_methods))}"
             )
         case web.HTTPException() if error.status < 500:
-            return _named("request-refused", error.reason)
+            return RequestRefused(error.reason)
         case Busy():
             return _named("overloaded", "too much is going on", RETRY_AFTER_S)
         case Crashed() | Undecodable():
@@ -205,9 +239,8 @@ def _named(slug: str, detail: str, retry_after_s: float | None = None) -> Proble
     return problem
 
 
-def response_of(error: Exception, request: web.Request) -> web.Response:
-    """Write the error as a problem document."""
-    instance = request[REQUEST_ID]
+def response_of(error: Exception, instance: str) -> web.Response:
+    """Write the error as a problem document; `instance` is the id of the request."""
     problem = problem_of(error, instance)
     sort = SORTS[problem.slug]
     document = Document(f"/problems/{problem.slug}", sort.title, sort.status, str(problem), instance)
@@ -218,6 +251,8 @@ def response_of(error: Exception, request: web.Request) -> web.Response:
         headers["Retry-After"] = str(max(1, round(problem.retry_after_s)))
     if isinstance(problem, NotSignedIn):
         headers["WWW-Authenticate"] = 'Bearer realm="marketd"'
+    if isinstance(problem, RangeNotSatisfiable):
+        headers["Content-Range"] = f"bytes */{problem.size}"
     if isinstance(error, web.HTTPMethodNotAllowed):
         headers["Allow"] = ", ".join(sorted(error.allowed_methods))
     return web.Response(

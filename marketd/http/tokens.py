@@ -6,6 +6,7 @@ and every other one still good for what it has signed; `links.key` for links.
 
     TokenInvalid    not one of ours, or not meant for this
     TokenExpired    ours, but too old
+    KeyUnusable     a key's file can't be read, or holds something else
 """
 
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -32,6 +34,7 @@ ISSUER: Final = "marketd"
 AUDIENCE: Final = "marketd-api"
 LINK_AUDIENCE: Final = "marketd-download"
 CLAIMS: Final = ("sub", "role", "iat", "exp", "iss", "aud", "jti")
+LINK_KEY_BYTES: Final = 32
 REMEMBERED_MAX: Final = 10_000
 TOKEN_CHARACTERS_MAX: Final = 4_096
 
@@ -42,6 +45,14 @@ class TokenInvalid(Exception):
 
 class TokenExpired(Exception):
     """Ours, but too old."""
+
+
+class KeyUnusable(Exception):
+    """A key's file can't be read, or holds something else; the message is one line for the operator."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"the key {path} can't be used: {why}")
+        self.path = path
 
 
 class Principal(Struct, frozen=True):
@@ -145,38 +156,54 @@ class DownloadLinks:
 
 
 def load_signing_keys(folder: Path, clock: Clock) -> dict[str, Ed25519PrivateKey]:
-    """Load the keys by their ids, which sort by age; make the first one where there is none."""
-    folder.mkdir(mode=0o700, exist_ok=True)
+    """Load the keys by their ids, which sort by age; make the first one where there is none; raise `KeyUnusable`."""
     if not any(folder.glob("*.pem")):
         pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         _write_secret(folder / f"{new_id(clock)}.pem", pem)
-    keys = {}
-    for path in folder.glob("*.pem"):
-        key = load_pem_private_key(path.read_bytes(), password=None)
-        if not isinstance(key, Ed25519PrivateKey):
-            raise ValueError(f"{path} is not an Ed25519 key")
-        keys[path.stem] = key
-    return keys
+    return {path.stem: _signing_key(path) for path in folder.glob("*.pem")}
+
+
+def _signing_key(path: Path) -> Ed25519PrivateKey:
+    try:
+        key = load_pem_private_key(_read_secret(path), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # no PEM, or behind a password, or of a curve nobody knows
+        key = None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise KeyUnusable(path, "it is no private key of Ed25519 in PEM")
+    return key
 
 
 def load_link_key(folder: Path) -> bytes:
-    """Load the key for download links; make it where there is none."""
+    """Load the key for download links; make it where there is none; raise `KeyUnusable`."""
     path = folder / "links.key"
     if not path.exists():
-        folder.mkdir(mode=0o700, exist_ok=True)
-        _write_secret(path, secrets.token_bytes(32))
-    return path.read_bytes()
+        _write_secret(path, secrets.token_bytes(LINK_KEY_BYTES))
+    key = _read_secret(path)
+    if len(key) != LINK_KEY_BYTES:
+        raise KeyUnusable(path, f"it has {len(key)} bytes, not {LINK_KEY_BYTES}")
+    return key
+
+
+def _read_secret(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise KeyUnusable(path, error.strerror or str(error)) from None
 
 
 def _write_secret(path: Path, data: bytes) -> None:
     """Write a file that only we can read, whole or not at all."""
     fresh = path.with_name(f"{path.name}.new")
-    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
+    try:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except OSError as error:
+        raise KeyUnusable(path, error.strerror or str(error)) from None
 
 
 def _decode(token: str, key: Any, algorithm: str, audience: str, issuer: str | None) -> dict[str, Any]:

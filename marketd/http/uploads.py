@@ -2,15 +2,15 @@
 
 from typing import Final
 
-from aiohttp import ClientPayloadError, web
+from aiohttp import web
 from msgspec import Struct
 
 from marketd.http.answers import answered
 from marketd.http.bodies import FileName, parameters
-from marketd.http.downloads import file_response
 from marketd.http.identity import signed_in
 from marketd.http.keys import FILES, LIMITS
 from marketd.http.problems import BadRequest, Fault, NotFound, TooLarge
+from marketd.http.ranges import file_response
 from marketd.storage.catalog import PREVIEWS
 from marketd.storage.files import SCHEME, FileTooLarge, digest_of
 
@@ -47,8 +47,6 @@ async def upload(request: web.Request) -> web.Response:
         stored = await request.app[FILES].receive(request.content.iter_chunked(CHUNK_BYTES), bytes_max)
     except FileTooLarge as error:
         raise TooLarge(str(error)) from None
-    except (ClientPayloadError, ConnectionError):
-        raise BadRequest([Fault("", "The body broke off")]) from None
     if not stored.size:
         raise BadRequest([Fault("", "Expected at least one byte")])
     await request.app[FILES].note_owner(stored.digest, seller.user_id)

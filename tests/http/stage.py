@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from msgspec import Struct
 from multidict import CIMultiDictProxy
+from yarl import URL
 
 from marketd.actors.account import Role
 from marketd.bus.port import Answer, Envelope, Handler
@@ -31,6 +33,7 @@ from marketd.http.keys import (
 )
 from marketd.http.lockout import Lockout
 from marketd.http.passwords import Passwords
+from marketd.http.server import serving
 from marketd.http.tokens import AccessTokens, DownloadLinks, Principal, load_link_key, load_signing_keys
 from marketd.storage.cards import EncodedProduct
 from marketd.storage.files import FileStore
@@ -89,6 +92,21 @@ class FakeCards:
 
     def kept(self, product_id: str) -> EncodedProduct | None:
         return self.cards.get(product_id)
+
+
+class FrontServer(TestServer):
+    """The server as it is, where aiohttp's client for tests expects a server for tests."""
+
+    async def start_server(self, loop: asyncio.AbstractEventLoop | None = None, **kwargs: Any) -> None:
+        listener = socket.create_server((self.host, 0))
+        listener.setblocking(False)
+        self.port = listener.getsockname()[1]
+        self._root = URL(f"http://{self.host}:{self.port}")
+        self._end = AsyncExitStack()
+        await self._end.enter_async_context(serving(self.app, listener, backlog_max=16, shutdown_s_max=1))
+
+    async def close(self) -> None:
+        await self._end.aclose()
 
 
 class Reply(NamedTuple):
@@ -159,7 +177,7 @@ async def staged(folder: Path, limits: FrontLimits = LIMITS_HERE) -> AsyncIterat
     clock, bus, keys = TestClock(), FakeBus(), folder / "keys"
     app = make_app(clock, body_bytes_max=limits.body_bytes_max)
     stage = Stage(
-        client=TestClient(TestServer(app)),
+        client=TestClient(FrontServer(app)),
         bus=bus,
         clock=clock,
         files=FileStore(folder / "files"),

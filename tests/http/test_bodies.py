@@ -1,13 +1,18 @@
 """A body that does not fit is refused, and everything that is wrong with it is named."""
 
+import asyncio
 import json
+import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from marketd.actors import account, product
 from marketd.storage.cards import ReadProduct
-from tests.http.stage import LIMITS_HERE, Stage
+from tests.clock import settle
+from tests.http.stage import LIMITS_HERE, Stage, staged
 from tests.http.things import ENCODED, LISTING, PROFILE, REGISTRATION
 
 pytestmark = pytest.mark.asyncio
@@ -32,6 +37,56 @@ async def list_priced(stage: Stage, price: str) -> tuple[int, list[str]]:
 async def register(stage: Stage, data: bytes, headers: dict[str, str] | None = None) -> tuple[int, list[str]]:
     answer = await stage.call("POST", "/auth/register", data=data, headers=headers or JSON)
     return answer.status, [f["pointer"] for f in answer.json().get("errors", [])]
+
+
+# Senders.
+
+
+async def half_sent(stage: Stage, head: str = "Content-Length: 9") -> asyncio.StreamWriter:
+    """Send the half of a body, and wait until it is being read."""
+    reader, writer = await asyncio.open_connection(stage.client.host, stage.client.port)
+    expect = f"POST /auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{head}\r\n"
+    writer.write(f"{expect}Expect: 100-continue\r\n\r\n".encode())
+    assert b"100 Continue" in await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"{")
+    await settle()
+    return writer
+
+
+async def first_line(stage: Stage, sent: str) -> bytes:
+    """Send a request whose body stays away, and read how the answer begins."""
+    reader, writer = await asyncio.open_connection(stage.client.host, stage.client.port)
+    try:
+        writer.write(sent.encode())
+        return await reader.readline()
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+@pytest.mark.parametrize("head", ["Content-Length: 9", "Transfer-Encoding: chunked"])
+async def test_who_hangs_up_amid_a_body_is_no_defect(stage: Stage, caplog: pytest.LogCaptureFixture, head: str) -> None:
+    writer = await half_sent(stage, head)
+    writer.transport.abort()
+    await stage.call("GET", "/healthz")
+    await settle()
+
+    assert [] == [record for record in caplog.records if record.levelno > logging.DEBUG]
+
+
+async def test_a_body_that_says_that_it_is_too_large_is_refused_before_it_comes(stage: Stage) -> None:
+    head = "POST /auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    answer = await first_line(stage, f"{head}Content-Length: {LIMITS_HERE.body_bytes_max + 1}\r\n\r\n")
+
+    assert b"HTTP/1.1 413" == answer[:12]
+
+
+async def test_a_body_that_does_not_come_is_waited_for_no_longer_than_the_limit(tmp_path: Path) -> None:
+    async with staged(tmp_path, structs.replace(LIMITS_HERE, body_read_s_max=0.01)) as stage:
+        head = "POST /auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        answer = await first_line(stage, f"{head}Content-Length: 9\r\n\r\n{{")
+
+    assert b"HTTP/1.1 408" == answer[:12]
 
 
 # Fields.

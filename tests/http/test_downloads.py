@@ -1,5 +1,6 @@
 """Downloads: the link is the permission, for as long as it is good and the sale stands."""
 
+import hashlib
 import re
 from collections.abc import AsyncIterator
 from urllib.parse import unquote
@@ -21,6 +22,7 @@ from tests.http.things import VIEW
 pytestmark = pytest.mark.asyncio
 
 DATA = bytes(range(100))
+TAG = f'"{hashlib.sha256(DATA).hexdigest()}"'
 
 
 async def link(stage: Stage, name: str = "lamp.zip", url: str = "", media_type: str = "application/zip") -> str:
@@ -79,10 +81,84 @@ async def test_a_part_of_a_file_may_be_had(stage: Stage, wanted: str, expected: 
     assert (206, expected, content_range) == (answer.status, answer.body, answer.headers["Content-Range"])
 
 
-async def test_a_part_beyond_the_end_is_not_to_be_had(stage: Stage) -> None:
-    answer = await stage.call("GET", await link(stage), headers={"Range": "bytes=100-"})
+@pytest.mark.parametrize("wanted", ["bytes=100-", "bytes=100-200", "bytes=999999999999999999-", "bytes=-0"])
+async def test_a_part_beyond_the_end_is_not_to_be_had(stage: Stage, wanted: str) -> None:
+    answer = await stage.call("GET", await link(stage), headers={"Range": wanted})
 
     assert (416, "bytes */100") == (answer.status, answer.headers["Content-Range"])
+    assert ("application/problem+json", "/problems/range-not-satisfiable") == (answer.media_type, answer.json()["type"])
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "",
+        "bytes",
+        "bytes=",
+        "bytes=-",
+        "bytes=5-2",
+        "bytes=a-b",
+        "bytes=0-1,5-6",
+        "lines=1-2",
+        "bytes=--5",
+        "bytes=1-2x",
+    ],
+)
+async def test_what_is_no_single_range_of_bytes_is_as_if_it_had_not_been_said(stage: Stage, wanted: str) -> None:
+    answer = await stage.call("GET", await link(stage), headers={"Range": wanted})
+
+    assert (200, DATA, False) == (answer.status, answer.body, "Content-Range" in answer.headers)
+
+
+async def test_the_head_of_a_part_is_the_head_of_the_whole(stage: Stage) -> None:
+    answer = await stage.call("HEAD", await link(stage), headers={"Range": "bytes=0-9"})
+
+    assert (200, "100") == (answer.status, answer.headers["Content-Length"])
+
+
+async def test_the_validator_of_a_file_is_its_digest(stage: Stage) -> None:
+    headers = (await stage.call("GET", await link(stage))).headers
+
+    assert ([TAG], False) == (headers.getall("ETag"), "Last-Modified" in headers)
+
+
+@pytest.mark.parametrize(
+    ("condition", "status"),
+    [
+        (TAG, 206),
+        (f"W/{TAG}", 200),
+        ('"other"', 200),
+        ("Thu, 01 Jan 2099 00:00:00 GMT", 200),
+        ("nonsense", 200),
+    ],
+)
+async def test_a_part_is_had_only_of_the_file_that_one_has_the_rest_of(
+    stage: Stage, condition: str, status: int
+) -> None:
+    answer = await stage.call("GET", await link(stage), headers={"Range": "bytes=0-9", "If-Range": condition})
+
+    assert (status, DATA[:10] if status == 206 else DATA) == (answer.status, answer.body)
+
+
+@pytest.mark.parametrize(
+    ("header", "condition", "status"),
+    [
+        ("If-None-Match", f'"other", W/{TAG}', 304),
+        ("If-None-Match", "*", 304),
+        ("If-None-Match", '"other"', 200),
+        ("If-Match", TAG, 200),
+        ("If-Match", "*", 200),
+        ("If-Match", f"W/{TAG}", 412),
+        ("If-Match", '"other"', 412),
+        ("If-Modified-Since", "Thu, 01 Jan 2099 00:00:00 GMT", 200),
+        ("If-Unmodified-Since", "Thu, 01 Jan 1970 00:00:00 GMT", 200),
+    ],
+)
+async def test_a_condition_is_held_against_the_digest(stage: Stage, header: str, condition: str, status: int) -> None:
+    answer = await stage.call("GET", await link(stage), headers={header: condition})
+
+    assert status == answer.status
+    assert (TAG if status != 412 else None) == answer.headers.get("ETag")
 
 
 async def test_a_file_that_is_known_is_not_sent_again(stage: Stage) -> None:

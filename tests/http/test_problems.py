@@ -1,8 +1,10 @@
 """Every error leaves as a problem document (RFC 9457), and tells nothing of what is inside."""
 
+import json
 import logging
 import re
 from enum import StrEnum
+from typing import Any
 
 import pytest
 
@@ -225,16 +227,76 @@ async def test_a_method_that_is_not_there_is_a_problem_that_names_those_that_are
     assert (405, "application/problem+json", allow) == (answer.status, answer.media_type, answer.headers["Allow"])
 
 
-async def test_an_expectation_that_nobody_has_heard_of_is_refused(stage: Stage) -> None:
-    answer = await stage.raw(b"GET /healthz HTTP/1.1\r\nHost: x\r\nExpect: miracles\r\nConnection: close\r\n\r\n")
+# What is no request.
 
-    assert b"HTTP/1.1 417" == answer[:12]
+NO_REQUESTS = {
+    "TLS": b"\x16\x03\x01 hello\r\n\r\n",
+    "no method": b"GE T / HTTP/1.1\r\n\r\n",
+    "no host": b"GET / HTTP/1.1\r\n\r\n",
+    "no version": b"GET / HTTP/9.9\r\n\r\n",
+    "no address": b"GET http://[/ HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a long path": b"GET /" + b"x" * 9_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a long header": b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"x" * 9_000 + b"\r\n\r\n",
+    "many headers": b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: x\r\n" * 200 + b"\r\n",
+    "no length": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n",
+    "no chunk": b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "bytes": b"\xff\xfe\r\n\r\n",
+}
 
 
-async def test_what_is_no_http_is_refused_without_a_word_of_the_inside(stage: Stage) -> None:
-    answer = await stage.raw(b"\x16\x03\x01 hello\r\n\r\n")
+def parsed(answer: bytes) -> tuple[int, dict[str, str], Any]:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status, *lines = head.decode().split("\r\n")
+    return int(status.split()[1]), dict(line.split(": ", 1) for line in lines), json.loads(body)
 
-    assert (b"HTTP/1.", b"400", False) == (answer[:7], answer[9:12], b"Traceback" in answer)
+
+@pytest.mark.parametrize("sent", NO_REQUESTS.values(), ids=NO_REQUESTS)
+async def test_what_is_no_request_is_refused_like_any_other(stage: Stage, sent: bytes) -> None:
+    status, headers, document = parsed(await stage.raw(sent))
+
+    assert (400, "/problems/request-refused", 400) == (status, document["type"], document["status"])
+    assert ("marketd", "nosniff") == (headers["Server"], headers["X-Content-Type-Options"])
+    assert ("application/problem+json", document["instance"]) == (headers["Content-Type"], headers["X-Request-Id"])
+
+
+@pytest.mark.parametrize("sent", NO_REQUESTS.values(), ids=NO_REQUESTS)
+async def test_why_it_was_refused_is_one_line_with_nothing_of_what_was_sent(stage: Stage, sent: bytes) -> None:
+    _, _, document = parsed(await stage.raw(sent))
+
+    assert (True, False) == (document["detail"].isprintable(), "xxx" in document["detail"])
+
+
+@pytest.mark.parametrize("sent", NO_REQUESTS.values(), ids=NO_REQUESTS)
+async def test_what_is_no_request_does_not_fill_the_log(
+    stage: Stage, caplog: pytest.LogCaptureFixture, sent: bytes
+) -> None:
+    await stage.raw(sent)
+
+    assert [] == [record for record in caplog.records if record.levelno > logging.DEBUG]
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/nothing"])
+async def test_an_expectation_that_nobody_has_heard_of_is_refused(stage: Stage, path: str) -> None:
+    head = f"GET {path} HTTP/1.1\r\nHost: x\r\nExpect: miracles\r\nConnection: close\r\n\r\n"
+    status, headers, document = parsed(await stage.raw(head.encode()))
+
+    assert (417, "/problems/expectation-failed") == (status, document["type"])
+    assert ("marketd", document["instance"]) == (headers["Server"], headers["X-Request-Id"])
+
+
+async def test_an_old_client_may_expect_what_it_likes(stage: Stage) -> None:
+    answer = await stage.raw(b"GET /healthz HTTP/1.0\r\nHost: x\r\nExpect: miracles\r\n\r\n")
+
+    assert b"200" == answer[9:12]
+
+
+async def test_a_body_that_is_not_encoded_as_it_says_does_not_fill_the_log(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = b"POST /auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\n"
+    status, _, _ = parsed(await stage.raw(head + b"Content-Length: 3\r\n\r\nabc"))
+
+    assert (400, []) == (status, [record for record in caplog.records if record.levelno > logging.DEBUG])
 
 
 # Pages.

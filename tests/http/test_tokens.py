@@ -10,7 +10,13 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 from jwt.algorithms import OKPAlgorithm
 
 from marketd.http.tokens import (
@@ -18,6 +24,7 @@ from marketd.http.tokens import (
     AccessTokens,
     DownloadGrant,
     DownloadLinks,
+    KeyUnusable,
     Principal,
     TokenExpired,
     TokenInvalid,
@@ -271,9 +278,34 @@ def test_keys_are_for_the_service_alone(tmp_path: Path) -> None:
     assert ({0o600}, 0o700) == (modes, stat.S_IMODE(folder.stat().st_mode))
 
 
-def test_a_key_of_another_sort_is_refused_by_name(tmp_path: Path) -> None:
-    pem = X25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    (tmp_path / "k1.pem").write_bytes(pem)
+def other_curve() -> bytes:
+    return X25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
-    with pytest.raises(ValueError, match=r"k1\.pem is not an Ed25519 key"):
+
+def locked() -> bytes:
+    protection = BestAvailableEncryption(b"word")
+    return Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, protection)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"garbage", other_curve(), locked()], ids=["empty", "garbage", "other", "locked"]
+)
+def test_a_signing_key_that_is_none_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "0.pem").write_bytes(content)
+    with pytest.raises(KeyUnusable) as caught:
         load_signing_keys(tmp_path, TestClock())
+
+    assert tmp_path / "0.pem" == caught.value.path
+
+
+@pytest.mark.parametrize("size", [0, 31, 33])
+def test_a_key_for_links_has_its_size(tmp_path: Path, size: int) -> None:
+    (tmp_path / "links.key").write_bytes(bytes(size))
+    with pytest.raises(KeyUnusable):
+        load_link_key(tmp_path)
+
+
+def test_keys_that_can_not_be_kept_are_named(tmp_path: Path) -> None:
+    (tmp_path / "keys").touch()
+    with pytest.raises(KeyUnusable, match="can't be used: "):
+        load_link_key(tmp_path / "keys")

@@ -1,0 +1,90 @@
+"""
+Kept files over HTTP, whole or in part (RFC 9110, sections 13 and 14).
+
+The one rule: the validator of a file is its SHA-256, the same for the same bytes wherever and whenever they were put.
+There is no `Last-Modified`, so conditions on dates never hold. aiohttp's own validator is made of the time at which the
+file was written, and it refuses what the RFC has ignored; so what it would look at is decided here and kept from it.
+"""
+
+import re
+from typing import Final
+
+from aiohttp import ETag, web
+from aiohttp.abc import AbstractStreamWriter
+
+from marketd.http.keys import FILES
+from marketd.http.problems import PreconditionFailed, RangeNotSatisfiable
+
+# One range alone: whoever asks for several gets the whole, which every client understands.
+_RANGE: Final = re.compile(r"bytes=[ \t]*(\d{0,18})-(\d{0,18})[ \t]*", re.ASCII | re.IGNORECASE)
+
+
+class KeptFile(web.FileResponse):
+    """A file, or the bytes from `part[0]` to `part[1]`, both included, sent by aiohttp's own means."""
+
+    def __init__(
+        self, request: web.Request, digest: str, headers: dict[str, str], part: tuple[int, int] | None
+    ) -> None:
+        super().__init__(request.app[FILES].path(digest), headers=headers)
+        self._digest, self._part = digest, part
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Let aiohttp see nothing but the part that is wanted."""
+        wanted = {"Range": f"bytes={self._part[0]}-{self._part[1]}"} if self._part else {}
+        return await super().prepare(request.clone(headers=wanted))
+
+    @property
+    def etag(self) -> ETag | None:
+        return ETag(self._digest)
+
+    @etag.setter
+    def etag(self, value: ETag | str | None) -> None:
+        """Set ours, whatever aiohttp thinks it is."""
+        self.headers["ETag"] = f'"{self._digest}"'
+
+    @property
+    def last_modified(self) -> None:
+        return None
+
+    @last_modified.setter
+    def last_modified(self, value: object) -> None:
+        """Have none."""
+
+
+def file_response(request: web.Request, digest: str, headers: dict[str, str]) -> web.StreamResponse:
+    """
+    Answer with a file that must be there: one that is not is our defect, which aiohttp alone would call a 404.
+
+    Raise `PreconditionFailed` or `RangeNotSatisfiable`.
+    """
+    size = request.app[FILES].path(digest).stat().st_size
+    if "If-Match" in request.headers and not _names(request.headers.getall("If-Match"), digest, weakly=False):
+        raise PreconditionFailed("the file is another one than `If-Match` says")
+    if _names(request.headers.getall("If-None-Match", []), digest, weakly=True):
+        kept = {name: headers[name] for name in ("Cache-Control", "Content-Security-Policy")}
+        return web.Response(status=304, headers=kept | {"ETag": f'"{digest}"'})
+    return KeptFile(request, digest, headers, _part(request, digest, size))
+
+
+def _part(request: web.Request, digest: str, size: int) -> tuple[int, int] | None:
+    """Say which part is wanted; None for the whole, also where what is said of a part is nonsense."""
+    if request.method != "GET" or request.headers.get("If-Range", f'"{digest}"').strip() != f'"{digest}"':
+        return None
+    found = _RANGE.fullmatch(",".join(request.headers.getall("Range", [])))
+    if found is None or not (found[1] or found[2]):
+        return None
+    if not found[1]:
+        first, last = max(0, size - int(found[2])), size - 1
+    else:
+        first, last = int(found[1]), int(found[2] or size - 1)
+        if found[2] and last < first:
+            return None
+    if first >= size:
+        raise RangeNotSatisfiable(size)
+    return first, min(last, size - 1)
+
+
+def _names(conditions: list[str], digest: str, *, weakly: bool) -> bool:
+    """Say whether one of these entity tags is ours; `*` is everybody's."""
+    tags = [tag.strip() for tag in ",".join(conditions).split(",")]
+    return "*" in tags or f'"{digest}"' in tags or (weakly and f'W/"{digest}"' in tags)

@@ -1,0 +1,113 @@
+"""
+The HTTP server under the application: aiohttp's, with our words wherever it would speak itself, and an end in order.
+
+The one rule: what was taken in hand is finished. aiohttp drops what is still to come of a request's body as soon as it
+is told to close, so it is told when nobody sends any more, or when the time is over.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
+
+from aiohttp import HttpVersion11, web
+from aiohttp.http_exceptions import HttpProcessingError, InvalidURLError, LineTooLong
+
+from marketd.clock import Clock, new_id
+from marketd.http.app import dressed
+from marketd.http.keys import CLOCK, IN_HAND
+from marketd.http.problems import ExpectationFailed, RequestRefused, response_of
+
+CLEANUP_S_MAX: Final = 0.1  # what is left to who is cut off; to aiohttp, 0 means for ever
+
+log = logging.getLogger("marketd.http")
+
+
+class Connection(web.RequestHandler):
+    """A client's connection. What comes over it that is no request says nothing about us, so it is no error of ours."""
+
+    def __init__(self, server: web.Server, clock: Clock) -> None:
+        loop = asyncio.get_running_loop()
+        super().__init__(server, loop=loop, access_log=None)  # type: ignore[arg-type]  # as aiohttp does itself
+        self._clock = clock
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what never became a request, and close."""
+        log.debug("%s sent what is no request: %s", request.remote, exc)
+        if request.writer.output_size > 0:
+            raise ConnectionResetError("an answer is under way already")
+        error = RequestRefused(_what_is_wrong(exc)) if isinstance(exc, HttpProcessingError) else exc
+        response = _refused(error, new_id(self._clock))
+        response.force_close()
+        return response
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """Log what is a defect; a body that breaks off while nobody reads it any more is none."""
+        if not isinstance(kw.get("exc_info"), web.RequestPayloadError | ConnectionError):
+            super().log_exception(*args, **kw)
+
+
+@asynccontextmanager
+async def serving(
+    app: web.Application, listener: socket.socket, *, backlog_max: int, shutdown_s_max: float
+) -> AsyncIterator[None]:
+    """Answer on a bound socket; at the end take no more connections, and finish what is in hand within that time."""
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    server = runner.server
+    assert server is not None
+    answer, clock = server.request_handler, app[CLOCK]
+
+    async def expected(request: web.BaseRequest) -> web.StreamResponse:
+        """See to `Expect` (RFC 9110, section 10.1.1) before aiohttp does."""
+        wanted = request.headers.get("Expect", "")
+        if wanted and wanted.lower() != "100-continue" and request.version >= HttpVersion11:
+            return _refused(ExpectationFailed("this service knows 100-continue and no other"), new_id(clock))
+        return await answer(request)
+
+    server.request_handler = expected
+    try:
+        listening = await asyncio.get_running_loop().create_server(
+            lambda: Connection(server, clock), sock=listener, backlog=backlog_max
+        )
+        try:
+            yield
+        finally:
+            listening.close()
+            await _finish(app, server, shutdown_s_max)
+    finally:
+        await runner.cleanup()
+
+
+async def _finish(app: web.Application, server: web.Server, seconds: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await app[IN_HAND].wait_none()
+            server.pre_shutdown()
+            await server.shutdown(seconds)  # by itself it would wait twice as long for an answer that nobody reads
+    server.pre_shutdown()
+    await server.shutdown(CLEANUP_S_MAX)
+
+
+def _refused(error: BaseException | None, request_id: str) -> web.StreamResponse:
+    assert isinstance(error, Exception), error
+    return dressed(response_of(error, request_id), request_id)
+
+
+def _what_is_wrong(error: HttpProcessingError) -> str:
+    """Say it in a line, without the bytes that came."""
+    match error:
+        case LineTooLong():
+            return "the request line or a header is too long"
+        case InvalidURLError():
+            return "what is asked for is no address"
+        case _:
+            return "this is no request of HTTP/1.1: " + error.message.partition("\n")[0].strip(" :.").lower()
