@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
+import msgspec
 from aiohttp import web
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -31,8 +32,9 @@ from marketd.http.keys import CARDS, CLOCK, FILES
 from marketd.http.problems import BadRequest, Fault, NotFound
 from marketd.http.tokens import Principal
 from marketd.storage.cards import EncodedProduct, ReadProduct
-from marketd.storage.catalog import BrowseProducts, Hit, ProductCard, ProductPage, Sort
+from marketd.storage.catalog import BrowseProducts, Sort
 from marketd.storage.files import digest_of
+from marketd.storage.finding import FindRelated, FoundPage, Related, Suggest, Suggestions
 
 routes = web.RouteTableDef()
 
@@ -51,6 +53,11 @@ Stock = Annotated[int, Meta(ge=0, le=STOCK_MAX)]
 
 def _bound_fault(price: Decimal) -> str | None:
     return None if price.is_finite() and 0 <= price <= 10**9 else "Expected a number from 0 to a billion"
+
+
+def _rating_fault(rating: Decimal) -> str | None:
+    fits = rating.is_finite() and 0 <= rating <= 5 and rating == round(rating, 2)
+    return None if fits else "Expected a number from 0 to 5 with at most two decimals"
 
 
 class FileBody(Struct, forbid_unknown_fields=True):
@@ -107,12 +114,17 @@ class BrowseParameters(Paging, frozen=True, forbid_unknown_fields=True, rename="
     min_price: Annotated[Decimal, Meta(extra={"check": _bound_fault})] | None = None
     max_price: Annotated[Decimal, Meta(extra={"check": _bound_fault})] | None = None
     seller: Annotated[str, Meta(max_length=64)] | None = None
-    min_rating: Annotated[float, Meta(ge=0, le=5)] | None = None
+    min_rating: Annotated[Decimal, Meta(extra={"check": _rating_fault})] | None = None
     sort: Sort = "relevance"
 
 
-class ScoredProduct(ProductCard, frozen=True, rename="camel"):
-    score: float
+class SuggestParameters(Struct, forbid_unknown_fields=True):
+    q: Annotated[str, Meta(min_length=1, max_length=100)]
+
+
+class SuggestionList(Struct, rename="camel"):
+    suggestions: list[str]
+    did_you_mean: str | None
 
 
 class Facets(Struct):
@@ -120,10 +132,12 @@ class Facets(Struct):
 
 
 class FoundProducts(Struct):
+    """`products` are those of GET /products/{id}, each with its `score`."""
+
     total: int
     page: int
     size: int
-    products: list[ScoredProduct]
+    products: list[msgspec.Raw]
     facets: Facets
 
 
@@ -170,12 +184,31 @@ async def browse(request: web.Request) -> web.Response:
         page=wanted.wanted,
     )
 
-    found = await read(request, query, ProductPage)
+    found = await read(request, query, FoundPage)
 
-    products = [_scored(hit) for hit in found.hits]
-    body = FoundProducts(found.total, wanted.page, wanted.size, products, Facets(found.categories))
-    headers = {"Cache-Control": "max-age=60", "X-Data-Source": "fallback"}
-    return listed(request, body, found.total, wanted.wanted, headers=headers)
+    headers = {"Cache-Control": "max-age=60", "X-Data-Source": found.source}
+    return listed(request, _page(found, wanted), found.total, wanted.wanted, headers=headers)
+
+
+@routes.get("/products/suggest")
+async def suggest(request: web.Request) -> web.Response:
+    """Complete what somebody is typing."""
+    wanted = parameters(request, SuggestParameters)
+    found = await read(request, Suggest(wanted.q), Suggestions)
+    return answered(SuggestionList(found.titles, found.did_you_mean), headers={"Cache-Control": "max-age=60"})
+
+
+@routes.get("/products/{id}/related")
+async def related(request: web.Request) -> web.Response:
+    """Show what goes with a product: what its buyers bought too, then what is like it."""
+    product_id = request.match_info["id"]
+    if await find(request, ReadProduct(product_id), EncodedProduct) is None:
+        raise NotFound("no such product")
+
+    found = await read(request, FindRelated(product_id), Related)
+
+    products = [msgspec.Raw(card) for card in found.cards]
+    return answered({"products": products}, headers={"Cache-Control": "max-age=60"})
 
 
 @routes.get("/products/{id}")
@@ -299,9 +332,9 @@ def _unique(keys: list[str]) -> tuple[str, ...]:
     return tuple(keys)
 
 
-def _scored(hit: Hit) -> ScoredProduct:
-    facts: dict[str, Any] = {name: getattr(hit.card, name) for name in hit.card.__struct_fields__}
-    return ScoredProduct(**facts, score=hit.score)
+def _page(found: FoundPage, wanted: BrowseParameters) -> FoundProducts:
+    products = [msgspec.Raw(b'%b,"score":%g}' % (p.card[:-1], p.score)) for p in found.products]
+    return FoundProducts(found.total, wanted.page, wanted.size, products, Facets(found.categories))
 
 
 def _now(request: web.Request) -> int:
