@@ -12,6 +12,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; give the exit code."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     if given == ["index"]:
+        # nats-py imports aiohttp for a carrier over WebSocket, which this process does not use: 10 MB.
+        sys.modules["aiohttp"] = None  # type: ignore[assignment]
         from marketd.config import indexing
 
         return indexing.main()

@@ -17,7 +17,7 @@ GIB: Final = 1024 * MIB
 
 SECRET: Final = {"secret": True}
 
-NatsUrl = Annotated[str, Meta(pattern=r"^(nats|tls|ws|wss)://\S+\Z")]
+NatsUrl = Annotated[str, Meta(pattern=r"^(nats|tls)://\S+\Z")]
 WebUrl = Annotated[str, Meta(pattern=r"^https?://[^\s/?#]+(/[^\s/?#]+)*\Z")]
 
 

@@ -42,13 +42,16 @@ from marketd.clock import Clock
 from marketd.config.folder import Folder, opened
 from marketd.config.settings import Settings
 from marketd.http.app import make_app
+from marketd.http.kept import KeptPages
 from marketd.http.keys import (
     BUS,
     CARDS,
+    CIRCUITS,
     FILES,
     LIMITS,
     LINKS,
     LOCKOUT,
+    PAGES,
     PASSWORDS,
     READINESS,
     TOKENS,
@@ -173,7 +176,7 @@ async def running(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
         breaker = Breaker("search", clock, failures_max=settings.breakers.failures_max, open_s=settings.breakers.open_s)
         finder = Finder(bus, projector, cards, breaker, clock, wait_s_max=settings.search.wait_s_max)
         await finder.open()
-        index = IndexProcess(_index_needs(settings, folder, server), clock, breaker.probe)
+        index = IndexProcess(_index_needs(settings, folder, server), clock, finder.welcome)
         await OrderHistory(events).open(bus)
         await watch.open()
         runs = [projector.run(), fulfilment.run(), watch.run(), bus.wait_lost()]
@@ -211,6 +214,10 @@ async def front(service: Service, listener: socket.socket) -> AsyncIterator[None
     app = make_app(clock, body_bytes_max=settings.http.body_bytes_max)
     app[BUS] = service.bus
     app[CARDS] = service.cards
+    app[CIRCUITS] = lambda: [breaker.statistics() for breaker in service.breakers]
+    app[PAGES] = pages = KeptPages(settings.search.pages_max)
+    service.finder.on_renewed(pages.on_renewed)
+    service.projector.on_applied(pages.on_applied)
     app[FILES] = service.files
     app[READINESS] = service.readiness
     app[PASSWORDS] = passwords

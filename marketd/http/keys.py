@@ -6,8 +6,10 @@ from typing import Any, Final, Protocol
 from aiohttp import web
 from msgspec import Struct
 
+from marketd.bus.breaker import Circuit
 from marketd.bus.port import Bus
 from marketd.clock import Clock
+from marketd.http.kept import KeptPages
 from marketd.http.lockout import Lockout
 from marketd.http.passwords import Passwords
 from marketd.http.tokens import AccessTokens, DownloadLinks
@@ -48,7 +50,9 @@ FILES: Final = web.AppKey("files", FileStore)
 LIMITS: Final = web.AppKey("limits", FrontLimits)
 LINKS: Final = web.AppKey("links", DownloadLinks)
 LOCKOUT: Final = web.AppKey("lockout", Lockout)
+PAGES: Final = web.AppKey("pages", KeptPages)
 PASSWORDS: Final = web.AppKey("passwords", Passwords)
+CIRCUITS: Final[web.AppKey[Callable[[], list[Circuit]]]] = web.AppKey("circuits")
 READINESS: Final[web.AppKey[Callable[[], Readiness]]] = web.AppKey("readiness")
 TOKENS: Final = web.AppKey("tokens", AccessTokens)
 

@@ -12,7 +12,7 @@ from marketd.actors import buyer, product
 from marketd.actors.address import Address
 from marketd.actors.money import Money, from_amount
 from marketd.clock import new_id
-from marketd.http.answers import answered, encoded, listed
+from marketd.http.answers import answered, encoded, links
 from marketd.http.asking import ask, find, read, tell
 from marketd.http.bodies import (
     Currency,
@@ -28,7 +28,8 @@ from marketd.http.bodies import (
     price_of,
 )
 from marketd.http.identity import signed_in, somebody
-from marketd.http.keys import CARDS, CLOCK, FILES
+from marketd.http.kept import Page
+from marketd.http.keys import CARDS, CLOCK, FILES, PAGES
 from marketd.http.problems import BadRequest, Fault, NotFound
 from marketd.http.tokens import Principal
 from marketd.storage.cards import EncodedProduct, ReadProduct
@@ -172,6 +173,21 @@ async def list_product(request: web.Request) -> web.Response:
 @routes.get("/products")
 async def browse(request: web.Request) -> web.Response:
     """Find products."""
+    pages = request.app[PAGES]
+    page = pages.get(request.query_string)
+    if page is None:
+        changes = pages.changes
+        page, is_lasting = await _found(request)
+        if is_lasting:
+            pages.keep(request.query_string, page, changes)
+    response = encoded(page.body, headers=page.headers)
+    for link in page.links:
+        response.headers.add("Link", link)
+    return response
+
+
+async def _found(request: web.Request) -> tuple[Page, bool]:
+    """Make a page, and say whether it may be kept: what the database answers while the index is down may not."""
     wanted = parameters(request, BrowseParameters)
     query = BrowseProducts(
         q=wanted.q,
@@ -183,11 +199,16 @@ async def browse(request: web.Request) -> web.Response:
         sort=wanted.sort,
         page=wanted.wanted,
     )
-
     found = await read(request, query, FoundPage)
-
-    headers = {"Cache-Control": "max-age=60", "X-Data-Source": found.source}
-    return listed(request, _page(found, wanted), found.total, wanted.wanted, headers=headers)
+    products = [msgspec.Raw(b'%b,"score":%g}' % (p.card[:-1], p.score)) for p in found.products]
+    body = FoundProducts(found.total, wanted.page, wanted.size, products, Facets(found.categories))
+    page = Page(
+        body=msgspec.json.encode(body),
+        headers={"Cache-Control": "max-age=60", "X-Data-Source": found.source},
+        links=tuple(links(request, found.total, wanted.wanted)),
+        product_ids=frozenset(product.product_id for product in found.products),
+    )
+    return page, found.source == "index"
 
 
 @routes.get("/products/suggest")
@@ -330,11 +351,6 @@ def _unique(keys: list[str]) -> tuple[str, ...]:
     if faults:
         raise BadRequest(faults)
     return tuple(keys)
-
-
-def _page(found: FoundPage, wanted: BrowseParameters) -> FoundProducts:
-    products = [msgspec.Raw(b'%b,"score":%g}' % (p.card[:-1], p.score)) for p in found.products]
-    return FoundProducts(found.total, wanted.page, wanted.size, products, Facets(found.categories))
 
 
 def _now(request: web.Request) -> int:

@@ -111,6 +111,11 @@ class Finder:
                 return Answer(None, position)
         raise AssertionError(f"not asked of the finder: {envelope.message}")
 
+    def welcome(self) -> None:
+        """The index process is up again: let the next question through, and trust nothing of the one before."""
+        self._breaker.probe()
+        self._renew(0)
+
     def _renew(self, generation: int) -> None:
         self.generation = generation
         for listener in self._listeners:

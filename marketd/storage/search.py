@@ -299,15 +299,18 @@ class SearchServer:
 
     async def run(self) -> None:
         """Follow the catalogue for ever; tell the service of each change."""
+        told = 0
         while True:
-            if await self._index.catch_up():
-                await self._tell()
+            has_changed = await self._index.catch_up()
+            if told != self._index.generation and await self._tell():
+                told = self._index.generation
+            if has_changed:
                 await self._index.warm()
             else:
                 await self._clock.sleep(POLL_S)
 
-    async def _tell(self) -> None:
-        """Let the service know, so that it does not show old pages; if it can't be reached it shows none of ours."""
+    async def _tell(self) -> bool:
+        """Let the service know, so that it does not show old pages; say whether it heard."""
         now_ms = self._clock.now_ms()
         renewed = Renewed(self._index.generation)
         envelope = Envelope(new_id(self._clock), renewed, "search", deadline=now_ms + TELL_WAIT_MS)
@@ -315,6 +318,8 @@ class SearchServer:
             await self._bus.ask(query_subject(Renewed), envelope)
         except BusError as error:
             log.warning("the service was not told of generation %d: %r", renewed.generation, error)
+            return False
+        return True
 
     async def _answer(self, subject: str, envelope: Envelope) -> Answer:
         match envelope.message:

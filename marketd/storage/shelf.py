@@ -12,8 +12,8 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
-from uuid import UUID
 
+from marketd.clock import pack_id, unpack_id
 from marketd.storage.catalog import BrowseProducts, Sort
 from marketd.storage.database import Row
 from marketd.storage.inverted import Segment, folded, stems
@@ -78,7 +78,7 @@ class Shelf:
             if row is None:
                 continue
             _, product_id, seller_id, category, thousandths, created_at, points, reviews, orders = row
-            self._ids[16 * number : 16 * number + 16] = UUID(product_id).bytes
+            self._ids[16 * number : 16 * number + 16] = pack_id(product_id)
             self._sellers.setdefault(seller_id, []).append(number)
             categories.setdefault(category, []).append(number)
             values = (thousandths, created_at, rating_key(points, reviews), orders)
@@ -96,7 +96,7 @@ class Shelf:
 
     def product_id(self, number: int) -> str:
         """Say which product a document is."""
-        return str(UUID(bytes=bytes(self._ids[16 * number : 16 * number + 16])))
+        return unpack_id(self._ids[16 * number : 16 * number + 16])
 
     def fitting(self, parsed: Parsed, query: BrowseProducts) -> Documents:
         """Give the set of documents that fit everything but phrases."""
