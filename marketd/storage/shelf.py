@@ -96,7 +96,7 @@ class Shelf:
 
     def product_id(self, number: int) -> str:
         """Say which product a document is."""
-        return unpack_id(self._ids[16 * number : 16 * number + 16])
+        return unpack_id(bytes(self._ids[16 * number : 16 * number + 16]))
 
     def fitting(self, parsed: Parsed, query: BrowseProducts) -> Documents:
         """Give the set of documents that fit everything but phrases."""
