@@ -9,7 +9,7 @@ from statistics import median
 from typing import Final
 from urllib.parse import quote
 
-from bench.figures import ROUND_S, Figure, get, in_turns, made, spread
+from bench.figures import ROUND_S, Figure, Work, get, in_turns, made, spread
 from bench.history import write_products
 from bench.load import Connection, measure, request
 from bench.processes import Running, bare, children_mib, service
@@ -163,7 +163,7 @@ async def _until_found(seller: Person, looking: Connection, word: str) -> float:
     other = Person(looking, seller.token)
     await other.list_product(f"A {word} thing")
     begun = time.perf_counter()
-    while not json.loads((await looking.send(request("GET", f"/products?q={word}"))).body)["total"]:
+    while not json.loads((await looking.send(request("GET", f"/products?q={word}"))).body)["total"]:  # noqa: ASYNC110
         await asyncio.sleep(0.02)
     return time.perf_counter() - begun
 
