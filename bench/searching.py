@@ -163,7 +163,7 @@ async def _until_found(seller: Person, looking: Connection, word: str) -> float:
     other = Person(looking, seller.token)
     await other.list_product(f"A {word} thing")
     begun = time.perf_counter()
-    while not json.loads((await looking.send(request("GET", f"/products?q={word}"))).body)["total"]:  # noqa: ASYNC110
+    while not json.loads((await looking.send(request("GET", f"/products?q={word}"))).body)["total"]:
         await asyncio.sleep(0.02)
     return time.perf_counter() - begun
 
