@@ -8,6 +8,7 @@ service is gone. Without the index everything else goes on, so there is no givin
 
 import asyncio
 import logging
+import os
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
@@ -69,7 +70,12 @@ class IndexProcess:
     async def _live(self) -> None:
         self._starts += 1
         process = await asyncio.create_subprocess_exec(
-            *_command(), stdin=PIPE, stdout=PIPE, start_new_session=True, preexec_fn=dying_with_parent()
+            *_command(),
+            stdin=PIPE,
+            stdout=PIPE,
+            start_new_session=True,
+            preexec_fn=dying_with_parent(),
+            env={**os.environ, "MALLOC_ARENA_MAX": "1"},  # what its threads have freed is for all to use again
         )
         self.pid = process.pid
         try:

@@ -34,7 +34,9 @@ BOOSTS: Final = {"title": TITLE_WEIGHT, "description": 1.0, "category": 1.0}
 # BM25's parameters (Robertson and Zaragoza, 2009): how soon repeats stop counting, and how much length counts.
 K1: Final = 1.2
 B: Final = 0.75
-POSTINGS_BYTES_MAX: Final = 32 * 1024 * 1024
+# What a segment keeps in memory of its words' postings: that of its frequent words, and some of what was asked last.
+POSTINGS_BYTES_PER_DOCUMENT: Final = 512
+POSTINGS_BYTES_MIN: Final = 1024 * 1024
 FREQUENT: Final = 64  # a word in one of so many documents is read before anybody asks for it
 SEGMENTS_MAX: Final = 16
 MERGED_MIN: Final = 6
@@ -89,6 +91,7 @@ class Segment:
         self._means = {field: max(1.0, sum(lengths) / self.count) for field, lengths in self._lengths.items()}
         self._postings: OrderedDict[str, Postings | None] = OrderedDict()
         self._bytes = 0
+        self._bytes_max = max(POSTINGS_BYTES_MIN, POSTINGS_BYTES_PER_DOCUMENT * self.count)
         self.refresh(reader)
 
     def refresh(self, reader: Any) -> None:
@@ -105,7 +108,7 @@ class Segment:
         postings = self._read(stem)
         self._postings[stem] = postings
         self._bytes += postings.size_bytes if postings else 0
-        while self._bytes > POSTINGS_BYTES_MAX and len(self._postings) > 1:
+        while self._bytes > self._bytes_max and len(self._postings) > 1:
             _, dropped = self._postings.popitem(last=False)
             self._bytes -= dropped.size_bytes if dropped else 0
         return postings

@@ -74,7 +74,7 @@ class Ordering:
 
     def __init__(self, keys: array[int]) -> None:
         self._keys = keys
-        self._order = list(range(len(keys)))
+        self._order = array("I", range(len(keys)))
         self._is_stale = True
 
     def change(self, number: int, key: int) -> None:
@@ -109,7 +109,7 @@ class Ordering:
         if not self._is_stale:
             return
         count = len(self._keys)
-        self._order.sort(key=self._keys.__getitem__)
+        self._order = array("I", sorted(self._order, key=self._keys.__getitem__))
         self._sorted = array("q", map(self._keys.__getitem__, self._order))
         self._stride = max(1, count // CHECKPOINTS)
         self._checkpoints = [0]

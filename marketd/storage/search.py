@@ -35,6 +35,7 @@ from marketd.storage.inverted import (
     VERSION,
     IndexBroken,
     Inverted,
+    Segment,
     Text,
     folded,
     inverse_frequency,
@@ -267,8 +268,7 @@ class SearchIndex:
         for segment in segments:
             shelf = known.get(id(segment))
             if shelf is None:
-                facts = await self._catalogue.run(_facts, list(segment.keys))
-                shelf = await _in_thread(Shelf, segment, facts)
+                shelf = await self._catalogue.run(_shelf, segment)
             shelves.append(shelf)
         self._shelves = shelves
 
@@ -356,12 +356,12 @@ def _changes(db: Connection, after: int) -> _Changes | None:
     )
 
 
-def _facts(db: Connection, keys: Sequence[int]) -> dict[int, Row]:
-    """Give what is known of these products, by their keys."""
-    if len(keys) > WHOLE_CATALOGUE:
-        return {row[0]: row for row in db.execute(FACTS)}
-    marks = ",".join("?" * len(keys))
-    return {row[0]: row for row in db.execute(f"{FACTS} WHERE p.id IN ({marks})", keys)}
+def _shelf(db: Connection, segment: Segment) -> Shelf:
+    """Make a segment's shelf, row by row: all rows at once would take more memory than the shelf."""
+    if segment.count > WHOLE_CATALOGUE:
+        return Shelf(segment, db.execute(FACTS))
+    marks = ",".join("?" * segment.count)
+    return Shelf(segment, db.execute(f"{FACTS} WHERE p.id IN ({marks})", segment.keys))
 
 
 def _text(db: Connection, product_id: str) -> str | None:

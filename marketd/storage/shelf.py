@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from array import array
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
@@ -65,24 +66,24 @@ def rating_key(points: int, reviews: int) -> int:
 class Shelf:
     """One segment's products: what can be filtered and ordered by, under the segment's document numbers."""
 
-    def __init__(self, segment: Segment, facts: dict[int, Row]) -> None:
+    def __init__(self, segment: Segment, facts: Iterable[Row]) -> None:
         self.segment, count = segment, segment.count
         self._places = array("I", sorted(range(count), key=segment.keys.__getitem__))
         self._sorted_keys = array("q", map(segment.keys.__getitem__, self._places))
         self._ids = bytearray(16 * count)
-        self._sellers: dict[str, list[int]] = {}
-        categories: dict[str, list[int]] = {}
+        self._sellers: defaultdict[str, array[int]] = defaultdict(lambda: array("I"))
+        categories: defaultdict[str, array[int]] = defaultdict(lambda: array("I"))
         columns = [array("q", bytes(8 * count)) for _ in range(4)]
-        for number, key in enumerate(segment.keys):
-            row = facts.get(key)
-            if row is None:
+        for key, product_id, seller_id, category, thousandths, created_at, points, reviews, orders in facts:
+            number = self.number(key)
+            if number is None:
                 continue
-            _, product_id, seller_id, category, thousandths, created_at, points, reviews, orders = row
             self._ids[16 * number : 16 * number + 16] = pack_id(product_id)
-            self._sellers.setdefault(seller_id, []).append(number)
-            categories.setdefault(category, []).append(number)
-            values = (thousandths, created_at, rating_key(points, reviews), orders)
-            for column, value in zip(columns, values, strict=True):
+            self._sellers[seller_id].append(number)
+            categories[category].append(number)
+            for column, value in zip(
+                columns, (thousandths, created_at, rating_key(points, reviews), orders), strict=True
+            ):
                 column[number] = value
         self.categories = {name: document_set(numbers, count) for name, numbers in categories.items()}
         self.price, self.created, self.rating, self.sold = (Ordering(column) for column in columns)
