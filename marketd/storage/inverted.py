@@ -42,7 +42,7 @@ SEGMENTS_MAX: Final = 16
 MERGED_MIN: Final = 6
 MERGE_FACTOR: Final = 2
 MERGE_SMALLEST: Final = 64
-WRITER_MIB: Final = 32
+WRITER_MIB: Final = 16
 SPELLING_DISTANCE_MAX: Final = 2
 
 # Scripts that are written without spaces are indexed sign by sign; everything else word by word.

@@ -54,7 +54,7 @@ T = TypeVar("T")
 
 POLL_S: Final = 0.2
 TELL_WAIT_MS: Final = 2_000
-BATCH_TEXTS_MAX: Final = 2_000
+BATCH_TEXTS_MAX: Final = 2000
 WHOLE_CATALOGUE: Final = 5_000  # a segment of more documents reads its facts in one go
 PHRASE_LOOKS_MAX: Final = 2_000  # of so many documents, the best, the text is looked at for a phrase
 ALIKE_WORDS: Final = 6
