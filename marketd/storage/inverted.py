@@ -6,6 +6,7 @@ costs a second where an answer may cost a few hundredths. Segments never change 
 what was read of one stays good.
 
     IndexBroken     the files are missing, damaged, or written by another version: make them again
+    DiskTrouble     (database.py) they can't be written now: the disk is full, or another process has them
 """
 
 from __future__ import annotations
@@ -14,18 +15,23 @@ import shutil
 from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from errno import EACCES, EDQUOT, EMFILE, ENFILE, ENOSPC, EROFS
 from math import log
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from unicodedata import normalize
 
 from whoosh import fields, index
 from whoosh.analysis.filters import CharsetFilter, LowercaseFilter, StopFilter
 from whoosh.analysis.morph import StemFilter
 from whoosh.analysis.tokenizers import RegexTokenizer
+from whoosh.index import LockError
 from whoosh.lang.snowball.english import EnglishStemmer
 from whoosh.reading import SegmentReader
 from whoosh.support.charset import accent_map
 
+from marketd.storage.database import DiskTrouble
 from marketd.storage.ranking import Documents, Postings, document_set
 
 VERSION: Final = 1
@@ -46,9 +52,10 @@ WRITER_MIB: Final = 16
 SPELLING_DISTANCE_MAX: Final = 2
 
 # Scripts that are written without spaces are indexed sign by sign; everything else word by word.
-_SIGNS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\u0e00-\u0e7f"
-_WORDS = RegexTokenizer(rf"[{_SIGNS}]|[^\W{_SIGNS}]+")
+SIGNS: Final = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\u0e00-\u0e7f"
+_WORDS = RegexTokenizer(rf"[{SIGNS}]|[^\W{SIGNS}]+")
 _stem_filter: Callable[..., Any] = StemFilter  # untyped there
+_accents: Any = accent_map  # wrongly typed there
 _FOLDED = _WORDS | LowercaseFilter() | CharsetFilter(accent_map)
 _STEMMED = _FOLDED | StopFilter(minsize=1) | _stem_filter(stemfn=EnglishStemmer().stem)
 
@@ -68,12 +75,17 @@ class Text(NamedTuple):
 
 def stems(text: str) -> list[str]:
     """Cut a text into words as the index knows them: folded, without stop words, stemmed; each once, in order."""
-    return list(dict.fromkeys(token.text for token in _STEMMED(text)))
+    return list(dict.fromkeys(token.text for token in _STEMMED(normalize("NFC", text))))
 
 
 def folded(text: str) -> list[str]:
     """Cut a text into words, in small letters and without accents."""
-    return [token.text for token in _FOLDED(text)]
+    return [token.text for token in _FOLDED(normalize("NFC", text))]
+
+
+def fold(text: str) -> str:
+    """Write a text in the letters of its words, with all that stands between them."""
+    return normalize("NFC", text).lower().translate(_accents)
 
 
 class Segment:
@@ -92,16 +104,18 @@ class Segment:
         self._postings: OrderedDict[str, Postings | None] = OrderedDict()
         self._bytes = 0
         self._bytes_max = max(POSTINGS_BYTES_MIN, POSTINGS_BYTES_PER_DOCUMENT * self.count)
-        self.refresh(reader)
 
-    def refresh(self, reader: Any) -> None:
-        """Take note of what was deleted since."""
+    def refresh(self, reader: Any) -> Documents:
+        """Read by this reader from now on; give the documents that it does not know to be deleted."""
         self._reader = reader
         deleted = reader.segment().deleted_docs()
-        self.live: Documents = ((1 << self.count) - 1) & ~document_set(deleted, self.count)
+        return ((1 << self.count) - 1) & ~document_set(deleted, self.count)
 
     def word(self, stem: str) -> Postings | None:
-        """Give the postings of a word over all fields; None where no document has it. Deleted ones are among them."""
+        """
+        Give the postings of a word over all fields; None where no document has it. Deleted ones are among them. Raise
+        `IndexBroken`.
+        """
         if stem in self._postings:
             self._postings.move_to_end(stem)
             return self._postings[stem]
@@ -115,22 +129,25 @@ class Segment:
 
     def frequent_words(self) -> Iterator[str]:
         """Give the words that are in so many documents that reading them takes time."""
-        for field, text in self._reader.all_terms():
-            if field in BOOSTS and self._reader.doc_frequency(field, text) * FREQUENT >= self.count:
-                yield text.decode()
+        with _reading():
+            for field, text in self._reader.all_terms():
+                if field in BOOSTS and self._reader.doc_frequency(field, text) * FREQUENT >= self.count:
+                    yield text.decode()
 
     def words_near(self, word: str, distance: int) -> list[str]:
         """Give words of the index as they are written, within so many changed letters."""
-        return list(self._reader.terms_within("title", word, distance, prefix=1))
+        with _reading():
+            return list(self._reader.terms_within("title", word, distance, prefix=1))
 
     def _read(self, stem: str) -> Postings | None:
         impacts: dict[int, float] = {}
-        for field, boost in BOOSTS.items():
-            lengths, mean = self._lengths[field], self._means[field]
-            for numbers, counts in _blocks(self._reader, field, stem):
-                for number, count in zip(numbers, counts, strict=True):
-                    damped = count * (K1 + 1) / (count + K1 * (1 - B + B * lengths[number] / mean))
-                    impacts[number] = impacts.get(number, 0.0) + boost * damped
+        with _reading():
+            for field, boost in BOOSTS.items():
+                lengths, mean = self._lengths[field], self._means[field]
+                for numbers, counts in _blocks(self._reader, field, stem):
+                    for number, count in zip(numbers, counts, strict=True):
+                        damped = count * (K1 + 1) / (count + K1 * (1 - B + B * lengths[number] / mean))
+                        impacts[number] = impacts.get(number, 0.0) + boost * damped
         if not impacts:
             return None
         numbers = sorted(impacts)
@@ -154,46 +171,60 @@ class Inverted:
     @classmethod
     def open(cls, folder: Path) -> Inverted:
         """Open what is there; raise `IndexBroken`."""
-        try:
+        with _reading():
             return cls(folder, index.open_dir(str(folder)))
-        except Exception as error:  # Whoosh raises whatever it stumbles over in damaged files
-            raise IndexBroken(f"{folder}: {error!r}") from None
 
-    def segments(self) -> list[Segment]:
-        """Give all segments as they are now; raise `IndexBroken`."""
-        try:
+    def segments(self) -> list[tuple[Segment, Documents]]:
+        """Give all segments as they are now, each with what is not deleted of it; raise `IndexBroken`."""
+        found = []
+        with _reading():
             readers = [reader for reader, _ in self._index.reader().leaf_readers() if reader.doc_count_all()]
             known, self._segments = self._segments, {}
             for reader in readers:
                 name = reader.segment().segment_id()
-                segment = known.get(name)
-                if segment is None:
-                    segment = Segment(reader)
-                else:
-                    segment.refresh(reader)
-                self._segments[name] = segment
-        except Exception as error:
-            raise IndexBroken(f"{self._folder}: {error!r}") from None
-        return list(self._segments.values())
+                segment = self._segments[name] = known.get(name) or Segment(reader)
+                found.append((segment, segment.refresh(reader)))
+        return found
 
     def write(self, texts: Iterable[Text], gone: Iterable[int]) -> None:
-        """Put these in the place of what was known under their keys, and take out those that are gone."""
-        writer = self._index.writer(limitmb=WRITER_MIB)
-        try:
-            for key in gone:
-                writer.delete_by_term("key", key)
-            for text in texts:
-                writer.delete_by_term("key", text.key)
-                writer.add_document(**text._asdict())
-            writer.commit(mergetype=_merge_small)
-        except BaseException:
-            writer.cancel()
-            raise
+        """
+        Put these in the place of what was known under their keys, and take out those that are gone; raise `IndexBroken`
+        or `DiskTrouble`.
+        """
+        with _reading():  # it reads what it merges
+            writer = self._index.writer(limitmb=WRITER_MIB)
+            try:
+                for key in gone:
+                    writer.delete_by_term("key", key)
+                for key, *words in texts:
+                    writer.delete_by_term("key", key)
+                    title, description, category = (normalize("NFC", text) for text in words)
+                    writer.add_document(key=key, title=title, description=description, category=category)
+                writer.commit(mergetype=_merge_small)
+            except BaseException:
+                with suppress(Exception):
+                    writer.cancel()
+                raise
 
 
 def inverse_frequency(documents: int, total: int) -> float:
     """Say how much a word counts that is in so many of all documents."""
     return log(1 + (total - documents + 0.5) / (documents + 0.5))
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Whatever Whoosh stumbles over in damaged files is one error; what the disk refuses is another."""
+    try:
+        yield
+    except (DiskTrouble, IndexBroken):
+        raise
+    except LockError:
+        raise DiskTrouble("another process is writing the index") from None
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT, EROFS, EACCES, EMFILE, ENFILE):
+            raise DiskTrouble(f"the index: {error}") from None
+        raise IndexBroken(repr(error)) from None
 
 
 def _schema() -> Any:

@@ -17,9 +17,8 @@ import heapq
 import json
 import logging
 import re
-import unicodedata
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
@@ -31,12 +30,14 @@ from marketd.clock import Clock, new_id
 from marketd.storage.catalog import BrowseProducts
 from marketd.storage.database import Connection, Database, Row
 from marketd.storage.inverted import (
+    SIGNS,
     SPELLING_DISTANCE_MAX,
     VERSION,
     IndexBroken,
     Inverted,
     Segment,
     Text,
+    fold,
     folded,
     inverse_frequency,
     stems,
@@ -124,16 +125,19 @@ class SearchIndex:
 
     def __init__(self, folder: Path, catalogue: Database, clock: Clock) -> None:
         self._folder, self._catalogue, self._clock = folder, catalogue, clock
+        self._stamp = folder / "stamp.json"
         self._shelves: list[Shelf] = []
         self._position = 0
         self.generation = clock.now_ms() << 20
 
     async def open(self) -> None:
         """Open the index, or begin a new one where there is none that can be used."""
-        stamp = self._read_stamp()
+        stamp, reached = self._read_stamp(), await self.reached()
         try:
             if stamp is None:
                 raise IndexBroken("there is none of this version")
+            if stamp > reached:
+                raise IndexBroken(f"it goes up to {stamp}, and the catalogue only up to {reached}")
             self._inverted = await _in_thread(Inverted.open, self._folder)
             await self._reshelve()
             self._position = stamp
@@ -142,8 +146,21 @@ class SearchIndex:
             self._inverted = await _in_thread(Inverted.make, self._folder)
             self._shelves, self._position = [], 0
 
+    @property
+    def position(self) -> int:
+        """The log position up to which everything is in the index."""
+        return self._position
+
+    async def reached(self) -> int:
+        """Say up to which log position the catalogue goes."""
+        return await self._catalogue.run(_reached)
+
+    def condemn(self) -> None:
+        """What is there can't be used: the next to open it shall make it again."""
+        self._stamp.unlink(missing_ok=True)
+
     async def catch_up(self) -> bool:
-        """Take in one batch of what has changed; say whether there was anything."""
+        """Take in one batch of what has changed; say whether there is more than a batch holds."""
         changes = await self._catalogue.run(_changes, self._position)
         if changes is None:
             return False
@@ -161,14 +178,16 @@ class SearchIndex:
         self._position = position
         self.generation += 1
         await _in_thread(self._write_stamp, position)
-        return True
+        return len(texts) + len(gone) >= BATCH_TEXTS_MAX
 
     async def warm(self) -> None:
-        """Read the frequent words ahead, one at a time, so that nobody waits for them."""
+        """Read the frequent words of new segments ahead, one at a time, so that nobody waits for them."""
         for shelf in self._shelves:
-            for stem in shelf.segment.frequent_words():
-                shelf.segment.word(stem)
-                await asyncio.sleep(0)
+            if not shelf.is_warm:
+                shelf.is_warm = True
+                for stem in shelf.segment.frequent_words():
+                    shelf.segment.word(stem)
+                    await asyncio.sleep(0)
 
     async def find(self, query: BrowseProducts) -> Found:
         """Answer a query."""
@@ -217,7 +236,7 @@ class SearchIndex:
             for shelf in self._shelves:
                 if postings := shelf.segment.word(stem):
                     for number, impact in postings.best_first():
-                        if shelf.segment.live >> number & 1:
+                        if shelf.live >> number & 1:
                             other = shelf.product_id(number)
                             scores[other] = scores.get(other, 0.0) + impact * weight
         scores.pop(product_id, None)
@@ -248,15 +267,13 @@ class SearchIndex:
     async def _with_phrases(self, parsed: Parsed, fits: list[tuple[Shelf, Documents]]) -> list[tuple[Shelf, Documents]]:
         """Keep those whose text has the phrases; of very many that have the words, the best are looked at."""
         weights = self._weights(parsed.words)
-        patterns = [
-            re.compile(r"(?<!\w)" + r"\W+".join(map(re.escape, phrase)) + r"(?!\w)") for phrase in parsed.phrases
-        ]
+        patterns = [_pattern(phrase) for phrase in parsed.phrases]
         kept = []
         for shelf, fitting in fits:
             best = best_by_impact(self._weighted(shelf, weights), fitting, shelf.segment.count, PHRASE_LOOKS_MAX)
             numbers = {shelf.segment.keys[number]: number for _, number in best} if fitting else {}
             texts = await self._catalogue.run(_texts, list(numbers))
-            having = [numbers[key] for key, text in texts if all(pattern.search(_fold(text)) for pattern in patterns)]
+            having = [numbers[key] for key, text in texts if all(pattern.search(fold(text)) for pattern in patterns)]
             kept.append((shelf, document_set(having, shelf.segment.count)))
         return kept
 
@@ -265,49 +282,70 @@ class SearchIndex:
         segments = await _in_thread(self._inverted.segments)
         known = {id(shelf.segment): shelf for shelf in self._shelves}
         shelves = []
-        for segment in segments:
+        for segment, _ in segments:
             shelf = known.get(id(segment))
             if shelf is None:
                 shelf = await self._catalogue.run(_shelf, segment)
             shelves.append(shelf)
+        for shelf, (_, live) in zip(shelves, segments, strict=True):
+            shelf.live = live  # all at once, so that what has another text is at no moment in neither place
         self._shelves = shelves
 
     def _read_stamp(self) -> int | None:
         """Read up to which log position the index goes; None if it is none of ours."""
         with suppress(OSError, ValueError):
-            stamp = json.loads((self._folder / "stamp.json").read_text(encoding="utf-8"))
+            stamp = json.loads(self._stamp.read_text(encoding="utf-8"))
             if isinstance(stamp, dict) and stamp.get("version") == VERSION and isinstance(stamp.get("position"), int):
                 return int(stamp["position"])
         return None
 
     def _write_stamp(self, position: int) -> None:
-        fresh = self._folder / "stamp.new"
+        fresh = self._stamp.with_suffix(".new")
         fresh.write_text(json.dumps({"version": VERSION, "position": position}), encoding="utf-8")
-        fresh.replace(self._folder / "stamp.json")
+        fresh.replace(self._stamp)
 
 
 class SearchServer:
-    """Answers the index's queries on the bus, and keeps it up to date."""
+    """
+    Answers the index's queries on the bus, and keeps it up to date. If the index turns out to be broken, `open` or
+    `run` raises `IndexBroken`, and whoever opens it next makes it again.
+    """
 
     def __init__(self, index: SearchIndex, bus: Bus, clock: Clock) -> None:
         self._index, self._bus, self._clock = index, bus, clock
+        self._trouble = ""
 
     async def open(self) -> None:
-        """Serve the queries."""
+        """Take in what there is, and then serve the queries: half an index would hide the other half."""
+        reached = await self._index.reached()
+        with self._condemning():
+            while self._index.position < reached:
+                await self._index.catch_up()
+            await self._index.warm()
         for query in (Search, Spell, FindAlike):
             await self._bus.serve(query_subject(query), self._answer)
 
     async def run(self) -> None:
         """Follow the catalogue for ever; tell the service of each change."""
         told = 0
-        while True:
-            has_changed = await self._index.catch_up()
-            if told != self._index.generation and await self._tell():
-                told = self._index.generation
-            if has_changed:
-                await self._index.warm()
-            else:
-                await self._clock.sleep(POLL_S)
+        with self._condemning():
+            while True:
+                if self._trouble:
+                    raise IndexBroken(self._trouble)
+                has_more = await self._index.catch_up()
+                if told != self._index.generation and await self._tell():
+                    told = self._index.generation
+                if not has_more:
+                    await self._index.warm()
+                    await self._clock.sleep(POLL_S)
+
+    @contextmanager
+    def _condemning(self) -> Iterator[None]:
+        try:
+            yield
+        except IndexBroken:
+            self._index.condemn()
+            raise
 
     async def _tell(self) -> bool:
         """Let the service know, so that it does not show old pages; say whether it heard."""
@@ -322,23 +360,36 @@ class SearchServer:
         return True
 
     async def _answer(self, subject: str, envelope: Envelope) -> Answer:
-        match envelope.message:
+        try:
+            return Answer(await self._found(envelope.message), 0)
+        except IndexBroken as error:
+            self._trouble = str(error)  # what `run` ends by
+            raise
+
+    async def _found(self, query: Struct) -> Struct:
+        match query:
             case Search(browse):
-                return Answer(await self._index.find(browse), 0)
+                return await self._index.find(browse)
             case Spell(q):
-                return Answer(self._index.spell(q), 0)
+                return self._index.spell(q)
             case FindAlike(product_id, count):
-                return Answer(await self._index.alike(product_id, count), 0)
-        raise AssertionError(f"not asked of the index: {envelope.message}")
+                return await self._index.alike(product_id, count)
+        raise AssertionError(f"not asked of the index: {query}")
 
 
 # What is read from the catalogue.
 
 
+def _reached(db: Connection) -> int:
+    """Say how far those of the read models have come that are not halted."""
+    models = "name IN ('catalog', 'reviews', 'sales') AND halted IS NULL"
+    return int(db.execute(f"SELECT coalesce(min(position), 0) FROM models WHERE {models}").fetchone()[0])
+
+
 def _changes(db: Connection, after: int) -> _Changes | None:
     """Give what has changed beyond a log position, as far as one batch goes; None where nothing has."""
-    reached = db.execute("SELECT min(position) FROM models WHERE name IN ('catalog', 'reviews', 'sales')").fetchone()[0]
-    if reached is None or reached <= after:
+    reached = _reached(db)
+    if reached <= after:
         return None
     columns = "position, is_active, id, title, description, category"
     page = f"SELECT {columns} FROM products WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"
@@ -371,13 +422,14 @@ def _text(db: Connection, product_id: str) -> str | None:
 
 def _texts(db: Connection, keys: Sequence[int]) -> list[tuple[int, str]]:
     marks = ",".join("?" * len(keys))
-    return db.execute(f"SELECT id, title || ' . ' || description FROM products WHERE id IN ({marks})", keys).fetchall()
+    return db.execute(f"SELECT id, title || ' _ ' || description FROM products WHERE id IN ({marks})", keys).fetchall()
 
 
-def _fold(text: str) -> str:
-    """Small letters without accents, as the index folds them."""
-    decomposed = unicodedata.normalize("NFKD", text.casefold())
-    return "".join(character for character in decomposed if not unicodedata.combining(character))
+def _pattern(phrase: Sequence[str]) -> re.Pattern[str]:
+    """Match a phrase in a folded text: its words whole, and signs, which need no space between them."""
+    edge = rf"[^\W{SIGNS}]"
+    words = [re.escape(word) if re.match(f"[{SIGNS}]", word) else rf"(?<!{edge}){word}(?!{edge})" for word in phrase]
+    return re.compile(r"\W*".join(words))
 
 
 def _count(categories: dict[str, int], shelf: Shelf, fitting: Documents) -> None:

@@ -45,8 +45,8 @@ def parse(q: str) -> Parsed:
     """Read a query as a shop's users write it: words, "phrases in quotes", -without."""
     phrases = [folded(phrase) for phrase in re.findall(r'"([^"]*)"', q)]
     rest = re.sub(r'"[^"]*"', " ", q).replace('"', " ")
-    excluded = stems(" ".join(re.findall(r"(?:^|\s)-(\w+)", rest)))
-    wanted = re.sub(r"(?:^|\s)-\w+", " ", rest)
+    excluded = stems(" ".join(re.findall(r"(?:^|\s)-(\S+)", rest)))
+    wanted = re.sub(r"(?:^|\s)-\S+", " ", rest)
     words = stems(" ".join([wanted, *(" ".join(phrase) for phrase in phrases)]))[:QUERY_WORDS_MAX]
     return Parsed(
         words,
@@ -68,6 +68,8 @@ class Shelf:
 
     def __init__(self, segment: Segment, facts: Iterable[Row]) -> None:
         self.segment, count = segment, segment.count
+        self.live: Documents = 0  # those that are not deleted
+        self.is_warm = False  # whether its frequent words were read ahead
         self._places = array("I", sorted(range(count), key=segment.keys.__getitem__))
         self._sorted_keys = array("q", map(segment.keys.__getitem__, self._places))
         self._ids = bytearray(16 * count)
@@ -101,7 +103,7 @@ class Shelf:
 
     def fitting(self, parsed: Parsed, query: BrowseProducts) -> Documents:
         """Give the set of documents that fit everything but phrases."""
-        documents = self.segment.live
+        documents = self.live
         for stem in parsed.words:
             postings = self.segment.word(stem)
             documents &= postings.documents if postings else 0
