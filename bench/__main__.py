@@ -19,9 +19,17 @@ from typing import Final
 import uvloop
 
 from bench.figures import Figure, product_reads, purchases, starting, waking
+from bench.searching import large_search, small_search
 
 ROOT: Final = Path(__file__).parent.parent
-ALL: Final = {"reads": product_reads, "purchases": purchases, "start": starting, "wake": waking}
+ALL: Final = {
+    "reads": product_reads,
+    "purchases": purchases,
+    "start": starting,
+    "wake": waking,
+    "search": small_search,
+    "search-large": large_search,
+}
 
 
 async def main(names: list[str]) -> None:

@@ -32,6 +32,9 @@ EVENTS_FEW: Final = 100
 WAKINGS: Final = 200
 
 
+Work = Callable[[Connection, int], Awaitable[None]]
+
+
 class Figure(NamedTuple):
     """One row of the table: the median of several rounds, their spread, and what it is held against."""
 
@@ -51,14 +54,14 @@ async def product_reads(folder: Path) -> list[Figure]:
         shown = await seller.connection.send(request("GET", path))
         (folder / "body").write_bytes(shown.body)
         async with bare(folder / "body") as reference:
-            ours, theirs = await _in_turns(running, path, reference, "/body")
+            ours, theirs = await in_turns(running, path, reference, "/body")
     ratios = [a.per_s / b.per_s for a, b in zip(ours, theirs, strict=True)]
     against = f"bare aiohttp, the same {len(shown.body)} bytes: {median(b.per_s for b in theirs):,.0f}/s"
     rates = [a.per_s for a in ours]
     return [
-        Figure("GET /products/{id}", median(rates), "requests/s", _spread(rates), against, ""),
-        Figure("the same, as a ratio", median(ratios), "of bare aiohttp", _spread(ratios), against, "at least 0.5"),
-        Figure("the same, p99", median(a.p99_ms for a in ours), "ms", _spread([a.p99_ms for a in ours]), "", ""),
+        Figure("GET /products/{id}", median(rates), "requests/s", spread(rates), against, ""),
+        Figure("the same, as a ratio", median(ratios), "of bare aiohttp", spread(ratios), against, "at least 0.5"),
+        Figure("the same, p99", median(a.p99_ms for a in ours), "ms", spread([a.p99_ms for a in ours]), "", ""),
     ]
 
 
@@ -82,9 +85,9 @@ async def purchases(folder: Path) -> list[Figure]:
         loaded_mib = resident_mib(running.pid)
     per_s = [rate.per_s for rate in rates]
     return [
-        Figure("purchases completed", median(per_s), "a second", _spread(per_s), "32 buyers", "at least 200"),
-        Figure("a purchase, p50", median(r.p50_ms for r in rates), "ms", _spread([r.p50_ms for r in rates]), "", ""),
-        Figure("a purchase, p99", median(r.p99_ms for r in rates), "ms", _spread([r.p99_ms for r in rates]), "", ""),
+        Figure("purchases completed", median(per_s), "a second", spread(per_s), "32 buyers", "at least 200"),
+        Figure("a purchase, p50", median(r.p50_ms for r in rates), "ms", spread([r.p50_ms for r in rates]), "", ""),
+        Figure("a purchase, p99", median(r.p99_ms for r in rates), "ms", spread([r.p99_ms for r in rates]), "", ""),
         Figure("log growth a purchase", (after - before) / bought / 1024, "KiB", "", f"{bought} purchases", ""),
         Figure("resident after that load", loaded_mib, "MiB", "", "all processes together", ""),
     ]
@@ -92,7 +95,7 @@ async def purchases(folder: Path) -> list[Figure]:
 
 async def starting(folder: Path) -> list[Figure]:
     """From the command to the ready line, with 10,000 products in the log; and what lies in memory then."""
-    data = _made(folder / "data")
+    data = made(folder / "data")
     (data / LOCK).touch()
     await write_products(data, PRODUCTS_STORED)
     async with service(data) as rebuilding:
@@ -105,7 +108,7 @@ async def starting(folder: Path) -> list[Figure]:
         empty_s, idle_mib = running.start_s, resident_mib(running.pid)
     log = f"{PRODUCTS_STORED:,} products in the log"
     return [
-        Figure("start", median(starts_s), "s", _spread(starts_s), log, "at most 2"),
+        Figure("start", median(starts_s), "s", spread(starts_s), log, "at most 2"),
         Figure("start, read models made again", rebuilt_s, "s", "", log, ""),
         Figure("start, empty", empty_s, "s", "", "", ""),
         Figure("resident when idle", idle_mib, "MiB", "", "all processes together, nats-server too", "at most 120"),
@@ -115,7 +118,7 @@ async def starting(folder: Path) -> list[Figure]:
 async def waking(folder: Path) -> list[Figure]:
     """Waking an actor with 10,000 events in its stream beside one with 100, each from its own log, in turns."""
     lengths = (EVENTS_MANY, EVENTS_FEW)
-    addresses = {events: await _sleeping_actor(_made(folder / str(events)), events) for events in lengths}
+    addresses = {events: await _sleeping_actor(made(folder / str(events)), events) for events in lengths}
     took_ms: dict[int, list[float]] = {events: [] for events in lengths}
     clock, kind = SystemClock(), Kind(PRODUCT)
     async with AsyncExitStack() as stack:
@@ -131,8 +134,8 @@ async def waking(folder: Path) -> list[Figure]:
                 took_ms[events].append((time.perf_counter() - begun) * 1000)
     many, few = took_ms[EVENTS_MANY], took_ms[EVENTS_FEW]
     return [
-        Figure(f"waking an actor with {EVENTS_MANY:,} events", median(many), "ms", _spread(many), "", ""),
-        Figure(f"the same with {EVENTS_FEW}", median(few), "ms", _spread(few), "", ""),
+        Figure(f"waking an actor with {EVENTS_MANY:,} events", median(many), "ms", spread(many), "", ""),
+        Figure(f"the same with {EVENTS_FEW}", median(few), "ms", spread(few), "", ""),
         Figure("as a ratio", median(many) / median(few), "", "", "", "about 1"),
     ]
 
@@ -146,7 +149,7 @@ async def _sleeping_actor(data: Path, events: int) -> Address:
     return address
 
 
-def _made(folder: Path) -> Path:
+def made(folder: Path) -> Path:
     folder.mkdir()
     return folder
 
@@ -160,16 +163,16 @@ async def _describe(actor: Actor, clock: SystemClock, *, is_writing: bool = Fals
     await answered
 
 
-async def _in_turns(ours: Running, our_path: str, theirs: Running, their_path: str) -> tuple[list[Rate], list[Rate]]:
+async def in_turns(ours: Running, our_path: str, theirs: Running, their_path: str) -> tuple[list[Rate], list[Rate]]:
     """Measure one, then the other, round by round, so that both meet the same machine."""
     rates: tuple[list[Rate], list[Rate]] = ([], [])
     for _ in range(ROUNDS):
         for side, running, path in ((0, ours, our_path), (1, theirs, their_path)):
-            rates[side].append(await _load(running, _get(path), ROUND_S))
+            rates[side].append(await _load(running, get(path), ROUND_S))
     return rates
 
 
-def _get(path: str) -> Callable[[Connection, int], Awaitable[None]]:
+def get(path: str) -> Work:
     written = request("GET", path)
 
     async def get(connection: Connection, number: int) -> None:
@@ -179,11 +182,11 @@ def _get(path: str) -> Callable[[Connection, int], Awaitable[None]]:
     return get
 
 
-async def _load(running: Running, work: Callable[[Connection, int], Awaitable[None]], seconds: float) -> Rate:
+async def _load(running: Running, work: Work, seconds: float) -> Rate:
     return await measure(running.host, running.port, connections=CONNECTIONS, seconds=seconds, work=work)
 
 
-def _spread(values: list[float]) -> str:
+def spread(values: list[float]) -> str:
     return f"{_short(min(values))} to {_short(max(values))}"
 
 

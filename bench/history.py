@@ -1,7 +1,9 @@
 """Logs with a past: written straight through the log, as the service would have."""
 
+import asyncio
 from pathlib import Path
 
+from bench.words import Sample, Words
 from marketd.actors import account, product
 from marketd.actors.account import address_of
 from marketd.actors.money import Money
@@ -13,17 +15,23 @@ from marketd.storage.sqlite import SqliteLog
 BATCH_COMMITS: int = 500
 
 
-async def write_products(data: Path, count: int) -> None:
-    """Write a log that holds a seller and so many products."""
-    clock = SystemClock()
+async def write_products(data: Path, count: int) -> Words:
+    """Write a log that holds a seller and so many products; give the words that they are made of."""
+    clock, words = SystemClock(), Words()
     seller_id = new_id(clock)
     async with SqliteLog(data / "events.db", log_codec()) as log:
-        email = "seller@bench.example"
-        registered = account.Registered(seller_id, email, "Seller", "seller", "no password", clock.now_ms())
+        email = "maker@bench.example"
+        registered = account.Registered(seller_id, email, "Maker", "seller", "no password", clock.now_ms())
         await log.append(str(address_of(email)), 0, [_commit(clock, registered)])
-        for number in range(count):
-            listed = product.Listed(seller_id, _offer(number), None, (), clock.now_ms())
-            await log.append(f"product/{new_id(clock)}", 0, [_commit(clock, listed)])
+        for begin in range(0, count, BATCH_COMMITS):
+            events = [
+                product.Listed(seller_id, _offer(words.sample()), None, (), clock.now_ms())
+                for _ in range(min(BATCH_COMMITS, count - begin))
+            ]
+            async with asyncio.TaskGroup() as tasks:
+                for event in events:
+                    tasks.create_task(log.append(f"product/{new_id(clock)}", 0, [_commit(clock, event)]))
+    return words
 
 
 async def write_reservations(data: Path, count: int) -> str:
@@ -31,7 +39,7 @@ async def write_reservations(data: Path, count: int) -> str:
     clock = SystemClock()
     product_id = new_id(clock)
     async with SqliteLog(data / "events.db", log_codec()) as log:
-        listed = product.Listed(new_id(clock), _offer(0), None, (), clock.now_ms())
+        listed = product.Listed(new_id(clock), _offer(Words().sample()), None, (), clock.now_ms())
         await log.append(f"product/{product_id}", 0, [_commit(clock, listed)])
         for done in range(0, count, BATCH_COMMITS):
             commits = [_commit(clock, product.Reserved(new_id(clock), None)) for _ in range(min(BATCH_COMMITS, count))]
@@ -39,10 +47,9 @@ async def write_reservations(data: Path, count: int) -> str:
     return product_id
 
 
-def _offer(number: int) -> product.Offer:
+def _offer(made: Sample) -> product.Offer:
     files = (product.File("a.zip", "application/zip", 10, "https://files.example/a.zip"),)
-    words = "What it is, and what it is good for, in some eighty words. " * 6
-    return product.Offer(f"Product {number}", words, Money(999, "USD"), f"category-{number % 12}", files)
+    return product.Offer(made.title, made.description, Money(made.cents, "USD"), made.category, files)
 
 
 def _commit(clock: SystemClock, event: object) -> Commit:

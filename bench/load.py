@@ -14,6 +14,7 @@ from typing import NamedTuple, Self, cast
 class Answer(NamedTuple):
     status: int
     body: bytes
+    head: bytes = b""
 
 
 class Rate(NamedTuple):
@@ -48,7 +49,7 @@ class Connection(asyncio.Protocol):
         length = next((int(v) for n, v in _headers(head) if n == b"content-length"), 0)
         if len(self._received) < end + 4 + length:
             return
-        answer = Answer(int(head[9:12]), bytes(self._received[end + 4 : end + 4 + length]))
+        answer = Answer(int(head[9:12]), bytes(self._received[end + 4 : end + 4 + length]), head)
         del self._received[: end + 4 + length]
         if self._answered and not self._answered.done():
             self._answered.set_result(answer)

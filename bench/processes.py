@@ -60,6 +60,13 @@ def resident_mib(pid: int) -> float:
     return sum(_resident_kib(one) for one in _family(pid)) / 1024
 
 
+def children_mib(pid: int, command: str) -> float:
+    """Resident memory of those below a process whose command line has these words."""
+    wanted = command.replace(" ", "\0").encode()
+    found = [one for one in _family(pid) if wanted in Path(f"/proc/{one}/cmdline").read_bytes()]
+    return sum(map(_resident_kib, found)) / 1024
+
+
 def _family(pid: int) -> Iterator[int]:
     yield pid
     for task in Path(f"/proc/{pid}/task").iterdir():

@@ -1,146 +1,25 @@
 """
-The command line.
+The program: the command line, or the process of the search index, which is started by the service itself.
 
-    marketd serve            run the service
-    marketd config           print the settings in force
-    marketd admin create     make an administrator's account
-
-Exit codes: 0 done, 1 it could not be done, 2 the settings or the command line are wrong.
+Each imports only what it needs, because the index process has to be small.
 """
 
-import argparse
-import asyncio
-import getpass
-import os
 import sys
-from collections.abc import Coroutine, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Final
-
-import uvloop
-
-from marketd import __version__
-from marketd.bus.nats import CarrierLost
-from marketd.bus.server import NatsServerError
-from marketd.clock import SystemClock
-from marketd.config.errands import ErrandFailed, create_admin
-from marketd.config.folder import FolderError
-from marketd.config.loading import FLAGS, SettingsError, load
-from marketd.config.logs import set_up
-from marketd.config.sample import SampleFailed
-from marketd.config.serving import CannotListen, serve
-from marketd.config.settings import Loaded, Settings
-from marketd.config.shown import describe
-from marketd.http.tokens import KeyUnusable
-from marketd.storage.database import StorageError
-from marketd.storage.log import CorruptLog
-
-FAILED: Final = 1
-MISUSED: Final = 2
-# What may stand in the way, each with a message that is one line for the operator; anything else is a defect.
-KNOWN: Final = (
-    FolderError,
-    CannotListen,
-    KeyUnusable,
-    StorageError,
-    CorruptLog,
-    NatsServerError,
-    CarrierLost,
-    ErrandFailed,
-    SampleFailed,
-)
+from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; give the exit code."""
-    wanted = parser().parse_args(arguments)
-    try:
-        loaded = load(wanted.config, os.environ, _flags(vars(wanted)))
-    except SettingsError as error:
-        return _say(str(error), MISUSED)
-    try:
-        done: int = wanted.run(loaded, wanted)
-    except* KNOWN as group:
-        done = _say("\n".join(dict.fromkeys(_messages(group))), FAILED)
-    return done
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given == ["index"]:
+        # nats-py imports aiohttp for a carrier over WebSocket, which this process does not use: 10 MB.
+        sys.modules["aiohttp"] = None  # type: ignore[assignment]
+        from marketd.config import indexing
 
+        return indexing.main()
+    from marketd import command_line
 
-def parser() -> argparse.ArgumentParser:
-    """Make the parser of all commands."""
-    top = argparse.ArgumentParser(
-        prog="marketd", description="A self-hosted backend for a marketplace of digital goods."
-    )
-    top.add_argument("--version", action="version", version=f"marketd {__version__}")
-    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--config", type=Path, metavar="F", help="a TOML file with settings")
-    common.add_argument("--data", metavar="DIR", help="the data directory (default: ./data)")
-
-    serving = commands.add_parser("serve", parents=[common], help="run the service", description=serve.__doc__)
-    serving.add_argument("--host", metavar="H", help="the address to listen on (default: 127.0.0.1)")
-    serving.add_argument(
-        "--port", type=int, metavar="P", help="the port to listen on, 0 for a free one (default: 8080)"
-    )
-    serving.add_argument("--nats", metavar="URL", help="a NATS server that already runs (default: one of our own)")
-    serving.add_argument("--sample", action="store_true", help="fill an empty store with a small sample catalogue")
-    serving.set_defaults(run=_serve)
-
-    config = commands.add_parser("config", parents=[common], help="print the settings in force, and their sources")
-    config.set_defaults(run=_config)
-
-    admin = commands.add_parser("admin", help="administrators' accounts")
-    admins = admin.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    create = admins.add_parser(
-        "create", parents=[common], help="make an administrator's account, also while the service runs"
-    )
-    create.add_argument("email", metavar="EMAIL")
-    create.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
-    create.set_defaults(run=_create_admin)
-    return top
-
-
-def _serve(loaded: Loaded, wanted: argparse.Namespace) -> int:
-    _run(loaded.settings, serve(loaded.settings, SystemClock(), sample=wanted.sample))
-    return 0
-
-
-def _config(loaded: Loaded, wanted: argparse.Namespace) -> int:
-    print("\n".join(describe(loaded)).strip())
-    return 0
-
-
-def _create_admin(loaded: Loaded, wanted: argparse.Namespace) -> int:
-    if wanted.password_stdin:
-        password = sys.stdin.readline().rstrip("\n")
-    else:
-        password = getpass.getpass("Password: ")
-        if password != getpass.getpass("Once more: "):
-            raise ErrandFailed("the two passwords differ")
-    _run(loaded.settings, create_admin(loaded.settings, SystemClock(), wanted.email, password))
-    print(f"made the administrator {wanted.email}")
-    return 0
-
-
-def _run(settings: Settings, work: Coroutine[Any, Any, None]) -> None:
-    set_up(settings.log.level)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(work)
-
-
-def _flags(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {flag: given.get(flag.removeprefix("--")) for flag in FLAGS}
-
-
-def _say(message: str, code: int) -> int:
-    print(f"marketd: {message}", file=sys.stderr)
-    return code
-
-
-def _messages(error: BaseException) -> list[str]:
-    if isinstance(error, BaseExceptionGroup):
-        return [message for inner in error.exceptions for message in _messages(inner)]
-    return [str(error)]
+    return command_line.main(given)
 
 
 if __name__ == "__main__":

@@ -63,6 +63,17 @@ def new_id(clock: Clock) -> str:
     return f"{time[:8]}-{time[8:]}-7{chance[:3]}-{variant}{chance[4:7]}-{chance[7:19]}"
 
 
+def pack_id(text: str) -> bytes:
+    """Write an id as its 16 bytes."""
+    return bytes.fromhex(text.replace("-", ""))
+
+
+def unpack_id(packed: bytes) -> str:
+    """Write an id of 16 bytes as text."""
+    digits = packed.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
 def jittered(clock: Clock, seconds: float) -> float:
     """Shorten a wait by up to a half, by chance, so that those who failed together do not come back together."""
     return seconds * (0.5 + int.from_bytes(clock.random_bytes(2), "big") / 0x2_0000)

@@ -14,24 +14,22 @@ Port and password outlive a restart, so that clients just reconnect.
 """
 
 import asyncio
-import ctypes
 import importlib.metadata
 import json
 import logging
 import os
 import re
 import shutil
-import signal
-import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self
 
+from marketd.children import dying_with_parent
 from marketd.clock import Clock
 
 logger = logging.getLogger("marketd.nats-server")
@@ -43,7 +41,6 @@ LEVELS: Final = {"WRN": logging.WARNING, "ERR": logging.ERROR, "FTL": logging.CR
 LISTENING: Final = re.compile(r"Listening for client connections on \S+:(\d+)")
 READY: Final = "Server is ready"
 EXPECTED: Final = "Plaintext passwords detected"  # ours are random, live as long as the process, and the file is 0600
-PR_SET_PDEATHSIG: Final = 1  # <linux/prctl.h>
 
 
 class NatsServerError(Exception):
@@ -262,7 +259,7 @@ class NatsServer:
                     limit=limits.line_bytes_max,
                     env=environment,
                     start_new_session=True,  # the terminal's Ctrl-C is for us, who then stop it in order
-                    preexec_fn=_dying_with_parent(),
+                    preexec_fn=dying_with_parent(),
                 )
         except OSError as error:
             raise self._failed(f"does not start ({error})") from error
@@ -322,24 +319,3 @@ def _write_private(path: Path, text: str) -> None:
     with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
         file.write(text)
     fresh.replace(path)
-
-
-def _dying_with_parent() -> Callable[[], None] | None:
-    """
-    Make what the child does between fork and exec, lest an orphan keep the store (Linux only).
-
-    The signal comes when the *thread* that forked ends, which is the event loop's: run the loop on the main thread.
-    libc is looked up before the fork, because afterwards a lock that another thread held is never released.
-    """
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None).prctl
-    prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
-    parent = os.getpid()
-
-    def bind() -> None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-        if os.getppid() != parent:  # dead before we had asked
-            os._exit(1)
-
-    return bind

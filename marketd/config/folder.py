@@ -42,6 +42,7 @@ class Folder:
         self.path = path
         self.events = path / "events.db"
         self.reads = path / "read.db"
+        self.search = path / "search"
         self.sandbox = path / "sandbox.db"
         self.files = path / "files"
         self.keys = path / "keys"

@@ -17,7 +17,7 @@ GIB: Final = 1024 * MIB
 
 SECRET: Final = {"secret": True}
 
-NatsUrl = Annotated[str, Meta(pattern=r"^(nats|tls|ws|wss)://\S+\Z")]
+NatsUrl = Annotated[str, Meta(pattern=r"^(nats|tls)://\S+\Z")]
 WebUrl = Annotated[str, Meta(pattern=r"^https?://[^\s/?#]+(/[^\s/?#]+)*\Z")]
 
 
@@ -136,6 +136,21 @@ class Storage(Struct, frozen=True):
     )
 
 
+class Search(Struct, frozen=True):
+    """The search index, in a process of its own."""
+
+    enabled: Annotated[bool, Meta(description="whether there is an index; without it the database answers")] = True
+    wait_s_max: Annotated[float, Meta(description="the longest wait for the index", gt=0, le=60)] = 1.0
+    pages_max: Annotated[int, Meta(description="pages of results kept in memory", ge=0, le=1_000_000)] = 1000
+
+
+class Breakers(Struct, frozen=True):
+    """The circuit breakers before everything outside."""
+
+    failures_max: Annotated[int, Meta(description="failures in a row that open one", ge=1, le=1000)] = 5
+    open_s: Annotated[float, Meta(description="how long nobody is let through then", gt=0, le=3600)] = 30.0
+
+
 class Saga(Struct, frozen=True):
     """How patiently an order is led along its steps."""
 
@@ -166,6 +181,8 @@ class Settings(Struct, frozen=True):
     downloads: Downloads = Downloads()
     actors: Actors = Actors()
     storage: Storage = Storage()
+    search: Search = Search()
+    breakers: Breakers = Breakers()
     saga: Saga = Saga()
     payments: Payments = Payments()
 

@@ -32,6 +32,7 @@ from marketd.actors.product import PRODUCT
 from marketd.actors.product import Answer as ProductAnswer
 from marketd.actors.runtime import ActorLimits
 from marketd.actors.watch import AwaitOutcome, OrderWatch
+from marketd.bus.breaker import Breaker
 from marketd.bus.codec import Codec, reasons_by_code
 from marketd.bus.nats import NatsBus
 from marketd.bus.server import NatsServer
@@ -39,13 +40,16 @@ from marketd.clock import Clock
 from marketd.config.folder import Folder, opened
 from marketd.config.settings import Settings
 from marketd.http.app import make_app
+from marketd.http.kept import KeptPages
 from marketd.http.keys import (
     BUS,
     CARDS,
+    CIRCUITS,
     FILES,
     LIMITS,
     LINKS,
     LOCKOUT,
+    PAGES,
     PASSWORDS,
     READINESS,
     TOKENS,
@@ -57,9 +61,11 @@ from marketd.http.passwords import Passwords
 from marketd.http.server import serving
 from marketd.http.tokens import AccessTokens, DownloadLinks, load_link_key, load_signing_keys
 from marketd.storage.cards import EncodedProduct, ProductCards, ReadProduct
-from marketd.storage.catalog import CATALOG, ProductPage
+from marketd.storage.catalog import CATALOG, BrowseProducts
 from marketd.storage.files import FileStore
+from marketd.storage.finding import Finder, FindRelated, FoundPage, Related, Suggest, Suggestions
 from marketd.storage.history import History, OrderHistory, ReadHistory
+from marketd.storage.index_process import IndexNeeds, IndexProcess
 from marketd.storage.library import LIBRARY, Library
 from marketd.storage.log import LogCodec
 from marketd.storage.orders import ORDERS, OrderPage
@@ -67,14 +73,16 @@ from marketd.storage.people import PEOPLE, Person
 from marketd.storage.projector import AskReached, Projector, Reached
 from marketd.storage.reviews import REVIEWS, ReviewFound, Reviews
 from marketd.storage.sales import SALES
+from marketd.storage.search import Alike, FindAlike, Found, Renewed, Search, Spell, Spelt
 from marketd.storage.sqlite import SqliteLog
 
 AGGREGATES: Final = (ACCOUNT, PRODUCT, ORDER, BUYER)
 MODELS: Final = (PEOPLE, CATALOG, REVIEWS, SALES, ORDERS, LIBRARY)
 DECISIONS: Final = AccountAnswer | ProductAnswer | OrderAnswer | BuyerAnswer
 FINDINGS: Final = (
-    EncodedProduct | ProductPage | ReviewFound | Reviews | OrderPage | Library | Person | History | Reached
+    EncodedProduct | FoundPage | Suggestions | Related | ReviewFound | Reviews | OrderPage | Library | Person | History
 )
+ANSWERS: Final = DECISIONS | FINDINGS | Reached | Found | Spelt | Alike
 
 log = logging.getLogger("marketd")
 
@@ -91,6 +99,9 @@ class Service:
     log: SqliteLog
     files: FileStore
     cards: ProductCards
+    finder: Finder
+    index: IndexProcess
+    breakers: list[Breaker]
     projector: Projector
     house: House
     fulfilment: Fulfilment
@@ -125,10 +136,11 @@ class Service:
 def message_codec() -> Codec:
     """Make the codec of all commands and queries."""
     queries: set[Any] = {AskReached, AwaitOutcome, ReadHistory, ReadProduct}
+    queries |= {BrowseProducts, Suggest, FindRelated, Search, Spell, FindAlike, Renewed}
     queries.update(query for model in MODELS for query in model.answers)
     commands = [aggregate.commands for aggregate in AGGREGATES]
     reasons = reasons_by_code({aggregate.kind: aggregate.reasons for aggregate in AGGREGATES})
-    return Codec(reduce(or_, [*commands, *queries]), DECISIONS | FINDINGS, reasons)
+    return Codec(reduce(or_, [*commands, *queries]), ANSWERS, reasons)
 
 
 def log_codec() -> LogCodec:
@@ -160,10 +172,31 @@ async def running(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
         await projector.open(bus)
         cards = ProductCards(projector)
         await cards.open(bus)
+        breaker = Breaker("search", clock, failures_max=settings.breakers.failures_max, open_s=settings.breakers.open_s)
+        finder = Finder(bus, projector, cards, breaker, clock, wait_s_max=settings.search.wait_s_max)
+        await finder.open()
+        index = IndexProcess(_index_needs(settings, folder, server), clock, finder.welcome)
         await OrderHistory(events).open(bus)
         await watch.open()
-        await enter(_background(projector.run(), fulfilment.run(), watch.run(), bus.wait_lost()))
-        yield Service(settings, clock, folder, server, bus, events, files, cards, projector, house, fulfilment, watch)
+        runs = [projector.run(), fulfilment.run(), watch.run(), bus.wait_lost()]
+        await enter(_background(*runs, *([index.run()] if settings.search.enabled else [])))
+        yield Service(
+            settings=settings,
+            clock=clock,
+            folder=folder,
+            server=server,
+            bus=bus,
+            log=events,
+            files=files,
+            cards=cards,
+            finder=finder,
+            index=index,
+            breakers=[breaker],
+            projector=projector,
+            house=house,
+            fulfilment=fulfilment,
+            watch=watch,
+        )
 
 
 @asynccontextmanager
@@ -181,6 +214,10 @@ async def front(service: Service, listener: socket.socket) -> AsyncIterator[None
     app = make_app(clock, body_bytes_max=settings.http.body_bytes_max)
     app[BUS] = service.bus
     app[CARDS] = service.cards
+    app[CIRCUITS] = lambda: [breaker.statistics() for breaker in service.breakers]
+    app[PAGES] = pages = KeptPages(settings.search.pages_max)
+    service.finder.on_renewed(pages.on_renewed)
+    service.projector.on_applied(pages.on_applied)
     app[FILES] = service.files
     app[READINESS] = service.readiness
     app[PASSWORDS] = passwords
@@ -270,6 +307,17 @@ def _fulfilment_limits(settings: Settings) -> FulfilmentLimits:
         patience_s=limits.patience_s,
         reply_wait_s_max=settings.actors.reply_wait_s_max,
         orders_max=limits.orders_max,
+    )
+
+
+def _index_needs(settings: Settings, folder: Folder, server: NatsServer | None) -> IndexNeeds:
+    return IndexNeeds(
+        folder=str(folder.search),
+        catalogue=str(folder.reads),
+        url=server.url if server else str(settings.nats.url),
+        user=server.user if server else settings.nats.user,
+        password=server.password if server else settings.nats.password,
+        log_level=settings.log.level,
     )
 
 

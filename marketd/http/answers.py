@@ -21,18 +21,23 @@ def answered(body: Any, *, status: int = 200, headers: dict[str, str] | None = N
     return encoded(_encoder.encode(body), status=status, headers=headers)
 
 
-def listed(
-    request: web.Request, body: Any, total: int, page: Page, *, headers: dict[str, str] | None = None
-) -> web.Response:
+def listed(request: web.Request, body: Any, total: int, page: Page) -> web.Response:
     """Answer with one page of a list, and links to the others."""
-    response = answered(body, headers=headers)
-    last = max(1, -(-total // page.size))
-    links = {"first": 1, "last": last}
-    if page.number > 1:
-        links["prev"] = min(page.number - 1, last)
-    if page.number < last:
-        links["next"] = page.number + 1
-    for relation, number in links.items():
-        target = request.rel_url.update_query(page=number, size=page.size)
-        response.headers.add("Link", f'<{target}>; rel="{relation}"')
+    response = answered(body)
+    for link in links(request, total, page):
+        response.headers.add("Link", link)
     return response
+
+
+def links(request: web.Request, total: int, page: Page) -> list[str]:
+    """Write the links to a list's other pages (RFC 8288)."""
+    last = max(1, -(-total // page.size))
+    numbers = {"first": 1, "last": last}
+    if page.number > 1:
+        numbers["prev"] = min(page.number - 1, last)
+    if page.number < last:
+        numbers["next"] = page.number + 1
+    return [
+        f'<{request.rel_url.update_query(page=number, size=page.size)}>; rel="{relation}"'
+        for relation, number in numbers.items()
+    ]

@@ -6,9 +6,11 @@ from typing import Any, Final, Protocol
 from aiohttp import web
 from msgspec import Struct
 
+from marketd.bus.breaker import Circuit
 from marketd.bus.port import Bus
 from marketd.clock import Clock
 from marketd.http.in_hand import InHand
+from marketd.http.kept import KeptPages
 from marketd.http.lockout import Lockout
 from marketd.http.passwords import Passwords
 from marketd.http.tokens import AccessTokens, DownloadLinks
@@ -51,7 +53,9 @@ IN_HAND: Final = web.AppKey("in_hand", InHand)
 LIMITS: Final = web.AppKey("limits", FrontLimits)
 LINKS: Final = web.AppKey("links", DownloadLinks)
 LOCKOUT: Final = web.AppKey("lockout", Lockout)
+PAGES: Final = web.AppKey("pages", KeptPages)
 PASSWORDS: Final = web.AppKey("passwords", Passwords)
+CIRCUITS: Final[web.AppKey[Callable[[], list[Circuit]]]] = web.AppKey("circuits")
 READINESS: Final[web.AppKey[Callable[[], Readiness]]] = web.AppKey("readiness")
 TOKENS: Final = web.AppKey("tokens", AccessTokens)
 

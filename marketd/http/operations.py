@@ -9,12 +9,13 @@ from msgspec import Struct
 
 from marketd.actors import order
 from marketd.actors.address import Address
+from marketd.bus.breaker import Circuit
 from marketd.clock import instant
 from marketd.http.answers import answered, listed
 from marketd.http.asking import ask, read
 from marketd.http.bodies import Paging, parameters
 from marketd.http.identity import signed_in
-from marketd.http.keys import CLOCK, READINESS
+from marketd.http.keys import CIRCUITS, CLOCK, READINESS
 from marketd.http.problems import RETRY_AFTER_S, NotFound
 from marketd.storage.orders import ListAlerts, OrderEntry, OrderPage
 
@@ -28,6 +29,10 @@ class Alive(Struct):
 class Ready(Struct):
     status: Literal["ready", "not ready"]
     parts: dict[str, Any]
+
+
+class Circuits(Struct):
+    circuits: list[Circuit]
 
 
 class Alert(Struct, rename="camel"):
@@ -66,6 +71,13 @@ async def readiness(request: web.Request) -> web.Response:
     if not state.is_ready:
         headers["Retry-After"] = str(RETRY_AFTER_S)
     return answered(body, status=200 if state.is_ready else 503, headers=headers)
+
+
+@routes.get("/admin/circuits")
+async def circuits(request: web.Request) -> web.Response:
+    """Show the circuit breaker of each thing outside."""
+    signed_in(request, "admin")
+    return answered(Circuits(request.app[CIRCUITS]()))
 
 
 @routes.get("/admin/alerts")

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
+import msgspec
 from aiohttp import web
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -11,7 +12,7 @@ from marketd.actors import buyer, product
 from marketd.actors.address import Address
 from marketd.actors.money import Money, from_amount
 from marketd.clock import new_id
-from marketd.http.answers import answered, encoded, listed
+from marketd.http.answers import answered, encoded, links
 from marketd.http.asking import ask, find, read, tell
 from marketd.http.bodies import (
     Currency,
@@ -27,12 +28,14 @@ from marketd.http.bodies import (
     price_of,
 )
 from marketd.http.identity import signed_in, somebody
-from marketd.http.keys import CARDS, CLOCK, FILES
+from marketd.http.kept import Page
+from marketd.http.keys import CARDS, CLOCK, FILES, PAGES
 from marketd.http.problems import BadRequest, Fault, NotFound
 from marketd.http.tokens import Principal
 from marketd.storage.cards import EncodedProduct, ReadProduct
-from marketd.storage.catalog import BrowseProducts, Hit, ProductCard, ProductPage, Sort
+from marketd.storage.catalog import BrowseProducts, Sort
 from marketd.storage.files import digest_of
+from marketd.storage.finding import FindRelated, FoundPage, Related, Suggest, Suggestions
 
 routes = web.RouteTableDef()
 
@@ -51,6 +54,11 @@ Stock = Annotated[int, Meta(ge=0, le=STOCK_MAX)]
 
 def _bound_fault(price: Decimal) -> str | None:
     return None if price.is_finite() and 0 <= price <= 10**9 else "Expected a number from 0 to a billion"
+
+
+def _rating_fault(rating: Decimal) -> str | None:
+    fits = rating.is_finite() and 0 <= rating <= 5 and rating == round(rating, 2)
+    return None if fits else "Expected a number from 0 to 5 with at most two decimals"
 
 
 class FileBody(Struct, forbid_unknown_fields=True):
@@ -107,12 +115,17 @@ class BrowseParameters(Paging, frozen=True, forbid_unknown_fields=True, rename="
     min_price: Annotated[Decimal, Meta(extra={"check": _bound_fault})] | None = None
     max_price: Annotated[Decimal, Meta(extra={"check": _bound_fault})] | None = None
     seller: Annotated[str, Meta(max_length=64)] | None = None
-    min_rating: Annotated[float, Meta(ge=0, le=5)] | None = None
+    min_rating: Annotated[Decimal, Meta(extra={"check": _rating_fault})] | None = None
     sort: Sort = "relevance"
 
 
-class ScoredProduct(ProductCard, frozen=True, rename="camel"):
-    score: float
+class SuggestParameters(Struct, forbid_unknown_fields=True):
+    q: Annotated[str, Meta(min_length=1, max_length=100)]
+
+
+class SuggestionList(Struct, rename="camel"):
+    suggestions: list[str]
+    did_you_mean: str | None
 
 
 class Facets(Struct):
@@ -120,10 +133,12 @@ class Facets(Struct):
 
 
 class FoundProducts(Struct):
+    """`products` are those of GET /products/{id}, each with its `score`."""
+
     total: int
     page: int
     size: int
-    products: list[ScoredProduct]
+    products: list[msgspec.Raw]
     facets: Facets
 
 
@@ -158,6 +173,21 @@ async def list_product(request: web.Request) -> web.Response:
 @routes.get("/products")
 async def browse(request: web.Request) -> web.Response:
     """Find products."""
+    pages = request.app[PAGES]
+    page = pages.get(request.query_string)
+    if page is None:
+        changes = pages.changes
+        page, is_lasting = await _found(request)
+        if is_lasting:
+            pages.keep(request.query_string, page, changes)
+    response = encoded(page.body, headers=page.headers)
+    for link in page.links:
+        response.headers.add("Link", link)
+    return response
+
+
+async def _found(request: web.Request) -> tuple[Page, bool]:
+    """Make a page, and say whether it may be kept: what the database answers while the index is down may not."""
     wanted = parameters(request, BrowseParameters)
     query = BrowseProducts(
         q=wanted.q,
@@ -169,13 +199,37 @@ async def browse(request: web.Request) -> web.Response:
         sort=wanted.sort,
         page=wanted.wanted,
     )
-
-    found = await read(request, query, ProductPage)
-
-    products = [_scored(hit) for hit in found.hits]
+    found = await read(request, query, FoundPage)
+    products = [msgspec.Raw(b'%b,"score":%g}' % (p.card[:-1], p.score)) for p in found.products]
     body = FoundProducts(found.total, wanted.page, wanted.size, products, Facets(found.categories))
-    headers = {"Cache-Control": "max-age=60", "X-Data-Source": "fallback"}
-    return listed(request, body, found.total, wanted.wanted, headers=headers)
+    page = Page(
+        body=msgspec.json.encode(body),
+        headers={"Cache-Control": "max-age=60", "X-Data-Source": found.source},
+        links=tuple(links(request, found.total, wanted.wanted)),
+        product_ids=frozenset(product.product_id for product in found.products),
+    )
+    return page, found.source == "index"
+
+
+@routes.get("/products/suggest")
+async def suggest(request: web.Request) -> web.Response:
+    """Complete what somebody is typing."""
+    wanted = parameters(request, SuggestParameters)
+    found = await read(request, Suggest(wanted.q), Suggestions)
+    return answered(SuggestionList(found.titles, found.did_you_mean), headers={"Cache-Control": "max-age=60"})
+
+
+@routes.get("/products/{id}/related")
+async def related(request: web.Request) -> web.Response:
+    """Show what goes with a product: what its buyers bought too, then what is like it."""
+    product_id = request.match_info["id"]
+    if await find(request, ReadProduct(product_id), EncodedProduct) is None:
+        raise NotFound("no such product")
+
+    found = await read(request, FindRelated(product_id), Related)
+
+    products = [msgspec.Raw(card) for card in found.cards]
+    return answered({"products": products}, headers={"Cache-Control": "max-age=60"})
 
 
 @routes.get("/products/{id}")
@@ -297,11 +351,6 @@ def _unique(keys: list[str]) -> tuple[str, ...]:
     if faults:
         raise BadRequest(faults)
     return tuple(keys)
-
-
-def _scored(hit: Hit) -> ScoredProduct:
-    facts: dict[str, Any] = {name: getattr(hit.card, name) for name in hit.card.__struct_fields__}
-    return ScoredProduct(**facts, score=hit.score)
 
 
 def _now(request: web.Request) -> int:

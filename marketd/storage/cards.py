@@ -16,7 +16,7 @@ from marketd.actors import account, buyer
 from marketd.actors.address import Address
 from marketd.bus.port import Answer, Bus, Envelope
 from marketd.bus.subjects import query_subject
-from marketd.storage.catalog import read, without_addresses
+from marketd.storage.catalog import ProductCard, read, without_addresses
 from marketd.storage.log import Recorded
 from marketd.storage.projector import Projector
 
@@ -31,6 +31,7 @@ class EncodedProduct(Struct, frozen=True, tag="cards.product"):
     """A product in JSON, `own` with the files' addresses for its seller."""
 
     seller_id: str
+    is_active: bool
     public: bytes
     own: bytes
 
@@ -59,36 +60,60 @@ class ProductCards:
             self._cards.move_to_end(product_id)
         return card
 
+    async def many(self, product_ids: Sequence[str]) -> dict[str, EncodedProduct]:
+        """Give the cards of those products that there are, by their ids."""
+        cards = {product_id: card for product_id in product_ids if (card := self.kept(product_id))}
+        missing = [product_id for product_id in product_ids if product_id not in cards]
+        return cards | await self._read(missing) if missing else cards
+
+    def encode(self, card: ProductCard) -> bytes:
+        """Write a product as everybody sees it."""
+        return self._encoder.encode(without_addresses(card))
+
     async def _answer(self, subject: str, envelope: Envelope) -> Answer:
         query = envelope.message
         assert isinstance(query, ReadProduct)
-        if envelope.at_least > self._projector.position:
-            await self._projector.wait_reached(envelope.at_least)
-        card = self.kept(query.product_id)
-        return Answer(card, self._projector.position) if card else await self._read(query.product_id)
-
-    async def _read(self, product_id: str) -> Answer:
+        await self._projector.wait_reached(envelope.at_least)
         position = self._projector.position
-        found = await self._projector.read(read, product_id)
-        if found is None:
-            return Answer(None, position)
-        encode = self._encoder.encode
-        card = EncodedProduct(found.seller_id, encode(without_addresses(found)), encode(found))
+        cards = await self.many([query.product_id])
+        return Answer(cards.get(query.product_id), position)
+
+    async def _read(self, product_ids: Sequence[str]) -> dict[str, EncodedProduct]:
+        position = self._projector.position
+        found = await self._projector.read(read, product_ids)
+        cards = {
+            card.id: EncodedProduct(
+                card.seller_id, card.status == "active", self.encode(card), self._encoder.encode(card)
+            )
+            for card in found
+        }
         if self._projector.position == position:
-            self._cards[product_id] = card
-            if len(self._cards) > self._cards_max:
+            self._cards.update(cards)
+            while len(self._cards) > self._cards_max:
                 self._cards.popitem(last=False)
-        return Answer(card, position)
+        return cards
 
     def _forget(self, batch: Sequence[Recorded]) -> None:
-        for record in batch:
-            kind, key = Address.parse(record.stream)
-            if kind == "product":
-                self._cards.pop(key, None)
-            elif kind in ("buyer", "account"):
-                for event in record.commit.events:
-                    match event:
-                        case buyer.Reviewed(product_id) | buyer.ReviewDeleted(product_id):
-                            self._cards.pop(product_id, None)
-                        case account.Renamed():
-                            self._cards.clear()
+        touched = touched_by(batch)
+        if touched is None:
+            self._cards.clear()
+            return
+        for product_id in touched:
+            self._cards.pop(product_id, None)
+
+
+def touched_by(batch: Sequence[Recorded]) -> set[str] | None:
+    """Say which products look different after these records; None for maybe all of a seller's."""
+    touched = set()
+    for record in batch:
+        kind, key = Address.parse(record.stream)
+        if kind == "product":
+            touched.add(key)
+        elif kind in ("buyer", "account"):
+            for event in record.commit.events:
+                match event:
+                    case buyer.Reviewed(product_id) | buyer.ReviewDeleted(product_id):
+                        touched.add(product_id)
+                    case account.Renamed():
+                        return None
+    return touched

@@ -1,8 +1,15 @@
-"""The catalogue: every product as people see it, found by words, filters and order."""
+"""
+The catalogue: every product as people see it, found by words, filters and order.
+
+It is also what the search index is fed from: `position` is that of the record that last changed what can be searched
+for.
+"""
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
+from math import ceil, floor
 from typing import Final, Literal
 from unicodedata import normalize
 
@@ -37,9 +44,19 @@ class BrowseProducts(Struct, frozen=True, tag="products"):
     min_price: Decimal | None = None
     max_price: Decimal | None = None
     seller: str | None = None
-    min_rating: float | None = None
+    min_rating: Decimal | None = None
     sort: Sort = "relevance"
     page: Page = Page()
+
+    @property
+    def lowest(self) -> int | None:
+        """The lowest price, in thousandths."""
+        return None if self.min_price is None else ceil(_within(self.min_price).scaleb(THOUSANDTHS))
+
+    @property
+    def highest(self) -> int | None:
+        """The highest price, in thousandths."""
+        return None if self.max_price is None else floor(_within(self.max_price).scaleb(THOUSANDTHS))
 
 
 class Rating(Struct, frozen=True):
@@ -81,7 +98,7 @@ class Hit(Struct, frozen=True):
     score: float
 
 
-class ProductPage(Struct, frozen=True, tag="catalog.page"):
+class ProductPage(Struct, frozen=True):
     """One page, and how the whole result divides among the categories."""
 
     total: int
@@ -106,12 +123,13 @@ TABLES: Final = {
             stock INTEGER,
             is_active INTEGER NOT NULL,
             created_at INTEGER NOT NULL,
-            updated_at INTEGER NOT NULL
+            updated_at INTEGER NOT NULL,
+            position INTEGER NOT NULL
         ) STRICT
     """,
     "products_words": """
         CREATE VIRTUAL TABLE products_words USING fts5(
-            title, description, category, tokenize = 'porter unicode61 remove_diacritics 2'
+            title, description, category, prefix = '1 2 3', tokenize = 'porter unicode61 remove_diacritics 2'
         )
     """,
 }
@@ -119,6 +137,7 @@ INDEXES: Final = (
     "CREATE INDEX products_by_age ON products(is_active, created_at)",
     "CREATE INDEX products_by_category ON products(category, is_active, created_at)",
     "CREATE INDEX products_by_seller ON products(seller_id, created_at)",
+    "CREATE INDEX products_by_position ON products(position)",
 )
 CARD: Final = """
     p.product_id, p.seller_id, coalesce(s.name, ''), p.title, p.description, p.minor, p.currency, p.category, p.files,
@@ -148,16 +167,17 @@ def apply(db: Connection, record: Recorded) -> None:
     for event in record.commit.events:
         match event:
             case product.Listed(seller_id, offer, stock, _, at):
-                row = (product_id, seller_id, *_columns(offer), stock, 1, at, at)
-                db.execute("INSERT INTO products VALUES(NULL,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", row)
+                row = (product_id, seller_id, *_columns(offer), stock, 1, at, at, record.position)
+                db.execute("INSERT INTO products VALUES(NULL,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", row)
                 db.execute(
                     "INSERT INTO products_words(rowid, title, description, category) VALUES(last_insert_rowid(),?,?,?)",
                     (offer.title, offer.description, offer.category),
                 )
             case product.Revised(offer, stock, _, at):
-                _revise(db, product_id, offer, stock, at)
+                _revise(db, product_id, offer, (stock, at, record.position))
             case product.Withdrawn(at):
-                db.execute("UPDATE products SET is_active = 0, updated_at = ? WHERE product_id = ?", (at, product_id))
+                row = (at, record.position, product_id)
+                db.execute("UPDATE products SET is_active = 0, updated_at = ?, position = ? WHERE product_id = ?", row)
             case product.Reserved():
                 db.execute("UPDATE products SET stock = stock - 1 WHERE product_id = ?", (product_id,))
             case product.Released():
@@ -180,13 +200,13 @@ def _columns(offer: product.Offer) -> Row:
     )
 
 
-def _revise(db: Connection, product_id: str, offer: product.Offer, stock: int | None, at: int) -> None:
+def _revise(db: Connection, product_id: str, offer: product.Offer, stock_at_position: Row) -> None:
     db.execute(
         """
         UPDATE products SET title = ?, description = ?, minor = ?, currency = ?, thousandths = ?, category = ?,
-        files = ?, previews = ?, stock = ?, updated_at = ? WHERE product_id = ?
+        files = ?, previews = ?, stock = ?, updated_at = ?, position = ? WHERE product_id = ?
         """,
-        (*_columns(offer), stock, at, product_id),
+        (*_columns(offer), *stock_at_position, product_id),
     )
     db.execute(
         """
@@ -197,10 +217,11 @@ def _revise(db: Connection, product_id: str, offer: product.Offer, stock: int | 
     )
 
 
-def read(db: Connection, product_id: str) -> ProductCard | None:
-    """Give one product, with the addresses of its files."""
-    row = db.execute(f"SELECT {CARD} FROM {JOINED} WHERE p.product_id = ?", (product_id,)).fetchone()
-    return _card(row) if row else None
+def read(db: Connection, product_ids: Sequence[str]) -> list[ProductCard]:
+    """Give those products that there are, with the addresses of their files."""
+    marks = ",".join("?" * len(product_ids))
+    rows = db.execute(f"SELECT {CARD} FROM {JOINED} WHERE p.product_id IN ({marks})", product_ids)
+    return [_card(row) for row in rows]
 
 
 def browse(db: Connection, query: BrowseProducts) -> ProductPage:
@@ -224,11 +245,16 @@ def browse(db: Connection, query: BrowseProducts) -> ProductPage:
     return ProductPage(sum(categories.values()), hits, categories)
 
 
+def words_of(q: str) -> list[str]:
+    """Cut a query into its words; whatever else is in it means nothing here."""
+    return re.findall(r"\w+", normalize("NFC", q))[:QUERY_WORDS_MAX]
+
+
 def _conditions(query: BrowseProducts) -> tuple[str, str, list[object]]:
     """Write the query as tables, a WHERE clause, and its parameters."""
     tables, conditions = JOINED, ["p.is_active = 1"]
     parameters: list[object] = []
-    if words := re.findall(r"\w+", normalize("NFC", query.q))[:QUERY_WORDS_MAX]:
+    if words := words_of(query.q):
         tables = f"products_words JOIN {JOINED}"
         conditions.append("products_words MATCH ? AND p.id = products_words.rowid")
         parameters.append(" ".join(f'"{word}"' for word in words))
@@ -237,9 +263,9 @@ def _conditions(query: BrowseProducts) -> tuple[str, str, list[object]]:
     for condition, value in (
         ("p.category = ?", query.category),
         ("p.seller_id = ?", query.seller),
-        ("p.thousandths >= ?", _thousandths(query.min_price)),
-        ("p.thousandths <= ?", _thousandths(query.max_price)),
-        ("r.points >= ? * r.reviews AND r.reviews > 0", query.min_rating),
+        ("p.thousandths >= ?", query.lowest),
+        ("p.thousandths <= ?", query.highest),
+        ("r.points * 100 >= ? * r.reviews AND r.reviews > 0", query.min_rating and int(query.min_rating * 100)),
     ):
         if value is not None:
             conditions.append(condition)
@@ -247,10 +273,9 @@ def _conditions(query: BrowseProducts) -> tuple[str, str, list[object]]:
     return tables, " AND ".join(conditions), parameters
 
 
-def _thousandths(price: Decimal | None) -> int | None:
-    if price is None:
-        return None
-    return int(min(max(price, -PRICE_MAX), PRICE_MAX).scaleb(THOUSANDTHS))
+def _within(price: Decimal) -> Decimal:
+    """Keep a bound to what SQLite can compare: no price lies beyond."""
+    return min(max(price, -PRICE_MAX), PRICE_MAX)
 
 
 def _card(row: Row) -> ProductCard:
@@ -287,4 +312,4 @@ def _public_address(url: str) -> str:
     return f"{PREVIEWS}{digest}" if digest else url
 
 
-CATALOG: Final = ReadModel("catalog", 1, TABLES, apply, {BrowseProducts: browse}, INDEXES)
+CATALOG: Final = ReadModel("catalog", 2, TABLES, apply, {}, INDEXES)

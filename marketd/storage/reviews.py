@@ -73,11 +73,15 @@ TABLES: Final = {
         CREATE TABLE product_ratings(
             product_id TEXT PRIMARY KEY,
             points INTEGER NOT NULL,
-            reviews INTEGER NOT NULL
+            reviews INTEGER NOT NULL,
+            position INTEGER NOT NULL
         ) STRICT, WITHOUT ROWID
     """,
 }
-INDEXES: Final = ("CREATE INDEX reviews_by_product ON reviews(product_id, created_at)",)
+INDEXES: Final = (
+    "CREATE INDEX reviews_by_product ON reviews(product_id, created_at)",
+    "CREATE INDEX product_ratings_by_position ON product_ratings(position)",
+)
 CARD: Final = """
     SELECT r.review_id, r.product_id, r.author_id, coalesce(p.name, ''), r.rating, r.title, r.body, r.reply,
            r.created_at, r.updated_at
@@ -101,11 +105,11 @@ def apply(db: Connection, record: Recorded) -> None:
                     """,
                     (*row, at, at),
                 )
-                _count(db, product_id, review.rating - (old or 0), 0 if old else 1)
+                _count(db, record.position, product_id, review.rating - (old or 0), 0 if old else 1)
             case buyer.ReviewDeleted(product_id, review_id):
                 old = _rating(db, review_id)
                 db.execute("DELETE FROM reviews WHERE review_id = ?", (review_id,))
-                _count(db, product_id, -(old or 0), -1 if old else 0)
+                _count(db, record.position, product_id, -(old or 0), -1 if old else 0)
 
 
 def _rating(db: Connection, review_id: str) -> int | None:
@@ -113,13 +117,13 @@ def _rating(db: Connection, review_id: str) -> int | None:
     return int(row[0]) if row else None
 
 
-def _count(db: Connection, product_id: str, points: int, reviews: int) -> None:
+def _count(db: Connection, position: int, product_id: str, points: int, reviews: int) -> None:
     db.execute(
         """
-        INSERT INTO product_ratings VALUES(?,?,?) ON CONFLICT DO UPDATE SET points = points + excluded.points,
-        reviews = reviews + excluded.reviews
+        INSERT INTO product_ratings VALUES(?,?,?,?) ON CONFLICT DO UPDATE SET points = points + excluded.points,
+        reviews = reviews + excluded.reviews, position = excluded.position
         """,
-        (product_id, points, reviews),
+        (product_id, points, reviews, position),
     )
 
 
@@ -168,4 +172,4 @@ def _card(row: Row) -> ReviewCard:
     )
 
 
-REVIEWS: Final = ReadModel("reviews", 1, TABLES, apply, {ListReviews: browse, FindReview: find}, INDEXES)
+REVIEWS: Final = ReadModel("reviews", 2, TABLES, apply, {ListReviews: browse, FindReview: find}, INDEXES)

@@ -22,9 +22,19 @@ TABLES: Final = {
         ) STRICT, WITHOUT ROWID
     """,
     "product_sales": """
-        CREATE TABLE product_sales(product_id TEXT PRIMARY KEY, orders INTEGER NOT NULL) STRICT, WITHOUT ROWID
+        CREATE TABLE product_sales(
+            product_id TEXT PRIMARY KEY,
+            orders INTEGER NOT NULL,
+            position INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID
     """,
 }
+INDEXES: Final = (
+    "CREATE INDEX sales_by_product ON sales(product_id, completed_at)",
+    "CREATE INDEX sales_by_buyer ON sales(buyer_id, completed_at)",
+    "CREATE INDEX product_sales_by_position ON product_sales(position)",
+    "CREATE INDEX product_sales_by_orders ON product_sales(orders)",
+)
 
 
 def apply(db: Connection, record: Recorded) -> None:
@@ -37,22 +47,22 @@ def apply(db: Connection, record: Recorded) -> None:
                 db.execute("INSERT INTO sales VALUES(?,?,?,?,?,?,NULL,NULL)", row)
             case order.Completed(at):
                 db.execute("UPDATE sales SET completed_at = ? WHERE order_id = ?", (at, order_id))
-                _count(db, order_id, 1)
+                _count(db, record.position, order_id, 1)
             case order.Refunded(at):
                 db.execute("UPDATE sales SET refunded_at = ? WHERE order_id = ?", (at, order_id))
-                _count(db, order_id, -1)
+                _count(db, record.position, order_id, -1)
             case order.Failed() | order.FailedWithAlert():
                 db.execute("DELETE FROM sales WHERE order_id = ? AND completed_at IS NULL", (order_id,))
 
 
-def _count(db: Connection, order_id: str, change: int) -> None:
+def _count(db: Connection, position: int, order_id: str, change: int) -> None:
     db.execute(
         """
-        INSERT INTO product_sales SELECT product_id, ? FROM sales WHERE order_id = ?
-        ON CONFLICT DO UPDATE SET orders = orders + excluded.orders
+        INSERT INTO product_sales SELECT product_id, ?, ? FROM sales WHERE order_id = ?
+        ON CONFLICT DO UPDATE SET orders = orders + excluded.orders, position = excluded.position
         """,
-        (change, order_id),
+        (change, position, order_id),
     )
 
 
-SALES: Final = ReadModel("sales", 1, TABLES, apply, {})
+SALES: Final = ReadModel("sales", 2, TABLES, apply, {}, INDEXES)

@@ -143,7 +143,7 @@ async def outcome(asked: Awaitable[Answer]) -> Answer | Exception:
 async def wait_until(condition: Callable[[], bool]) -> None:
     """Look again and again until it is so; who looks in vain fails."""
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event of its own
+        while not condition():  # what is waited for has no event of its own
             await asyncio.sleep(0.002)
 
 

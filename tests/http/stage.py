@@ -16,21 +16,25 @@ from multidict import CIMultiDictProxy
 from yarl import URL
 
 from marketd.actors.account import Role
+from marketd.bus.breaker import Breaker
 from marketd.bus.port import Answer, Envelope, Handler
 from marketd.http.app import make_app
 from marketd.http.keys import (
     BUS,
     CARDS,
+    CIRCUITS,
     FILES,
     LIMITS,
     LINKS,
     LOCKOUT,
+    PAGES,
     PASSWORDS,
     READINESS,
     TOKENS,
     FrontLimits,
     Readiness,
 )
+from marketd.http.kept import KeptPages
 from marketd.http.lockout import Lockout
 from marketd.http.passwords import Passwords
 from marketd.http.server import serving
@@ -40,6 +44,7 @@ from marketd.storage.files import FileStore
 from marketd.storage.projector import AskReached, Reached
 from tests.clock import TestClock
 
+PAGES_MAX = 3
 HEAD = 7  # the log position that every answer of the fake bus stands for
 LIMITS_HERE = FrontLimits(body_bytes_max=64 * 1024, upload_bytes_max=1_000, reply_wait_s_max=10, wait_s_max=30)
 
@@ -145,6 +150,8 @@ class Stage:
     keys: Path
     cards: FakeCards = field(default_factory=FakeCards)
     readiness: Readiness = field(default=Readiness(True, {}))
+    pages: KeptPages = field(default_factory=lambda: KeptPages(PAGES_MAX))
+    breakers: list[Breaker] = field(default_factory=list)
 
     def bearer(self, user_id: str, role: Role = "buyer") -> dict[str, str]:
         """The header of who is signed in."""
@@ -191,6 +198,7 @@ async def staged(folder: Path, limits: FrontLimits = LIMITS_HERE) -> AsyncIterat
     app[BUS], app[CARDS], app[FILES], app[LIMITS], app[LINKS] = bus, stage.cards, stage.files, limits, stage.links
     app[LOCKOUT], app[PASSWORDS], app[TOKENS] = stage.lockout, stage.passwords, stage.tokens
     app[READINESS] = lambda: stage.readiness
+    app[PAGES], app[CIRCUITS] = stage.pages, lambda: [breaker.statistics() for breaker in stage.breakers]
     try:
         async with stage.client:
             yield stage

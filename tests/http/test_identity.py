@@ -43,6 +43,7 @@ SIGNED_IN = [
     ("POST", "/orders/o1/refund", ""),
     ("GET", "/library", ""),
     ("GET", "/admin/alerts", "admin"),
+    ("GET", "/admin/circuits", "admin"),
     ("POST", "/admin/alerts/o1/resolve", "admin"),
 ]
 ROLES: tuple[Role, ...] = ("buyer", "seller", "admin")
@@ -79,6 +80,8 @@ async def test_every_route_that_is_for_somebody_is_tried_here(stage: Stage) -> N
         ("GET", "/previews/{digest}"),
         ("GET", "/products"),
         ("GET", "/products/{id}"),
+        ("GET", "/products/{id}/related"),
+        ("GET", "/products/suggest"),
         ("GET", "/products/{id}/reviews"),
         ("GET", "/products/{id}/reviews/{review_id}"),
         ("GET", "/downloads/{token}"),

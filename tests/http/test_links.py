@@ -2,14 +2,15 @@
 
 import pytest
 
-from marketd.storage.catalog import BrowseProducts, ProductPage
+from marketd.storage.catalog import BrowseProducts
+from marketd.storage.finding import FoundPage
 from tests.http.stage import Stage
 
 pytestmark = pytest.mark.asyncio
 
 
 async def links(stage: Stage, total: int, query: str) -> dict[str, str]:
-    stage.bus.answers(BrowseProducts, ProductPage(total, [], {}))
+    stage.bus.answers(BrowseProducts, FoundPage(total, [], {}, "fallback", 0))
     answer = await stage.call("GET", f"/products?{query}")
     found = (link.split("; ") for link in answer.headers.getall("Link"))
     return {relation.removeprefix('rel="').removesuffix('"'): target[1:-1] for target, relation in found}

@@ -6,6 +6,8 @@ from msgspec.structs import replace
 from marketd.actors import order
 from marketd.actors.address import Address
 from marketd.actors.aggregate import Refused
+from marketd.bus.breaker import Breaker
+from marketd.bus.port import NoAnswer
 from marketd.bus.subjects import command_subject
 from marketd.http.keys import Readiness
 from marketd.storage.orders import ListAlerts, OrderEntry, OrderPage
@@ -91,3 +93,31 @@ async def test_a_key_that_can_be_no_address_has_no_alert(stage: Stage) -> None:
     answer = await stage.call("POST", "/admin/alerts/a.b/resolve", user="root", role="admin")
 
     assert (404, []) == (answer.status, stage.bus.asked)
+
+
+# Circuit breakers.
+
+
+async def test_each_circuit_is_shown_with_its_state_and_counts(stage: Stage) -> None:
+    breaker = Breaker("search", stage.clock, failures_max=1)
+    stage.breakers.append(breaker)
+    with pytest.raises(NoAnswer):
+        await breaker.call(silence, NoAnswer)
+
+    answer = await stage.call("GET", "/admin/circuits", user="root", role="admin")
+
+    circuit = {
+        "name": "search",
+        "state": "open",
+        "failuresInRow": 1,
+        "calls": 1,
+        "failures": 1,
+        "refused": 0,
+        "opened": 1,
+        "lastError": "NoAnswer: nobody there",
+    }
+    assert (200, {"circuits": [circuit]}) == (answer.status, answer.json())
+
+
+async def silence() -> None:
+    raise NoAnswer("nobody there")

@@ -4,7 +4,7 @@ Histories for the storage tests: a small market whose events are decided by the 
     async with market(tmp_path) as m:
         await m.list_product("lamp", title="A lamp")
         await m.sell("lamp", buyer="ann")
-        page = await m.ask(BrowseProducts(q="lamp"))
+        page = await m.browse(q="lamp")
 """
 
 import asyncio
@@ -27,7 +27,9 @@ from marketd.bus.port import Envelope
 from marketd.bus.subjects import query_subject
 from marketd.clock import SystemClock
 from marketd.config.wiring import AGGREGATES, MODELS, log_codec, message_codec
+from marketd.storage import catalog
 from marketd.storage.cards import ProductCards
+from marketd.storage.catalog import BrowseProducts, ProductPage
 from marketd.storage.history import OrderHistory
 from marketd.storage.log import Appended, Commit, Done, EventLog, Meta, Reply
 from marketd.storage.log import Outcome as Taken
@@ -189,13 +191,18 @@ class Market(Writer):
 
     def __init__(self, log: EventLog, projector: Projector, cards: ProductCards, bus: MemoryBus) -> None:
         super().__init__(log)
-        self.projector, self.cards, self._bus = projector, cards, bus
+        self.projector, self.cards, self.bus = projector, cards, bus
 
     async def ask(self, query: Struct) -> Any:
         """Ask the read models as the front does, once they have seen everything."""
         deadline = SystemClock().now_ms() + 5_000
         envelope = Envelope("query", query, "request", deadline, at_least=self.log.head)
-        return (await self._bus.ask(query_subject(type(query)), envelope)).value
+        return (await self.bus.ask(query_subject(type(query)), envelope)).value
+
+    async def browse(self, **query: Any) -> ProductPage:
+        """Browse the catalogue itself, once it has seen everything."""
+        await self.projector.wait_reached(self.log.head)
+        return await self.projector.read(catalog.browse, BrowseProducts(**query))
 
 
 @asynccontextmanager

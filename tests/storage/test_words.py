@@ -5,20 +5,17 @@ from typing import Any
 
 import pytest
 
-from marketd.storage.catalog import BrowseProducts, ProductPage
 from tests.storage.history import Market, market
 
 pytestmark = pytest.mark.asyncio
 
 
 async def found(m: Market, q: str, **query: Any) -> list[str]:
-    page = await m.ask(BrowseProducts(q=q, **query))
-    assert isinstance(page, ProductPage)
-    return [hit.card.id for hit in page.hits]
+    return [hit.card.id for hit in (await m.browse(q=q, **query)).hits]
 
 
 async def score(m: Market, q: str) -> float:
-    page = await m.ask(BrowseProducts(q=q))
+    page = await m.browse(q=q)
     return float(page.hits[0].score)
 
 
@@ -153,7 +150,7 @@ async def test_words_find_only_what_fits_the_other_conditions(tmp_path: Path) ->
     async with market(tmp_path) as m:
         await furnish(m)
         await m.list_product("saw", title="Lamp saw", category="tools")
-        page = await m.ask(BrowseProducts(q="lamp", category="light"))
+        page = await m.browse(q="lamp", category="light")
 
         assert (2, {"light": 2}) == (page.total, page.categories)
 
@@ -178,6 +175,6 @@ async def test_only_what_is_on_sale_is_counted(tmp_path: Path) -> None:
     async with market(tmp_path) as m:
         await furnish(m)
         await m.withdraw("street")
-        page = await m.ask(BrowseProducts(q="lamp"))
+        page = await m.browse(q="lamp")
 
         assert (1, {"light": 1}) == (page.total, page.categories)

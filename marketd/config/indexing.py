@@ -1,0 +1,63 @@
+"""The index process put together: what it is told on standard input, its index, its line to the bus."""
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from marketd.bus.codec import Codec
+from marketd.bus.nats import CarrierLost, NatsBus
+from marketd.clock import SystemClock
+from marketd.config.logs import set_up
+from marketd.storage.database import Database, StorageError
+from marketd.storage.index_process import READY, IndexNeeds
+from marketd.storage.inverted import IndexBroken
+from marketd.storage.projector import SCHEMA_VERSION
+from marketd.storage.search import Alike, FindAlike, Found, Renewed, Search, SearchIndex, SearchServer, Spell, Spelt
+
+FAILED: Final = 1
+
+
+def main() -> int:
+    """Run the index until the service ends it, or is gone; give the exit code."""
+    needs = msgspec.json.decode(sys.stdin.readline(), type=IndexNeeds)
+    set_up(needs.log_level)
+    code = 0
+    try:
+        asyncio.run(_serve(needs))
+    except* (CarrierLost, StorageError, IndexBroken) as group:
+        print(f"marketd index: {group.exceptions[0]}", file=sys.stderr)
+        code = FAILED
+    return code
+
+
+async def _serve(needs: IndexNeeds) -> None:
+    clock = SystemClock()
+    codec = Codec(Search | Spell | FindAlike | Renewed, Found | Spelt | Alike, {})
+    catalogue = Database(Path(needs.catalogue), SCHEMA_VERSION, "", read_only=True)
+    bus = NatsBus(needs.url, codec, clock, user=needs.user, password=needs.password, in_process=False)
+    async with catalogue, bus:
+        index = SearchIndex(Path(needs.folder), catalogue, clock)
+        await index.open()
+        server = SearchServer(index, bus, clock)
+        await server.open()
+        print(READY, flush=True)
+        async with asyncio.TaskGroup() as tasks:
+            following = tasks.create_task(server.run())
+            lost = tasks.create_task(bus.wait_lost())
+            await _wait_told_to_end()
+            following.cancel()
+            lost.cancel()
+
+
+async def _wait_told_to_end() -> None:
+    """Wait for SIGTERM, or for the end of standard input: then the service is gone."""
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, told.set)
+    loop.add_reader(sys.stdin, told.set)
+    await told.wait()
+    loop.remove_reader(sys.stdin)

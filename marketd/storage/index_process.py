@@ -1,0 +1,109 @@
+"""
+The process of the search index, as the service sees it: started, watched, and started again for as long as the
+service lives.
+
+The child gets what it needs to know as one line of JSON on its standard input, which stays open: when it ends, the
+service is gone. Without the index everything else goes on, so there is no giving up, only longer pauses.
+"""
+
+import asyncio
+import logging
+import os
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from marketd.children import dying_with_parent
+from marketd.clock import Clock
+
+READY: Final = "ready"
+PAUSE_S: Final = 0.5
+PAUSE_S_MAX: Final = 30.0
+STEADY_S: Final = 60.0  # who has lived so long begins again with the shortest pause
+STOP_S_MAX: Final = 5.0
+
+log = logging.getLogger("marketd.index")
+
+
+class IndexNeeds(Struct, frozen=True):
+    """What the index process is told: where the index and the catalogue are, and how it reaches the bus."""
+
+    folder: str
+    catalogue: str
+    url: str
+    user: str | None
+    password: str | None
+    log_level: str
+
+
+class IndexProcess:
+    """Keeps the index process alive; `run` it for as long as the service lives."""
+
+    def __init__(self, needs: IndexNeeds, clock: Clock, on_ready: Callable[[], None]) -> None:
+        self._needs, self._clock, self._on_ready = needs, clock, on_ready
+        self.pid: int | None = None
+        self._starts = 0
+
+    def statistics(self) -> dict[str, int | None]:
+        """Its process id, None while there is none, and how often it was started."""
+        return {"pid": self.pid, "starts": self._starts}
+
+    async def run(self) -> None:
+        """Start it, and again whenever it has ended."""
+        pause_s = PAUSE_S
+        while True:
+            begun_s = self._clock.monotonic_s()
+            try:
+                await self._live()
+            except OSError as error:
+                log.error("the index process does not start: %s", error)
+            if self._clock.monotonic_s() - begun_s > STEADY_S:
+                pause_s = PAUSE_S
+            log.warning("the index process has ended; starting it again in %g s", pause_s)
+            await self._clock.sleep(pause_s)
+            pause_s = min(pause_s * 2, PAUSE_S_MAX)
+
+    async def _live(self) -> None:
+        self._starts += 1
+        process = await asyncio.create_subprocess_exec(
+            *_command(),
+            stdin=PIPE,
+            stdout=PIPE,
+            start_new_session=True,
+            preexec_fn=dying_with_parent(),
+            env={**os.environ, "MALLOC_ARENA_MAX": "1"},  # what its threads have freed is for all to use again
+        )
+        self.pid = process.pid
+        try:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(msgspec.json.encode(self._needs) + b"\n")
+            while line := await process.stdout.readline():
+                if line.decode().strip() == READY:
+                    self._on_ready()
+            await process.wait()
+        finally:
+            self.pid = None
+            await _end(process)
+
+
+async def _end(process: Process) -> None:
+    """SIGTERM, patience, SIGKILL."""
+    if process.returncode is not None:
+        return
+    try:
+        process.terminate()
+        async with asyncio.timeout(STOP_S_MAX):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+def _command() -> list[str]:
+    """Run this very program; a frozen one is its own interpreter."""
+    return [sys.executable, "index"] if getattr(sys, "frozen", False) else [sys.executable, "-m", "marketd", "index"]

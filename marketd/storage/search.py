@@ -1,0 +1,442 @@
+"""
+Search: what the index process keeps, and how it answers.
+
+It follows the log through the catalogue: `read.db` says of each product at which log position it last changed, and
+the index notes up to which position it has come. Words lie in the Whoosh index (inverted.py), what a product costs,
+how it is rated and how often it was sold in memory beside it, one shelf for each segment; so a rating or a sale
+changes a number and no file.
+
+One process reads, writes and answers. Writing goes on in a thread, and what was read for one answer is good for the
+next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import json
+import logging
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final, NamedTuple, TypeVar
+
+from msgspec import Struct
+
+from marketd.bus.port import Answer, Bus, BusError, Envelope
+from marketd.bus.subjects import query_subject
+from marketd.clock import Clock, new_id
+from marketd.storage.catalog import BrowseProducts
+from marketd.storage.database import Connection, Database, Row
+from marketd.storage.inverted import (
+    SIGNS,
+    SPELLING_DISTANCE_MAX,
+    VERSION,
+    IndexBroken,
+    Inverted,
+    Segment,
+    Text,
+    fold,
+    folded,
+    inverse_frequency,
+    stems,
+)
+from marketd.storage.ranking import (
+    Documents,
+    Postings,
+    Weighted,
+    best_by_impact,
+    document_set,
+)
+from marketd.storage.shelf import QUERY_WORDS_MAX, Hit, Parsed, Shelf, parse, rating_key
+
+T = TypeVar("T")
+
+POLL_S: Final = 0.2
+TELL_WAIT_MS: Final = 2_000
+BATCH_TEXTS_MAX: Final = 2000
+WHOLE_CATALOGUE: Final = 5_000  # a segment of more documents reads its facts in one go
+PHRASE_LOOKS_MAX: Final = 2_000  # of so many documents, the best, the text is looked at for a phrase
+ALIKE_WORDS: Final = 6
+ALIKE_DOCUMENTS_MAX: Final = 5_000
+
+log = logging.getLogger("marketd.search")
+
+
+class Search(Struct, frozen=True, tag="search"):
+    browse: BrowseProducts
+
+
+class Found(Struct, frozen=True, tag="search.found"):
+    """Product ids with their scores, in order; `generation` differs whenever the index does."""
+
+    total: int
+    hits: list[tuple[str, float]]
+    categories: dict[str, int]
+    generation: int
+
+
+class Spell(Struct, frozen=True, tag="spelling"):
+    q: str
+
+
+class Spelt(Struct, frozen=True, tag="search.spelt"):
+    """What was probably meant; None where each word is known, or nothing is like it."""
+
+    did_you_mean: str | None
+
+
+class FindAlike(Struct, frozen=True, tag="alike"):
+    product_id: str
+    count: int
+
+
+class Alike(Struct, frozen=True, tag="search.alike"):
+    product_ids: list[str]
+
+
+class Renewed(Struct, frozen=True, tag="search-renewed"):
+    """Told to the service when the index has changed."""
+
+    generation: int
+
+
+FACTS: Final = """
+    SELECT p.id, p.product_id, p.seller_id, p.category, p.thousandths, p.created_at, coalesce(r.points, 0),
+           coalesce(r.reviews, 0), coalesce(b.orders, 0)
+    FROM products p LEFT JOIN product_ratings r ON r.product_id = p.product_id
+    LEFT JOIN product_sales b ON b.product_id = p.product_id
+"""
+
+
+class _Changes(NamedTuple):
+    """What has changed up to a log position: texts, keys that are gone, (key, points, reviews), (key, orders)."""
+
+    position: int
+    texts: list[Text]
+    gone: list[int]
+    ratings: list[Row]
+    sales: list[Row]
+
+
+class SearchIndex:
+    """All shelves; `catch_up` takes in what has changed, the rest answers."""
+
+    def __init__(self, folder: Path, catalogue: Database, clock: Clock) -> None:
+        self._folder, self._catalogue, self._clock = folder, catalogue, clock
+        self._stamp = folder / "stamp.json"
+        self._shelves: list[Shelf] = []
+        self._position = 0
+        self.generation = clock.now_ms() << 20
+
+    async def open(self) -> None:
+        """Open the index, or begin a new one where there is none that can be used."""
+        stamp, reached = self._read_stamp(), await self.reached()
+        try:
+            if stamp is None:
+                raise IndexBroken("there is none of this version")
+            if stamp > reached:
+                raise IndexBroken(f"it goes up to {stamp}, and the catalogue only up to {reached}")
+            self._inverted = await _in_thread(Inverted.open, self._folder)
+            await self._reshelve()
+            self._position = stamp
+        except IndexBroken as error:
+            log.warning("the index is made again: %s", error)
+            self._inverted = await _in_thread(Inverted.make, self._folder)
+            self._shelves, self._position = [], 0
+
+    @property
+    def position(self) -> int:
+        """The log position up to which everything is in the index."""
+        return self._position
+
+    async def reached(self) -> int:
+        """Say up to which log position the catalogue goes."""
+        return await self._catalogue.run(_reached)
+
+    def condemn(self) -> None:
+        """What is there can't be used: the next to open it shall make it again."""
+        self._stamp.unlink(missing_ok=True)
+
+    async def catch_up(self) -> bool:
+        """Take in one batch of what has changed; say whether there is more than a batch holds."""
+        changes = await self._catalogue.run(_changes, self._position)
+        if changes is None:
+            return False
+        position, texts, gone, ratings, sales = changes
+        if texts or gone:
+            await _in_thread(self._inverted.write, texts, gone)
+            await self._reshelve()
+        for shelf in self._shelves:
+            for key, points, reviews in ratings:
+                if (number := shelf.number(key)) is not None:
+                    shelf.rating.change(number, rating_key(points, reviews))
+            for key, orders in sales:
+                if (number := shelf.number(key)) is not None:
+                    shelf.sold.change(number, orders)
+        self._position = position
+        self.generation += 1
+        await _in_thread(self._write_stamp, position)
+        return len(texts) + len(gone) >= BATCH_TEXTS_MAX
+
+    async def warm(self) -> None:
+        """Read the frequent words of new segments ahead, one at a time, so that nobody waits for them."""
+        for shelf in self._shelves:
+            if not shelf.is_warm:
+                shelf.is_warm = True
+                for stem in shelf.segment.frequent_words():
+                    shelf.segment.word(stem)
+                    await asyncio.sleep(0)
+
+    async def find(self, query: BrowseProducts) -> Found:
+        """Answer a query."""
+        parsed = parse(query.q)
+        fits = [(shelf, shelf.fitting(parsed, query)) for shelf in self._shelves]
+        if not parsed.is_empty and not parsed.words and not parsed.excluded:
+            fits = []  # asked for something without any word in it
+        if parsed.phrases:
+            fits = await self._with_phrases(parsed, fits)
+        weights = self._weights(parsed.words)
+        limit, offset = query.page.bounds
+        hits: list[Hit] = []
+        categories: dict[str, int] = {}
+        for shelf, fitting in fits:
+            if fitting:
+                hits += shelf.best(query, self._weighted(shelf, weights), fitting, offset + limit)
+                _count(categories, shelf, fitting)
+        page = heapq.nlargest(offset + limit, hits, key=lambda hit: hit[:2])[offset:]
+        return Found(
+            total=sum(fitting.bit_count() for _, fitting in fits),
+            hits=[(hit.shelf.product_id(hit.number), round(hit.score, 4)) for hit in page],
+            categories=dict(sorted(categories.items(), key=lambda item: (-item[1], item[0]))),
+            generation=self.generation,
+        )
+
+    def spell(self, q: str) -> Spelt:
+        """Say what was probably meant, by the words of titles."""
+        meant = []
+        for word in folded(q)[:QUERY_WORDS_MAX]:
+            if any(postings for stem in stems(word) for postings in self._postings(stem)):
+                meant.append(word)
+                continue
+            meant.append(self._nearest(word) or word)
+        corrected = " ".join(meant)
+        return Spelt(corrected if corrected != " ".join(folded(q)[:QUERY_WORDS_MAX]) else None)
+
+    async def alike(self, product_id: str, count: int) -> Alike:
+        """Give products whose rarest words are those of this one."""
+        text = await self._catalogue.run(_text, product_id)
+        if text is None:
+            return Alike([])
+        found = {stem: n for stem in stems(text) if 1 < (n := self._frequency(stem)) <= ALIKE_DOCUMENTS_MAX}
+        rarest = heapq.nsmallest(ALIKE_WORDS, found, key=found.__getitem__)
+        scores: dict[str, float] = {}
+        for stem, weight in self._weights(rarest).items():
+            for shelf in self._shelves:
+                if postings := shelf.segment.word(stem):
+                    for number, impact in postings.best_first():
+                        if shelf.live >> number & 1:
+                            other = shelf.product_id(number)
+                            scores[other] = scores.get(other, 0.0) + impact * weight
+        scores.pop(product_id, None)
+        return Alike(heapq.nlargest(count, scores, key=scores.__getitem__))
+
+    def _postings(self, stem: str) -> Iterable[Postings | None]:
+        return (shelf.segment.word(stem) for shelf in self._shelves)
+
+    def _frequency(self, stem: str) -> int:
+        return sum(len(postings) for postings in self._postings(stem) if postings)
+
+    def _weights(self, words: Iterable[str]) -> dict[str, float]:
+        total = sum(shelf.segment.count for shelf in self._shelves)
+        return {stem: inverse_frequency(self._frequency(stem), total) for stem in words}
+
+    def _weighted(self, shelf: Shelf, weights: dict[str, float]) -> list[Weighted]:
+        found = ((shelf.segment.word(stem), weight) for stem, weight in weights.items())
+        return [Weighted(postings, weight) for postings, weight in found if postings]
+
+    def _nearest(self, word: str) -> str | None:
+        """Find the known word with the fewest changed letters; among equals the most frequent."""
+        for distance in range(1, SPELLING_DISTANCE_MAX + 1):
+            near = {near for shelf in self._shelves for near in shelf.segment.words_near(word, distance)}
+            if near:
+                return max(near, key=lambda known: (sum(map(self._frequency, stems(known))), known))
+        return None
+
+    async def _with_phrases(self, parsed: Parsed, fits: list[tuple[Shelf, Documents]]) -> list[tuple[Shelf, Documents]]:
+        """Keep those whose text has the phrases; of very many that have the words, the best are looked at."""
+        weights = self._weights(parsed.words)
+        patterns = [_pattern(phrase) for phrase in parsed.phrases]
+        kept = []
+        for shelf, fitting in fits:
+            best = best_by_impact(self._weighted(shelf, weights), fitting, shelf.segment.count, PHRASE_LOOKS_MAX)
+            numbers = {shelf.segment.keys[number]: number for _, number in best} if fitting else {}
+            texts = await self._catalogue.run(_texts, list(numbers))
+            having = [numbers[key] for key, text in texts if all(pattern.search(fold(text)) for pattern in patterns)]
+            kept.append((shelf, document_set(having, shelf.segment.count)))
+        return kept
+
+    async def _reshelve(self) -> None:
+        """Look at the segments again; those that are known stay as they are."""
+        segments = await _in_thread(self._inverted.segments)
+        known = {id(shelf.segment): shelf for shelf in self._shelves}
+        shelves = []
+        for segment, _ in segments:
+            shelf = known.get(id(segment))
+            if shelf is None:
+                shelf = await self._catalogue.run(_shelf, segment)
+            shelves.append(shelf)
+        for shelf, (_, live) in zip(shelves, segments, strict=True):
+            shelf.live = live  # all at once, so that what has another text is at no moment in neither place
+        self._shelves = shelves
+
+    def _read_stamp(self) -> int | None:
+        """Read up to which log position the index goes; None if it is none of ours."""
+        with suppress(OSError, ValueError):
+            stamp = json.loads(self._stamp.read_text(encoding="utf-8"))
+            if isinstance(stamp, dict) and stamp.get("version") == VERSION and isinstance(stamp.get("position"), int):
+                return int(stamp["position"])
+        return None
+
+    def _write_stamp(self, position: int) -> None:
+        fresh = self._stamp.with_suffix(".new")
+        fresh.write_text(json.dumps({"version": VERSION, "position": position}), encoding="utf-8")
+        fresh.replace(self._stamp)
+
+
+class SearchServer:
+    """
+    Answers the index's queries on the bus, and keeps it up to date. If the index turns out to be broken, `open` or
+    `run` raises `IndexBroken`, and whoever opens it next makes it again.
+    """
+
+    def __init__(self, index: SearchIndex, bus: Bus, clock: Clock) -> None:
+        self._index, self._bus, self._clock = index, bus, clock
+        self._trouble = ""
+
+    async def open(self) -> None:
+        """Take in what there is, and then serve the queries: half an index would hide the other half."""
+        reached = await self._index.reached()
+        with self._condemning():
+            while self._index.position < reached:
+                await self._index.catch_up()
+            await self._index.warm()
+        for query in (Search, Spell, FindAlike):
+            await self._bus.serve(query_subject(query), self._answer)
+
+    async def run(self) -> None:
+        """Follow the catalogue for ever; tell the service of each change."""
+        told = 0
+        with self._condemning():
+            while True:
+                if self._trouble:
+                    raise IndexBroken(self._trouble)
+                has_more = await self._index.catch_up()
+                if told != self._index.generation and await self._tell():
+                    told = self._index.generation
+                if not has_more:
+                    await self._index.warm()
+                    await self._clock.sleep(POLL_S)
+
+    @contextmanager
+    def _condemning(self) -> Iterator[None]:
+        try:
+            yield
+        except IndexBroken:
+            self._index.condemn()
+            raise
+
+    async def _tell(self) -> bool:
+        """Let the service know, so that it does not show old pages; say whether it heard."""
+        now_ms = self._clock.now_ms()
+        renewed = Renewed(self._index.generation)
+        envelope = Envelope(new_id(self._clock), renewed, "search", deadline=now_ms + TELL_WAIT_MS)
+        try:
+            await self._bus.ask(query_subject(Renewed), envelope)
+        except BusError as error:
+            log.warning("the service was not told of generation %d: %r", renewed.generation, error)
+            return False
+        return True
+
+    async def _answer(self, subject: str, envelope: Envelope) -> Answer:
+        try:
+            return Answer(await self._found(envelope.message), 0)
+        except IndexBroken as error:
+            self._trouble = str(error)  # what `run` ends by
+            raise
+
+    async def _found(self, query: Struct) -> Struct:
+        match query:
+            case Search(browse):
+                return await self._index.find(browse)
+            case Spell(q):
+                return self._index.spell(q)
+            case FindAlike(product_id, count):
+                return await self._index.alike(product_id, count)
+        raise AssertionError(f"not asked of the index: {query}")
+
+
+# What is read from the catalogue.
+
+
+def _reached(db: Connection) -> int:
+    """Say how far those of the read models have come that are not halted."""
+    models = "name IN ('catalog', 'reviews', 'sales') AND halted IS NULL"
+    return int(db.execute(f"SELECT coalesce(min(position), 0) FROM models WHERE {models}").fetchone()[0])
+
+
+def _changes(db: Connection, after: int) -> _Changes | None:
+    """Give what has changed beyond a log position, as far as one batch goes; None where nothing has."""
+    reached = _reached(db)
+    if reached <= after:
+        return None
+    columns = "position, is_active, id, title, description, category"
+    page = f"SELECT {columns} FROM products WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"
+    rows = db.execute(page, (after, reached, BATCH_TEXTS_MAX)).fetchall()
+    if len(rows) == BATCH_TEXTS_MAX:
+        reached = rows[-1][0]
+    changed = "FROM {0} c JOIN products p ON p.product_id = c.product_id WHERE c.position > ? AND c.position <= ?"
+    bounds = (after, reached)
+    return _Changes(
+        reached,
+        [Text(*row[2:]) for row in rows if row[1]],
+        [row[2] for row in rows if not row[1]],
+        db.execute(f"SELECT p.id, c.points, c.reviews {changed.format('product_ratings')}", bounds).fetchall(),
+        db.execute(f"SELECT p.id, c.orders {changed.format('product_sales')}", bounds).fetchall(),
+    )
+
+
+def _shelf(db: Connection, segment: Segment) -> Shelf:
+    """Make a segment's shelf, row by row: all rows at once would take more memory than the shelf."""
+    if segment.count > WHOLE_CATALOGUE:
+        return Shelf(segment, db.execute(FACTS))
+    marks = ",".join("?" * segment.count)
+    return Shelf(segment, db.execute(f"{FACTS} WHERE p.id IN ({marks})", segment.keys))
+
+
+def _text(db: Connection, product_id: str) -> str | None:
+    row = db.execute("SELECT title || ' ' || category FROM products WHERE product_id = ?", (product_id,)).fetchone()
+    return str(row[0]) if row else None
+
+
+def _texts(db: Connection, keys: Sequence[int]) -> list[tuple[int, str]]:
+    marks = ",".join("?" * len(keys))
+    return db.execute(f"SELECT id, title || ' _ ' || description FROM products WHERE id IN ({marks})", keys).fetchall()
+
+
+def _pattern(phrase: Sequence[str]) -> re.Pattern[str]:
+    """Match a phrase in a folded text: its words whole, and signs, which need no space between them."""
+    edge = rf"[^\W{SIGNS}]"
+    words = [re.escape(word) if re.match(f"[{SIGNS}]", word) else rf"(?<!{edge}){word}(?!{edge})" for word in phrase]
+    return re.compile(r"\W*".join(words))
+
+
+def _count(categories: dict[str, int], shelf: Shelf, fitting: Documents) -> None:
+    for name, documents in shelf.categories.items():
+        if count := (documents & fitting).bit_count():
+            categories[name] = categories.get(name, 0) + count
+
+
+async def _in_thread(function: Callable[..., T], *arguments: object) -> T:
+    return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
