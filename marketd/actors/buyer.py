@@ -84,6 +84,25 @@ class ReplyToReview(Struct, frozen=True, tag="buyer.reply-to-review"):
     at: int
 
 
+class HideReview(Struct, frozen=True, tag="buyer.hide-review"):
+    """Take a review from everybody's sight but its author's; a later reason takes the place of an earlier one."""
+
+    product_id: str
+    review_id: str
+    admin_id: str
+    reason: str
+    at: int
+
+
+class ShowReview(Struct, frozen=True, tag="buyer.show-review"):
+    """Let everybody see a hidden review again."""
+
+    product_id: str
+    review_id: str
+    admin_id: str
+    at: int
+
+
 # Events: what has happened. Tags and fields are the storage format: they may be added to, but not renamed.
 
 
@@ -112,6 +131,21 @@ class ReviewDeleted(Struct, frozen=True, tag="buyer.review-deleted"):
     review_id: str
 
 
+class ReviewHidden(Struct, frozen=True, tag="buyer.review-hidden"):
+    product_id: str
+    review_id: str
+    admin_id: str
+    reason: str
+    at: int
+
+
+class ReviewShown(Struct, frozen=True, tag="buyer.review-shown"):
+    product_id: str
+    review_id: str
+    admin_id: str
+    at: int
+
+
 # States: what a buyer can be. Everybody is one from the start, with nothing on the shelf.
 
 
@@ -119,6 +153,7 @@ class Shelf(Struct, frozen=True, tag="buyer.shelf"):
     owned: dict[str, Owned] = {}
     reviews: dict[str, Review] = {}
     sellers: dict[str, str] = {}  # whose a reviewed product is, kept beyond a refund
+    hidden: dict[str, str] = {}  # why the review of a product is hidden, for those that are
 
 
 # Answers: what the sender learns.
@@ -132,8 +167,9 @@ class ReviewState(Struct, frozen=True, tag="buyer.review-state"):
     review: Review | None
 
 
-Command = CheckFree | CheckAccess | Grant | Revoke | WriteReview | EditReview | DeleteReview | ReplyToReview
-Event = Granted | Revoked | Reviewed | ReviewDeleted
+Writing = WriteReview | EditReview | DeleteReview | ReplyToReview
+Command = CheckFree | CheckAccess | Grant | Revoke | Writing | HideReview | ShowReview
+Event = Granted | Revoked | Reviewed | ReviewDeleted | ReviewHidden | ReviewShown
 State = Shelf
 Answer = Access | ReviewState
 
@@ -179,6 +215,13 @@ def decide(state: State, command: Command) -> list[Event]:
                 raise Refused(Reason.NOT_YOUR_SALE)
             replied = replace(review, reply=body)
             return [] if replied == review else [Reviewed(product_id, seller_id, replied, at)]
+        case HideReview(product_id, review_id, admin_id, reason, at):
+            _find(state, product_id, review_id)
+            is_so = state.hidden.get(product_id) == reason
+            return [] if is_so else [ReviewHidden(product_id, review_id, admin_id, reason, at)]
+        case ShowReview(product_id, review_id, admin_id, at):
+            _find(state, product_id, review_id)
+            return [ReviewShown(product_id, review_id, admin_id, at)] if product_id in state.hidden else []
         case _:
             raise AssertionError(f"undecided: {type(command)}")
 
@@ -216,8 +259,15 @@ def evolve(state: State, event: Event) -> State:
             )
         case ReviewDeleted(product_id):
             return replace(
-                state, reviews=_without(state.reviews, product_id), sellers=_without(state.sellers, product_id)
+                state,
+                reviews=_without(state.reviews, product_id),
+                sellers=_without(state.sellers, product_id),
+                hidden=_without(state.hidden, product_id),
             )
+        case ReviewHidden(product_id, _, _, reason):
+            return replace(state, hidden={**state.hidden, product_id: reason})
+        case ReviewShown(product_id):
+            return replace(state, hidden=_without(state.hidden, product_id))
         case _:
             raise AssertionError(f"impossible: {type(event)}")
 

@@ -11,11 +11,12 @@ from marketd.clock import new_id
 from marketd.http.answers import answered, listed
 from marketd.http.asking import ask, find, read, tell
 from marketd.http.bodies import Paging, Text, Title, decode, parameters
-from marketd.http.identity import signed_in
+from marketd.http.identity import signed_in, somebody
 from marketd.http.keys import CLOCK
 from marketd.http.problems import Forbidden, NotFound
+from marketd.http.tokens import Principal
 from marketd.storage.cards import EncodedProduct, ReadProduct
-from marketd.storage.reviews import FindReview, ListReviews, ReviewCard, ReviewFound, Reviews
+from marketd.storage.reviews import FindReview, ListReviews, ReviewCard, ReviewFound, Reviews, Sort
 
 routes = web.RouteTableDef()
 
@@ -38,6 +39,16 @@ class ReplyBody(Struct, forbid_unknown_fields=True):
     body: Text
 
 
+class HideBody(Struct, forbid_unknown_fields=True):
+    """`reason` is what the author is told."""
+
+    reason: Text
+
+
+class ReviewList(Paging, frozen=True, forbid_unknown_fields=True):
+    sort: Sort = "newest"
+
+
 class ReviewPage(Struct):
     total: int
     page: int
@@ -49,11 +60,11 @@ class ReviewPage(Struct):
 
 @routes.get("/products/{id}/reviews")
 async def browse(request: web.Request) -> web.Response:
-    """Give what people say of a product, the newest first."""
-    wanted = parameters(request, Paging)
+    """Give what people say of a product, the newest first where not asked otherwise."""
+    wanted = parameters(request, ReviewList)
     product_id = await _product(request)
 
-    found = await read(request, ListReviews(product_id, wanted.wanted), Reviews)
+    found = await read(request, ListReviews(product_id, wanted.wanted, wanted.sort), Reviews)
 
     body = ReviewPage(found.total, wanted.page, wanted.size, found.average, found.histogram, found.cards)
     return listed(request, body, found.total, wanted.wanted)
@@ -76,8 +87,8 @@ async def write(request: web.Request) -> web.Response:
 
 @routes.get("/products/{id}/reviews/{review_id}")
 async def show(request: web.Request) -> web.Response:
-    """Show one review."""
-    return answered(await _addressed(request))
+    """Show one review; a hidden one to its author and to admins alone."""
+    return answered(await _addressed(request, somebody(request)))
 
 
 @routes.patch("/products/{id}/reviews/{review_id}")
@@ -85,7 +96,7 @@ async def edit(request: web.Request) -> web.Response:
     """Change one's review."""
     author = signed_in(request)
     body = await decode(request, ReviewChange)
-    card = await _addressed(request, author_id=author.user_id)
+    card = await _own(request, author)
 
     command = buyer.EditReview(
         card.product_id, card.id, request.app[CLOCK].now_ms(), body.rating, body.title, body.body
@@ -99,7 +110,7 @@ async def edit(request: web.Request) -> web.Response:
 async def delete(request: web.Request) -> web.Response:
     """Take one's review back."""
     author = signed_in(request)
-    card = await _addressed(request, author_id=author.user_id)
+    card = await _own(request, author)
     command = buyer.DeleteReview(card.product_id, card.id)
     await tell(request, Address("buyer", card.author_id), command, principal=author)
     return web.Response(status=204)
@@ -110,13 +121,37 @@ async def reply(request: web.Request) -> web.Response:
     """Answer a review of one's product; a later answer takes the place of an earlier one."""
     seller = signed_in(request, "seller")
     body = await decode(request, ReplyBody)
-    card = await _addressed(request)
+    card = await _addressed(request, seller)
 
     now_ms = request.app[CLOCK].now_ms()
     command = buyer.ReplyToReview(card.product_id, card.id, seller.user_id, body.body, now_ms)
     await tell(request, Address("buyer", card.author_id), command, principal=seller)
 
     return answered(await _card(request, card.id), status=201)
+
+
+@routes.post("/products/{id}/reviews/{review_id}/hide")
+async def hide(request: web.Request) -> web.Response:
+    """Take a review from everybody's sight but its author's, and say why (admins)."""
+    admin = signed_in(request, "admin")
+    body = await decode(request, HideBody)
+    card = await _addressed(request, admin)
+
+    now_ms = request.app[CLOCK].now_ms()
+    command = buyer.HideReview(card.product_id, card.id, admin.user_id, body.reason, now_ms)
+    await tell(request, Address("buyer", card.author_id), command, principal=admin)
+
+    return answered(await _card(request, card.id))
+
+
+@routes.post("/products/{id}/reviews/{review_id}/show")
+async def show_again(request: web.Request) -> web.Response:
+    """Let everybody see a hidden review again (admins)."""
+    admin = signed_in(request, "admin")
+    card = await _addressed(request, admin)
+    command = buyer.ShowReview(card.product_id, card.id, admin.user_id, request.app[CLOCK].now_ms())
+    await tell(request, Address("buyer", card.author_id), command, principal=admin)
+    return answered(await _card(request, card.id))
 
 
 async def _product(request: web.Request) -> str:
@@ -126,14 +161,23 @@ async def _product(request: web.Request) -> str:
     return product_id
 
 
-async def _addressed(request: web.Request, author_id: str | None = None) -> ReviewCard:
-    """Find the review of the path, and see whose it is."""
+async def _addressed(request: web.Request, viewer: Principal | None) -> ReviewCard:
+    """Find the review of the path, unless it is hidden from who is asking."""
     found = await find(request, FindReview(request.match_info["review_id"]), ReviewFound)
     if found is None or found.card.product_id != request.match_info["id"]:
         raise NotFound("no such review")
-    if author_id is not None and found.card.author_id != author_id:
-        raise Forbidden("the review is somebody else's")
+    sees_hidden = viewer is not None and (viewer.role == "admin" or viewer.user_id == found.card.author_id)
+    if found.card.hidden and not sees_hidden:
+        raise NotFound("no such review")
     return found.card
+
+
+async def _own(request: web.Request, author: Principal) -> ReviewCard:
+    """The same, and see that it is theirs."""
+    card = await _addressed(request, author)
+    if card.author_id != author.user_id:
+        raise Forbidden("the review is somebody else's")
+    return card
 
 
 async def _card(request: web.Request, review_id: str) -> ReviewCard:

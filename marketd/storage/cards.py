@@ -114,6 +114,8 @@ def touched_by(batch: Sequence[Recorded]) -> set[str] | None:
                 match event:
                     case buyer.Reviewed(product_id) | buyer.ReviewDeleted(product_id):
                         touched.add(product_id)
+                    case buyer.ReviewHidden(product_id) | buyer.ReviewShown(product_id):
+                        touched.add(product_id)
                     case account.Renamed():
                         return None
     return touched

@@ -1,7 +1,13 @@
-"""Reviews: what buyers say of a product, and what that comes to."""
+"""
+Reviews: what buyers say of a product, and what that comes to.
 
+The one rule: a hidden review is kept but neither listed nor counted; only who asks for it by its id finds it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -15,20 +21,23 @@ from marketd.storage.projector import ReadModel
 
 RATINGS: Final = (1, 2, 3, 4, 5)
 
+Sort = Literal["newest", "oldest", "highest", "lowest"]
+
 
 class ListReviews(Struct, frozen=True, tag="reviews"):
-    """The newest first."""
+    """Among those of the same rating the newest first."""
 
     product_id: str
     page: Page = Page()
+    sort: Sort = "newest"
 
 
 class FindReview(Struct, frozen=True, tag="review"):
     review_id: str
 
 
-class ReviewCard(Struct, frozen=True, rename="camel"):
-    """One review as people see it; `reply` is the seller's."""
+class ReviewCard(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """One review as people see it; `reply` is the seller's, `hidden` is there only where it is so."""
 
     id: str
     product_id: str
@@ -40,6 +49,8 @@ class ReviewCard(Struct, frozen=True, rename="camel"):
     reply: str | None
     created_at: datetime
     updated_at: datetime
+    hidden: bool = False
+    hidden_reason: str | None = None
 
 
 class ReviewFound(Struct, frozen=True, tag="reviews.review"):
@@ -47,7 +58,7 @@ class ReviewFound(Struct, frozen=True, tag="reviews.review"):
 
 
 class Reviews(Struct, frozen=True, tag="reviews.page"):
-    """One page, and the figures of all of them; `histogram` has a count for each rating, `average` is 0 for none."""
+    """One page, and the figures of all that are listed; `histogram` has a count for each rating, `average` is 0 for none."""
 
     total: int
     average: float
@@ -66,7 +77,8 @@ TABLES: Final = {
             body TEXT NOT NULL,
             reply TEXT,
             created_at INTEGER NOT NULL,
-            updated_at INTEGER NOT NULL
+            updated_at INTEGER NOT NULL,
+            hidden_reason TEXT
         ) STRICT
     """,
     "product_ratings": """
@@ -79,14 +91,22 @@ TABLES: Final = {
     """,
 }
 INDEXES: Final = (
-    "CREATE INDEX reviews_by_product ON reviews(product_id, created_at)",
+    "CREATE INDEX reviews_by_product ON reviews(product_id, created_at) WHERE hidden_reason IS NULL",
+    "CREATE INDEX reviews_by_rating ON reviews(product_id, rating) WHERE hidden_reason IS NULL",
     "CREATE INDEX product_ratings_by_position ON product_ratings(position)",
 )
 CARD: Final = """
     SELECT r.review_id, r.product_id, r.author_id, coalesce(p.name, ''), r.rating, r.title, r.body, r.reply,
-           r.created_at, r.updated_at
+           r.created_at, r.updated_at, r.hidden_reason
     FROM reviews r LEFT JOIN people p ON p.user_id = r.author_id
 """
+LISTED: Final = "product_id = ? AND hidden_reason IS NULL"
+ORDER_BY: Final[dict[Sort, str]] = {
+    "newest": "r.created_at DESC, r.review_id DESC",
+    "oldest": "r.created_at, r.review_id",
+    "highest": "r.rating DESC, r.created_at DESC, r.review_id DESC",
+    "lowest": "r.rating, r.created_at DESC, r.review_id DESC",
+}
 
 
 def apply(db: Connection, record: Recorded) -> None:
@@ -95,25 +115,41 @@ def apply(db: Connection, record: Recorded) -> None:
     for event in record.commit.events:
         match event:
             case buyer.Reviewed(product_id, _, review, at):
-                old = _rating(db, review.review_id)
                 row = (review.review_id, product_id, author_id, review.rating, review.title, review.body, review.reply)
-                db.execute(
-                    """
-                    INSERT INTO reviews VALUES(?,?,?,?,?,?,?,?,?) ON CONFLICT DO UPDATE SET rating = excluded.rating,
-                    title = excluded.title, body = excluded.body, reply = excluded.reply,
-                    updated_at = excluded.updated_at
-                    """,
-                    (*row, at, at),
-                )
-                _count(db, record.position, product_id, review.rating - (old or 0), 0 if old else 1)
+                with _counted(db, record.position, product_id, review.review_id):
+                    db.execute(
+                        """
+                        INSERT INTO reviews VALUES(?,?,?,?,?,?,?,?,?,NULL) ON CONFLICT DO UPDATE SET
+                        rating = excluded.rating, title = excluded.title, body = excluded.body,
+                        reply = excluded.reply, updated_at = excluded.updated_at
+                        """,
+                        (*row, at, at),
+                    )
             case buyer.ReviewDeleted(product_id, review_id):
-                old = _rating(db, review_id)
-                db.execute("DELETE FROM reviews WHERE review_id = ?", (review_id,))
-                _count(db, record.position, product_id, -(old or 0), -1 if old else 0)
+                with _counted(db, record.position, product_id, review_id):
+                    db.execute("DELETE FROM reviews WHERE review_id = ?", (review_id,))
+            case buyer.ReviewHidden(product_id, review_id, _, reason):
+                with _counted(db, record.position, product_id, review_id):
+                    db.execute("UPDATE reviews SET hidden_reason = ? WHERE review_id = ?", (reason, review_id))
+            case buyer.ReviewShown(product_id, review_id):
+                with _counted(db, record.position, product_id, review_id):
+                    db.execute("UPDATE reviews SET hidden_reason = NULL WHERE review_id = ?", (review_id,))
 
 
-def _rating(db: Connection, review_id: str) -> int | None:
-    row = db.execute("SELECT rating FROM reviews WHERE review_id = ?", (review_id,)).fetchone()
+@contextmanager
+def _counted(db: Connection, position: int, product_id: str, review_id: str) -> Iterator[None]:
+    """Change a review, and the figures of its product by what that makes of it."""
+    before = _listed_rating(db, review_id)
+    yield
+    after = _listed_rating(db, review_id)
+    if before != after:
+        points, reviews = (after or 0) - (before or 0), (after is not None) - (before is not None)
+        _count(db, position, product_id, points, reviews)
+
+
+def _listed_rating(db: Connection, review_id: str) -> int | None:
+    query = "SELECT rating FROM reviews WHERE review_id = ? AND hidden_reason IS NULL"
+    row = db.execute(query, (review_id,)).fetchone()
     return int(row[0]) if row else None
 
 
@@ -130,11 +166,11 @@ def _count(db: Connection, position: int, product_id: str, points: int, reviews:
 def browse(db: Connection, query: ListReviews) -> Reviews:
     """Give one page of a product's reviews."""
     counts = dict(
-        db.execute("SELECT rating, count(*) FROM reviews WHERE product_id = ? GROUP BY rating", (query.product_id,))
+        db.execute(f"SELECT rating, count(*) FROM reviews WHERE {LISTED} GROUP BY rating", (query.product_id,))
     )
     total = sum(counts.values())
     rows = db.execute(
-        f"{CARD} WHERE r.product_id = ? ORDER BY r.created_at DESC, r.review_id DESC LIMIT ? OFFSET ?",
+        f"{CARD} WHERE {LISTED} ORDER BY {ORDER_BY[query.sort]} LIMIT ? OFFSET ?",
         (query.product_id, *query.page.bounds),
     )
     return Reviews(
@@ -146,7 +182,7 @@ def browse(db: Connection, query: ListReviews) -> Reviews:
 
 
 def find(db: Connection, query: FindReview) -> ReviewFound | None:
-    """Find one review."""
+    """Find one review, also if it is hidden."""
     row = db.execute(f"{CARD} WHERE r.review_id = ?", (query.review_id,)).fetchone()
     return ReviewFound(_card(row)) if row else None
 
@@ -157,7 +193,7 @@ def average(points: int, reviews: int) -> float:
 
 
 def _card(row: Row) -> ReviewCard:
-    review_id, product_id, author_id, author_name, rating, title, body, reply, created_at, updated_at = row
+    review_id, product_id, author_id, author_name, rating, title, body, reply, created_at, updated_at, reason = row
     return ReviewCard(
         id=review_id,
         product_id=product_id,
@@ -169,7 +205,9 @@ def _card(row: Row) -> ReviewCard:
         reply=reply,
         created_at=instant(created_at),
         updated_at=instant(updated_at),
+        hidden=reason is not None,
+        hidden_reason=reason,
     )
 
 
-REVIEWS: Final = ReadModel("reviews", 2, TABLES, apply, {ListReviews: browse, FindReview: find}, INDEXES)
+REVIEWS: Final = ReadModel("reviews", 3, TABLES, apply, {ListReviews: browse, FindReview: find}, INDEXES)

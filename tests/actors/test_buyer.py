@@ -16,14 +16,18 @@ from marketd.actors.buyer import (
     Event,
     Grant,
     Granted,
+    HideReview,
     Reason,
     ReplyToReview,
     Review,
     ReviewDeleted,
     Reviewed,
+    ReviewHidden,
+    ReviewShown,
     ReviewState,
     Revoke,
     Revoked,
+    ShowReview,
     WriteReview,
 )
 from tests.actors.totality import assert_decided, assert_silent_when_repeated
@@ -36,6 +40,10 @@ REVIEWED = Reviewed("p1", "seller", REVIEW, 7)
 DELETED = ReviewDeleted("p1", "r1")
 DULL = Review("r1", 2, "Bright", "It broke.")
 REPLIED = replace(REVIEW, reply="Thanks!")
+HIDE = HideReview("p1", "r1", "admin", "an insult", 8)
+HIDDEN = ReviewHidden("p1", "r1", "admin", "an insult", 8)
+SHOW = ShowReview("p1", "r1", "admin", 9)
+SHOWN = ReviewShown("p1", "r1", "admin", 9)
 
 
 def test_what_is_granted_is_owned() -> None:
@@ -140,6 +148,51 @@ def test_writing_the_same_review_again_is_silent_after_a_reply() -> None:
     given(BUYER, GRANTED, REVIEWED, replied).when(WriteReview("p1", REVIEW, 7)).then_nothing()
 
 
+def test_an_admin_hides_a_review() -> None:
+    given(BUYER, GRANTED, REVIEWED).when(HIDE).then(HIDDEN)
+
+
+def test_hiding_it_again_for_the_same_reason_is_silent() -> None:
+    given(BUYER, GRANTED, REVIEWED, HIDDEN).when(HIDE).then_nothing()
+
+
+def test_a_later_reason_takes_the_place_of_the_first() -> None:
+    given(BUYER, GRANTED, REVIEWED, HIDDEN).when(HideReview("p1", "r1", "other", "spam", 9)).then(
+        ReviewHidden("p1", "r1", "other", "spam", 9)
+    )
+
+
+def test_a_hidden_review_is_shown_again() -> None:
+    given(BUYER, GRANTED, REVIEWED, HIDDEN).when(SHOW).then(SHOWN)
+
+
+def test_showing_what_is_not_hidden_is_silent() -> None:
+    given(BUYER, GRANTED, REVIEWED).when(SHOW).then_nothing()
+
+
+def test_a_review_that_was_shown_again_may_be_hidden_again() -> None:
+    given(BUYER, GRANTED, REVIEWED, HIDDEN, SHOWN).when(HIDE).then(HIDDEN)
+
+
+def test_a_hidden_review_may_be_edited() -> None:
+    given(BUYER, GRANTED, REVIEWED, HIDDEN).when(EditReview("p1", "r1", 9, rating=2, body="It broke.")).then(
+        Reviewed("p1", "seller", DULL, 9)
+    )
+
+
+def test_an_edited_review_stays_hidden() -> None:
+    given(BUYER, GRANTED, REVIEWED, HIDDEN, Reviewed("p1", "seller", DULL, 9)).when(HIDE).then_nothing()
+
+
+def test_what_is_written_after_a_hidden_review_was_deleted_is_not_hidden() -> None:
+    again = Reviewed("p1", "seller", replace(REVIEW, review_id="r2"), 9)
+    given(BUYER, GRANTED, REVIEWED, HIDDEN, DELETED, again).when(ShowReview("p1", "r2", "admin", 9)).then_nothing()
+
+
+def test_who_hides_a_review_learns_nothing_of_it() -> None:
+    given(BUYER, GRANTED, REVIEWED).when(HIDE).then_answered(None)
+
+
 REFUSALS: list[tuple[list[Event], Command, Reason]] = [
     ([GRANTED], CheckFree("p1"), Reason.ALREADY_OWNED),
     ([GRANTED], Grant("o2", "p1", "seller"), Reason.ALREADY_OWNED),
@@ -149,6 +202,8 @@ REFUSALS: list[tuple[list[Event], Command, Reason]] = [
     ([GRANTED], EditReview("p1", "r1", 8), Reason.NO_SUCH_REVIEW),
     ([GRANTED, REVIEWED], DeleteReview("p1", "r2"), Reason.NO_SUCH_REVIEW),
     ([GRANTED, REVIEWED], ReplyToReview("p1", "r2", "seller", "Thanks!", 8), Reason.NO_SUCH_REVIEW),
+    ([GRANTED, REVIEWED, DELETED], HIDE, Reason.NO_SUCH_REVIEW),
+    ([GRANTED, REVIEWED, HIDDEN, DELETED], SHOW, Reason.NO_SUCH_REVIEW),
     ([GRANTED, REVIEWED], ReplyToReview("p1", "r1", "rival", "Buy mine!", 8), Reason.NOT_YOUR_SALE),
 ]
 
@@ -168,6 +223,8 @@ HISTORIES: list[tuple[Event, ...]] = [
     (GRANTED, REVOKED),
     (GRANTED, REVIEWED),
     (GRANTED, REVIEWED, Reviewed("p1", "seller", REPLIED, 8)),
+    (GRANTED, REVIEWED, HIDDEN),
+    (GRANTED, REVIEWED, HIDDEN, SHOWN),
     (GRANTED, REVIEWED, DELETED),
     (GRANTED, REVIEWED, REVOKED),
 ]
@@ -182,6 +239,8 @@ REPEATABLE: list[Command] = [
     EditReview("p1", "r1", 8, rating=1),
     ReplyToReview("p1", "r1", "seller", "Thanks!", 9),
     ReplyToReview("p1", "r1", "rival", "Buy mine!", 9),
+    HIDE,
+    SHOW,
 ]
 ONCE_ONLY: list[Command] = [DeleteReview("p1", "r1")]  # a review that is gone is unknown, as if it had never been
 

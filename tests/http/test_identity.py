@@ -35,6 +35,8 @@ SIGNED_IN = [
     ("PATCH", "/products/lamp/reviews/r1", ""),
     ("DELETE", "/products/lamp/reviews/r1", ""),
     ("POST", "/products/lamp/reviews/r1/reply", "seller"),
+    ("POST", "/products/lamp/reviews/r1/hide", "admin"),
+    ("POST", "/products/lamp/reviews/r1/show", "admin"),
     ("POST", "/orders", ""),
     ("GET", "/orders", ""),
     ("GET", "/orders/o1", ""),

@@ -12,7 +12,7 @@ from marketd.actors.aggregate import Refused
 from marketd.bus.subjects import command_subject
 from marketd.storage.cards import ReadProduct
 from marketd.storage.pages import Page
-from marketd.storage.reviews import FindReview, ListReviews, ReviewFound, Reviews
+from marketd.storage.reviews import FindReview, ListReviews, ReviewFound, Reviews, Sort
 from tests.http.stage import Reply, Stage
 from tests.http.things import AT, AT_TEXT, ENCODED, REVIEW
 
@@ -109,6 +109,19 @@ async def test_a_list_has_the_figures_of_all(stage: Stage) -> None:
     assert ("market.query.reviews", ListReviews("lamp", Page(1, 5))) == stage.bus.messages[-1]
 
 
+@pytest.mark.parametrize("sort", ["newest", "oldest", "highest", "lowest"])
+async def test_a_list_may_be_put_in_another_order(stage: Stage, sort: Sort) -> None:
+    stage.bus.answers(ReadProduct, ENCODED)
+    stage.bus.answers(ListReviews, Reviews(0, 0.0, {}, []))
+    await stage.call("GET", f"{ALL}?sort={sort}")
+
+    assert ListReviews("lamp", Page(), sort) == stage.bus.last.message
+
+
+async def test_an_order_that_nobody_knows_is_refused(stage: Stage) -> None:
+    assert ["/sort"] == (await stage.call("GET", f"{ALL}?sort=best")).faults
+
+
 async def test_what_is_not_there_has_no_list_of_reviews(stage: Stage) -> None:
     stage.bus.answers(ReadProduct, None)
 
@@ -129,6 +142,8 @@ async def test_one_review_is_shown(stage: Stage) -> None:
         ("PATCH", R1, {"rating": 1}, "buyer"),
         ("DELETE", R1, None, "buyer"),
         ("POST", f"{R1}/reply", {"body": "Thanks."}, "seller"),
+        ("POST", f"{R1}/hide", {"reason": "an insult"}, "admin"),
+        ("POST", f"{R1}/show", None, "admin"),
     ],
 )
 async def test_a_review_is_found_under_its_own_product_only(
@@ -192,3 +207,83 @@ async def test_the_seller_of_something_else_has_nothing_to_reply(stage: Stage) -
     answer = await stage.call("POST", f"{R1}/reply", {"body": "Thanks."}, user="eve", role="seller")
 
     assert 403 == answer.status
+
+
+# Hidden ones.
+
+HIDDEN = ReviewFound(structs.replace(REVIEW.card, hidden=True, hidden_reason="an insult"))
+SHOWN_HIDDEN = SHOWN | {"hidden": True, "hiddenReason": "an insult"}
+
+
+async def test_an_admin_hides_a_review(stage: Stage) -> None:
+    found = iter([REVIEW, HIDDEN])
+    stage.bus.answers(FindReview, lambda query: next(found))
+    stage.bus.answers(buyer.HideReview, None)
+
+    answer = await stage.call("POST", f"{R1}/hide", {"reason": "an insult"}, user="ada", role="admin")
+
+    assert (200, SHOWN_HIDDEN) == (answer.status, answer.json())
+    assert (ANN, buyer.HideReview("lamp", "r1", "ada", "an insult", AT)) == stage.bus.messages[1]
+
+
+async def test_an_admin_lets_it_be_seen_again(stage: Stage) -> None:
+    found = iter([HIDDEN, REVIEW])
+    stage.bus.answers(FindReview, lambda query: next(found))
+    stage.bus.answers(buyer.ShowReview, None)
+
+    answer = await stage.call("POST", f"{R1}/show", user="ada", role="admin")
+
+    assert (200, SHOWN) == (answer.status, answer.json())
+    assert (ANN, buyer.ShowReview("lamp", "r1", "ada", AT)) == stage.bus.messages[1]
+
+
+@pytest.mark.parametrize(("verb", "body"), [("hide", {"reason": "an insult"}), ("show", None)])
+@pytest.mark.parametrize(("user", "role"), [("ann", "buyer"), ("sam", "seller")])
+async def test_nobody_but_an_admin_moderates(stage: Stage, verb: str, body: object, user: str, role: Role) -> None:
+    answer = await stage.call("POST", f"{R1}/{verb}", body, user=user, role=role)
+
+    assert (403, []) == (answer.status, stage.bus.asked)
+
+
+@pytest.mark.parametrize("body", [{}, {"reason": ""}, {"reason": " "}, {"reason": "x" * 5_001}, {"reason": None}])
+async def test_who_hides_a_review_says_why(stage: Stage, body: object) -> None:
+    answer = await stage.call("POST", f"{R1}/hide", body, user="ada", role="admin")
+
+    assert ["/reason"] == answer.faults
+
+
+@pytest.mark.parametrize(("user", "role"), [("ann", "buyer"), ("ada", "admin")])
+async def test_a_hidden_review_is_shown_to_its_author_and_to_admins(stage: Stage, user: str, role: Role) -> None:
+    stage.bus.answers(FindReview, HIDDEN)
+
+    answer = await stage.call("GET", R1, user=user, role=role)
+
+    assert (200, SHOWN_HIDDEN) == (answer.status, answer.json())
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "user", "role"),
+    [
+        ("GET", R1, None, "", "buyer"),
+        ("GET", R1, None, "eve", "buyer"),
+        ("GET", R1, None, "sam", "seller"),
+        ("PATCH", R1, {"rating": 1}, "eve", "buyer"),
+        ("DELETE", R1, None, "eve", "buyer"),
+        ("POST", f"{R1}/reply", {"body": "Thanks."}, "sam", "seller"),
+    ],
+)
+async def test_for_everybody_else_a_hidden_review_is_not_there(
+    stage: Stage, method: str, path: str, body: object, user: str, role: Role
+) -> None:
+    stage.bus.answers(FindReview, HIDDEN)
+
+    assert (404, 1) == ((await stage.call(method, path, body, user=user, role=role)).status, len(stage.bus.asked))
+
+
+async def test_an_author_edits_a_hidden_review(stage: Stage) -> None:
+    stage.bus.answers(FindReview, HIDDEN)
+    stage.bus.answers(buyer.EditReview, STATE)
+
+    answer = await stage.call("PATCH", R1, {"rating": 1}, user="ann")
+
+    assert (200, SHOWN_HIDDEN) == (answer.status, answer.json())

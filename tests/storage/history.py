@@ -19,7 +19,17 @@ from msgspec import Struct
 from marketd.actors import account, order, product
 from marketd.actors.address import Address
 from marketd.actors.aggregate import Aggregate, Refused
-from marketd.actors.buyer import DeleteReview, EditReview, Grant, ReplyToReview, Review, Revoke, WriteReview
+from marketd.actors.buyer import (
+    DeleteReview,
+    EditReview,
+    Grant,
+    HideReview,
+    ReplyToReview,
+    Review,
+    Revoke,
+    ShowReview,
+    WriteReview,
+)
 from marketd.actors.money import Money
 from marketd.actors.order import Denied, Outcome, Step, Succeeded, Unanswered
 from marketd.bus.memory import MemoryBus
@@ -181,6 +191,12 @@ class Writer:
         reply = ReplyToReview(key, f"review-{key}-{to}", seller, body, self.now_ms)
         await self.tell(_shelf(to), reply)
 
+    async def hide_review(self, key: str, reason: str = "an insult", *, by: str = "ann") -> None:
+        await self.tell(_shelf(by), HideReview(key, f"review-{key}-{by}", "admin", reason, self.now_ms))
+
+    async def show_review(self, key: str, *, by: str = "ann") -> None:
+        await self.tell(_shelf(by), ShowReview(key, f"review-{key}-{by}", "admin", self.now_ms))
+
 
 def _shelf(user: str) -> Address:
     return Address("buyer", user)
@@ -268,5 +284,7 @@ def _deeds(
             [lambda: w.edit_review(key, by=who, rating=chance.randint(1, 5))],
             [lambda: w.reply(key, f"Thanks {n}", to=who, seller=seller)],
             [lambda: w.delete_review(key, by=who)],
+            [lambda: w.hide_review(key, f"reason {n}", by=who)],
+            [lambda: w.show_review(key, by=who)],
         ]
     )

@@ -109,6 +109,7 @@ CHANGES: dict[str, Change] = {
     "released": lambda m: m.release("lamp"),
     "review edited": lambda m: m.edit_review("lamp", rating=1),
     "review deleted": lambda m: m.delete_review("lamp"),
+    "review hidden": lambda m: m.hide_review("lamp"),
     "seller renamed": lambda m: m.rename("sam", "Samuel"),
 }
 
@@ -122,6 +123,16 @@ async def test_after_a_change_the_card_shows_it(tmp_path: Path, what: str) -> No
         after = await public(m)
 
         assert before != after
+
+
+async def test_a_review_that_is_shown_again_counts_again_on_the_card(tmp_path: Path) -> None:
+    async with market(tmp_path) as m:
+        await furnish(m)
+        await m.hide_review("lamp")
+        hidden = (await public(m))["rating"]
+        await m.show_review("lamp")
+
+        assert ({"average": 0.0, "count": 0}, {"average": 4.0, "count": 1}) == (hidden, (await public(m))["rating"])
 
 
 @pytest.mark.parametrize("what", [what for what in CHANGES if what != "seller renamed"])
