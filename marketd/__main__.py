@@ -1,7 +1,8 @@
 """
-The program: the command line, or the process of the search index, which is started by the service itself.
+The program: the command line, or one of the processes that the service itself starts: the search index, and whoever
+makes an image smaller.
 
-Each imports only what it needs, because the index process has to be small.
+Each imports only what it needs, because those have to be small and quick to start.
 """
 
 import sys
@@ -17,6 +18,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from marketd.config import indexing
 
         return indexing.main()
+    if given[:1] == ["shrink"]:
+        from marketd.storage import shrinking
+
+        return shrinking.main(given[1:])
     from marketd import command_line
 
     return command_line.main(given)

@@ -59,6 +59,7 @@ READ_MODELS: Final = {
 }
 
 FOREIGN: Final = {
+    "PIL": {"storage.shrinking"},
     "aiosqlite": {"storage.database"},
     "argon2": {"http.passwords"},
     "cryptography": {"http.tokens"},
@@ -196,7 +197,7 @@ def test_what_the_index_process_is_made_of_knows_little() -> None:
 
 def test_the_front_knows_messages_queries_and_the_port_of_the_bus() -> None:
     known = {*AGGREGATE_MODULES, *READ_MODELS, "actors.watch", "bus.port", "bus.subjects", "clock"} - {"actors.saga"}
-    known |= {"storage.files", "storage.pages"}
+    known |= {"storage.files", "storage.images", "storage.pages"}
     names = {("storage.projector", "AskReached"), ("storage.database", "DiskTrouble"), ("bus.breaker", "Circuit")}
     kept = {("storage.log", "Recorded"), ("storage.cards", "touched_by")}  # what makes a kept page old
 

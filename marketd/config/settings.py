@@ -92,6 +92,19 @@ class Uploads(Struct, frozen=True):
     bytes_max: Annotated[int, Meta(description="the largest upload", ge=1, le=KIB * GIB)] = GIB
 
 
+class Images(Struct, frozen=True):
+    """The smaller variants of uploaded images, each made by a process of its own."""
+
+    pixels_max: Annotated[int, Meta(description="the largest image, in pixels", ge=1, le=1_000_000_000)] = 50_000_000
+    memory_bytes_max: Annotated[
+        int, Meta(description="the memory that making one may take", ge=128 * MIB, le=64 * GIB)
+    ] = GIB
+    cpu_s_max: Annotated[int, Meta(description="the processor's time that making one may take", ge=1, le=600)] = 10
+    wait_s_max: Annotated[float, Meta(description="the longest wait for one", gt=0, le=600)] = 30.0
+    at_once_max: Annotated[int, Meta(description="how many are made at once", ge=1, le=64)] = 2
+    queue_max: Annotated[int, Meta(description="how many wait to be made", ge=0, le=100_000)] = 64
+
+
 class Downloads(Struct, frozen=True):
     """What buyers fetch."""
 
@@ -178,6 +191,7 @@ class Settings(Struct, frozen=True):
     log: Log = Log()
     auth: Auth = Auth()
     uploads: Uploads = Uploads()
+    images: Images = Images()
     downloads: Downloads = Downloads()
     actors: Actors = Actors()
     storage: Storage = Storage()

@@ -65,6 +65,7 @@ from marketd.storage.catalog import CATALOG, BrowseProducts
 from marketd.storage.files import FileStore
 from marketd.storage.finding import Finder, FindRelated, FoundPage, Related, Suggest, Suggestions
 from marketd.storage.history import History, OrderHistory, ReadHistory
+from marketd.storage.images import ImageLimits, Shrinker
 from marketd.storage.index_process import IndexNeeds, IndexProcess
 from marketd.storage.library import LIBRARY, Library
 from marketd.storage.log import LogCodec
@@ -159,7 +160,7 @@ async def running(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
         projector = await enter(
             Projector(folder.reads, events, MODELS, read_wait_s_max=settings.storage.read_wait_s_max)
         )
-        files = FileStore(folder.files)
+        files = FileStore(folder.files, Shrinker(_image_limits(settings)))
         await files.prepare()
         server = None
         if settings.nats.url is None:
@@ -307,6 +308,18 @@ def _fulfilment_limits(settings: Settings) -> FulfilmentLimits:
         patience_s=limits.patience_s,
         reply_wait_s_max=settings.actors.reply_wait_s_max,
         orders_max=limits.orders_max,
+    )
+
+
+def _image_limits(settings: Settings) -> ImageLimits:
+    limits = settings.images
+    return ImageLimits(
+        pixels_max=limits.pixels_max,
+        memory_bytes_max=limits.memory_bytes_max,
+        cpu_s_max=limits.cpu_s_max,
+        wait_s_max=limits.wait_s_max,
+        at_once_max=limits.at_once_max,
+        queue_max=limits.queue_max,
     )
 
 

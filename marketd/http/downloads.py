@@ -40,7 +40,7 @@ async def download(request: web.Request) -> web.StreamResponse:
         "Content-Security-Policy": "default-src 'none'; sandbox; frame-ancestors 'none'",
         "Cache-Control": "private, no-transform",
     }
-    return file_response(request, digest, headers)
+    return file_response(request, request.app[FILES].path(digest), headers)
 
 
 def attachment(name: str) -> str:

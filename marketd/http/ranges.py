@@ -7,12 +7,12 @@ file was written, and it refuses what the RFC has ignored; so what it would look
 """
 
 import re
+from pathlib import Path
 from typing import Final
 
 from aiohttp import ETag, web
 from aiohttp.abc import AbstractStreamWriter
 
-from marketd.http.keys import FILES
 from marketd.http.problems import PreconditionFailed, RangeNotSatisfiable
 
 # One range alone: whoever asks for several gets the whole, which every client understands.
@@ -22,11 +22,9 @@ _RANGE: Final = re.compile(r"bytes=[ \t]*(\d{0,18})-(\d{0,18})[ \t]*", re.ASCII 
 class KeptFile(web.FileResponse):
     """A file, or the bytes from `part[0]` to `part[1]`, both included, sent by aiohttp's own means."""
 
-    def __init__(
-        self, request: web.Request, digest: str, headers: dict[str, str], part: tuple[int, int] | None
-    ) -> None:
-        super().__init__(request.app[FILES].path(digest), headers=headers)
-        self._digest, self._part = digest, part
+    def __init__(self, path: Path, tag: str, headers: dict[str, str], part: tuple[int, int] | None) -> None:
+        super().__init__(path, headers=headers)
+        self._tag, self._part = tag, part
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Let aiohttp see nothing but the part that is wanted."""
@@ -35,12 +33,12 @@ class KeptFile(web.FileResponse):
 
     @property
     def etag(self) -> ETag | None:
-        return ETag(self._digest)
+        return ETag(self._tag)
 
     @etag.setter
     def etag(self, value: ETag | str | None) -> None:
         """Set ours, whatever aiohttp thinks it is."""
-        self.headers["ETag"] = f'"{self._digest}"'
+        self.headers["ETag"] = f'"{self._tag}"'
 
     @property
     def last_modified(self) -> None:
@@ -51,19 +49,20 @@ class KeptFile(web.FileResponse):
         """Have none."""
 
 
-def file_response(request: web.Request, digest: str, headers: dict[str, str]) -> web.StreamResponse:
+def file_response(request: web.Request, path: Path, headers: dict[str, str]) -> web.StreamResponse:
     """
-    Answer with a file that must be there: one that is not is our defect, which aiohttp alone would call a 404.
+    Answer with a file that must be there: one that is not is our defect, which aiohttp alone would call a 404. Files are
+    named after the SHA-256 of what is in them, or of what they were made from.
 
     Raise `PreconditionFailed` or `RangeNotSatisfiable`.
     """
-    size = request.app[FILES].path(digest).stat().st_size
+    size, digest = path.stat().st_size, path.name
     if "If-Match" in request.headers and not _names(request.headers.getall("If-Match"), digest, weakly=False):
         raise PreconditionFailed("the file is another one than `If-Match` says")
     if _names(request.headers.getall("If-None-Match", []), digest, weakly=True):
         kept = {name: headers[name] for name in ("Cache-Control", "Content-Security-Policy")}
         return web.Response(status=304, headers=kept | {"ETag": f'"{digest}"'})
-    return KeptFile(request, digest, headers, _part(request, digest, size))
+    return KeptFile(path, digest, headers, _part(request, digest, size))
 
 
 def _part(request: web.Request, digest: str, size: int) -> tuple[int, int] | None:

@@ -9,10 +9,11 @@ from marketd.http.answers import answered
 from marketd.http.bodies import FileName, parameters
 from marketd.http.identity import signed_in
 from marketd.http.keys import FILES, LIMITS
-from marketd.http.problems import BadRequest, Fault, NotFound, TooLarge
+from marketd.http.problems import RETRY_AFTER_S, BadRequest, Fault, NotFound, TooLarge, Unavailable
 from marketd.http.ranges import file_response
 from marketd.storage.catalog import PREVIEWS
 from marketd.storage.files import SCHEME, FileTooLarge, digest_of
+from marketd.storage.images import VARIANT_TYPE, ImagesBusy, ImageUnfit, has_variant
 
 routes = web.RouteTableDef()
 
@@ -36,7 +37,7 @@ class Upload(Struct):
 
 @routes.post("/uploads")
 async def upload(request: web.Request) -> web.Response:
-    """Keep the bytes of the body."""
+    """Keep the bytes of the body; of an image, a smaller variant too."""
     seller = signed_in(request, "seller")
     wanted = parameters(request, UploadParameters)
     bytes_max = request.app[LIMITS].upload_bytes_max
@@ -44,9 +45,14 @@ async def upload(request: web.Request) -> web.Response:
         raise TooLarge(f"a file may have at most {bytes_max} bytes")
 
     try:
-        stored = await request.app[FILES].receive(request.content.iter_chunked(CHUNK_BYTES), bytes_max)
+        chunks = request.content.iter_chunked(CHUNK_BYTES)
+        stored = await request.app[FILES].receive(chunks, bytes_max, request.content_type)
     except FileTooLarge as error:
         raise TooLarge(str(error)) from None
+    except ImageUnfit as error:
+        raise BadRequest([Fault("", str(error))]) from None
+    except ImagesBusy as error:
+        raise Unavailable(str(error), retry_after_s=RETRY_AFTER_S) from None
     if not stored.size:
         raise BadRequest([Fault("", "Expected at least one byte")])
     await request.app[FILES].note_owner(stored.digest, seller.user_id)
@@ -57,16 +63,36 @@ async def upload(request: web.Request) -> web.Response:
 @routes.get(PREVIEWS + "{digest}")
 async def preview(request: web.Request) -> web.StreamResponse:
     """Show a file that is a product's preview."""
-    files = request.app[FILES]
+    digest, media_type = await _public(request)
+    return file_response(request, request.app[FILES].path(digest), _shown_as(media_type))
+
+
+@routes.get(PREVIEWS + "{digest}/mobile")
+async def mobile_preview(request: web.Request) -> web.StreamResponse:
+    """Show a preview's smaller variant; what has none as it is."""
+    digest, media_type = await _public(request)
+    try:
+        variant = await request.app[FILES].variant(digest) if has_variant(media_type) else None
+    except ImagesBusy as error:
+        raise Unavailable(str(error), retry_after_s=RETRY_AFTER_S) from None
+    if variant is None:
+        return file_response(request, request.app[FILES].path(digest), _shown_as(media_type))
+    return file_response(request, variant, _shown_as(VARIANT_TYPE))
+
+
+async def _public(request: web.Request) -> tuple[str, str]:
+    """Give the digest and the media type of a file that everybody may see."""
     digest = digest_of(SCHEME + request.match_info["digest"])
-    media_type = await files.public_type(digest) if digest else None
+    media_type = await request.app[FILES].public_type(digest) if digest else None
     if digest is None or media_type is None:
         raise NotFound("no such preview")
-    disposition = "inline" if media_type in SHOWN_IN_PLACE else "attachment"
-    headers = {
+    return digest, media_type
+
+
+def _shown_as(media_type: str) -> dict[str, str]:
+    return {
         "Content-Type": media_type,
-        "Content-Disposition": disposition,
+        "Content-Disposition": "inline" if media_type in SHOWN_IN_PLACE else "attachment",
         "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'none'",
         "Cache-Control": "public, max-age=31536000, immutable",
     }
-    return file_response(request, digest, headers)

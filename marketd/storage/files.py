@@ -1,11 +1,13 @@
 """
-Uploaded bytes, kept by their SHA-256: `files/ab/ab12…` is the file, `files/ab/ab12….owners/` who uploaded it.
+Uploaded bytes, kept by their SHA-256: `files/ab/ab12…` is the file, `files/ab/ab12….owners/` who uploaded it, and
+`files/ab/ab12….mobile` the smaller variant of an image, empty where none can be made.
 
 The one rule: a file is there whole or not at all. Bytes go to a temporary file first, are counted and hashed on the
 way, reach the disk, and only then get their name. The same bytes are kept once, however many people upload them.
 
     FileTooLarge    more bytes came than are allowed; nothing is kept
     DiskTrouble (storage.database)
+    ImageUnfit, ImagesBusy (storage.images)
 """
 
 import asyncio
@@ -22,6 +24,7 @@ from typing import Final, TypeVar
 from msgspec import Struct
 
 from marketd.storage.database import DiskTrouble
+from marketd.storage.images import ImageUnfit, Shrinker, has_variant
 
 T = TypeVar("T")
 
@@ -61,8 +64,8 @@ def digest_of(url: str) -> str | None:
 class FileStore:
     """The files of one data directory."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, shrinker: Shrinker | None = None) -> None:
+        self._folder, self._shrinker = folder, shrinker or Shrinker()
         self._incoming = folder / "incoming"
 
     async def prepare(self) -> None:
@@ -74,8 +77,11 @@ class FileStore:
         assert _DIGEST.fullmatch(digest), digest
         return self._folder / digest[:2] / digest
 
-    async def receive(self, chunks: AsyncIterable[bytes], bytes_max: int) -> Stored:
-        """Keep what comes; raise `FileTooLarge` or `DiskTrouble`, and then keep nothing."""
+    async def receive(self, chunks: AsyncIterable[bytes], bytes_max: int, media_type: str = "") -> Stored:
+        """
+        Keep what comes, an image with its smaller variant; raise `FileTooLarge`, `ImageUnfit`, `ImagesBusy` or
+        `DiskTrouble`, and then keep nothing.
+        """
         incoming = self._incoming / secrets.token_hex(16)
         digest, size = hashlib.sha256(), 0
         waiting = bytearray()
@@ -91,10 +97,25 @@ class FileStore:
                         waiting = bytearray()
                 await self._on_disk(_write, file.fileno(), waiting, digest)
                 await self._on_disk(os.fsync, file.fileno())
-            await self._on_disk(_settle, incoming, self.path(digest.hexdigest()))
+            path = self.path(digest.hexdigest())
+            if has_variant(media_type) and not await self._on_disk(_size, _variant(path)):
+                await self._vary(incoming, _variant(path))
+            await self._on_disk(_settle, incoming, path)
         finally:
             incoming.unlink(missing_ok=True)
         return Stored(digest.hexdigest(), size)
+
+    async def variant(self, digest: str) -> Path | None:
+        """Give the smaller variant of an image, made now where it is missing; None where there can be none."""
+        path = self.path(digest)
+        size = await self._on_disk(_size, _variant(path))
+        if size is None:
+            try:
+                await self._vary(path, _variant(path))
+            except ImageUnfit:
+                await self._on_disk(_variant(path).touch)
+                return None
+        return None if size == 0 else _variant(path)
 
     async def note_owner(self, digest: str, owner: str) -> None:
         """Note that this person uploaded the file."""
@@ -111,6 +132,15 @@ class FileStore:
     async def size_if_owned(self, digest: str, owner: str) -> int | None:
         """Give the size of a file that this person uploaded; None if they did not."""
         return await self._on_disk(self._size_if_owned, digest, owner)
+
+    async def _vary(self, source: Path, target: Path) -> None:
+        incoming = self._incoming / secrets.token_hex(16)
+        try:
+            await self._shrinker.shrink(source, incoming)
+            await self._on_disk(_sync, incoming)
+            await self._on_disk(_settle, incoming, target)
+        finally:
+            incoming.unlink(missing_ok=True)
 
     def _create(self, path: Path) -> FileIO:
         try:
@@ -145,7 +175,7 @@ class FileStore:
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(note)
-        _sync_folder(note.parent)
+        _sync(note.parent)
 
     def _public_type(self, digest: str) -> str | None:
         note = self._owners(digest) / PUBLIC
@@ -161,6 +191,14 @@ class FileStore:
         return path.with_name(f"{path.name}.owners")
 
 
+def _variant(path: Path) -> Path:
+    return path.with_name(f"{path.name}.mobile")
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.exists() else None
+
+
 def _write(file: int, data: bytearray, digest: "hashlib._Hash") -> None:
     digest.update(data)
     view = memoryview(data)
@@ -172,12 +210,13 @@ def _settle(incoming: Path, path: Path) -> None:
     """Give the file its name, so that a power cut leaves either all of it or none."""
     path.parent.mkdir(exist_ok=True)
     incoming.replace(path)
-    _sync_folder(path.parent)
-    _sync_folder(path.parent.parent)
+    _sync(path.parent)
+    _sync(path.parent.parent)
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

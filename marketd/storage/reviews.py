@@ -58,7 +58,7 @@ class ReviewFound(Struct, frozen=True, tag="reviews.review"):
 
 
 class Reviews(Struct, frozen=True, tag="reviews.page"):
-    """One page, and the figures of all that are listed; `histogram` has a count for each rating, `average` is 0 for none."""
+    """One page, and the figures of all that are listed: `average` is 0 for none, `histogram` counts each rating."""
 
     total: int
     average: float

@@ -80,6 +80,7 @@ async def test_every_route_that_is_for_somebody_is_tried_here(stage: Stage) -> N
         ("POST", "/auth/logout"),
         ("GET", "/.well-known/jwks.json"),
         ("GET", "/previews/{digest}"),
+        ("GET", "/previews/{digest}/mobile"),
         ("GET", "/products"),
         ("GET", "/products/{id}"),
         ("GET", "/products/{id}/related"),

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from marketd.storage.images import ImageLimits, Shrinker
 from tests.clock import settle
 from tests.http.stage import LIMITS_HERE, Reply, Stage
+from tests.storage.pictures import opened, picture
 
 pytestmark = pytest.mark.asyncio
 
@@ -36,7 +38,7 @@ async def kept(stage: Stage, data: bytes = b"<svg/>", media_type: str = "image/s
     async def chunks() -> AsyncIterator[bytes]:
         yield data
 
-    stored = await stage.files.receive(chunks(), 1_000)
+    stored = await stage.files.receive(chunks(), 100_000)
     await stage.files.publish(stored.digest, media_type)
     return f"/previews/{stored.digest}"
 
@@ -178,3 +180,76 @@ async def test_a_preview_never_changes(stage: Stage) -> None:
     headers = (await stage.call("GET", await kept(stage))).headers
 
     assert "public, max-age=31536000, immutable" == headers["Cache-Control"]
+
+
+# Images.
+
+
+async def test_an_image_is_taken_like_any_file(stage: Stage) -> None:
+    answer = await upload(stage, picture(80, 40), Content_Type="image/png")
+
+    assert (201, "image/png") == (answer.status, answer.json()["type"])
+
+
+@pytest.mark.parametrize("media_type", ["image/png", "image/jpeg", "image/gif", "image/webp", "Image/PNG; q=1"])
+async def test_a_broken_image_is_refused_by_name(stage: Stage, media_type: str) -> None:
+    answer = await upload(stage, b"abc", Content_Type=media_type)
+
+    expected = [{"pointer": "", "detail": "Expected a PNG, JPEG, GIF or WebP image"}]
+    assert (400, expected) == (answer.status, answer.json()["errors"])
+
+
+async def test_of_a_broken_image_nothing_is_kept(stage: Stage) -> None:
+    await upload(stage, b"abc", Content_Type="image/png")
+
+    assert (False, []) == (stage.files.path(ABC).exists(), left_over(stage))
+
+
+async def test_a_drawing_in_svg_is_not_looked_into(stage: Stage) -> None:
+    assert 201 == (await upload(stage, b"<svg/>", Content_Type="image/svg+xml")).status
+
+
+async def test_where_too_many_images_come_at_once_one_may_come_again(stage: Stage) -> None:
+    stage.files._shrinker = Shrinker(ImageLimits(at_once_max=0, queue_max=0))
+
+    answer = await upload(stage, picture(80, 40), Content_Type="image/png")
+
+    assert (503, "1") == (answer.status, answer.headers["Retry-After"])
+
+
+async def test_a_preview_has_a_smaller_variant_for_everybody(stage: Stage) -> None:
+    answer = await stage.call("GET", f"{await kept(stage, picture(1000, 500), 'image/png')}/mobile")
+
+    assert (200, "image/webp", (640, 320)) == (answer.status, answer.media_type, opened(answer.body).size)
+
+
+async def test_a_variant_is_kept_and_shown_like_the_preview(stage: Stage) -> None:
+    path = await kept(stage, picture(1000, 500), "image/png")
+    whole, smaller = await stage.call("GET", path), await stage.call("GET", f"{path}/mobile")
+
+    names = ("Cache-Control", "Content-Disposition", "Content-Security-Policy")
+    assert [whole.headers[name] for name in names] == [smaller.headers[name] for name in names]
+
+
+@pytest.mark.parametrize(
+    ("data", "media_type"), [(b"<svg/>", "image/svg+xml"), (b"%PDF", "application/pdf"), (b"abc", "image/png")]
+)
+async def test_what_has_no_variant_is_shown_as_it_is(stage: Stage, data: bytes, media_type: str) -> None:
+    answer = await stage.call("GET", f"{await kept(stage, data, media_type)}/mobile")
+
+    assert (200, data, media_type) == (answer.status, answer.body, answer.media_type)
+
+
+async def test_an_image_that_is_no_preview_has_a_variant_for_nobody(stage: Stage) -> None:
+    digest = (await upload(stage, picture(80, 40), Content_Type="image/png")).json()["url"].removeprefix("upload://")
+
+    assert 404 == (await stage.call("GET", f"/previews/{digest}/mobile", user="sam", role="seller")).status
+
+
+async def test_a_variant_that_can_not_be_made_now_may_be_asked_for_again(stage: Stage) -> None:
+    path = await kept(stage, picture(80, 40), "image/png")
+    stage.files._shrinker = Shrinker(ImageLimits(at_once_max=0, queue_max=0))
+
+    answer = await stage.call("GET", f"{path}/mobile")
+
+    assert (503, "1") == (answer.status, answer.headers["Retry-After"])

@@ -12,6 +12,8 @@ import pytest
 
 from marketd.storage.database import DiskTrouble
 from marketd.storage.files import FileStore, FileTooLarge, Stored, digest_of
+from marketd.storage.images import ImageLimits, ImagesBusy, ImageUnfit, Shrinker
+from tests.storage.pictures import opened, picture
 
 pytestmark = pytest.mark.asyncio
 
@@ -260,3 +262,76 @@ async def test_any_other_address_is_no_upload(url: str) -> None:
 
 async def test_the_address_of_an_upload_has_its_digest() -> None:
     assert HELLO == digest_of(Stored(HELLO, 5).url)
+
+
+# Smaller variants of images.
+
+PICTURE = picture(1000, 500)
+PICTURE_DIGEST = hashlib.sha256(PICTURE).hexdigest()
+PICTURE_PATH = f"{PICTURE_DIGEST[:2]}/{PICTURE_DIGEST}"
+
+
+async def test_an_image_is_kept_with_its_variant(tmp_path: Path) -> None:
+    files = await store(tmp_path)
+    await files.receive(chunks(PICTURE), MIB, "image/png")
+
+    assert [PICTURE_PATH, f"{PICTURE_PATH}.mobile"] == kept(tmp_path)
+
+
+async def test_what_is_not_said_to_be_an_image_is_kept_alone(tmp_path: Path) -> None:
+    files = await store(tmp_path)
+    await files.receive(chunks(PICTURE), MIB, "application/octet-stream")
+
+    assert [PICTURE_PATH] == kept(tmp_path)
+
+
+async def test_of_a_broken_image_nothing_is_kept(tmp_path: Path) -> None:
+    files = await store(tmp_path)
+    with pytest.raises(ImageUnfit):
+        await files.receive(chunks(PICTURE[:-30]), MIB, "image/png")
+
+    assert [] == kept(tmp_path)
+
+
+async def test_of_an_image_that_is_not_made_smaller_in_time_nothing_is_kept(tmp_path: Path) -> None:
+    files = FileStore(tmp_path / "files", Shrinker(ImageLimits(wait_s_max=0.001)))
+    await files.prepare()
+    with pytest.raises(ImagesBusy):
+        await files.receive(chunks(PICTURE), MIB, "image/png")
+
+    assert [] == kept(tmp_path)
+
+
+async def test_a_broken_image_leaves_the_same_bytes_of_others_alone(tmp_path: Path) -> None:
+    files = await store(tmp_path)
+    await hello(files)
+    with pytest.raises(ImageUnfit):
+        await files.receive(chunks(b"hello"), MIB, "image/png")
+
+    assert [f"{HELLO[:2]}/{HELLO}"] == kept(tmp_path)
+
+
+async def test_a_variant_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = await store(tmp_path)
+    await files.receive(chunks(PICTURE), MIB, "image/png")
+    monkeypatch.delattr(Shrinker, "shrink")
+    await files.receive(chunks(PICTURE), MIB, "image/png")
+
+    assert tmp_path / "files" / f"{PICTURE_PATH}.mobile" == await files.variant(PICTURE_DIGEST)
+
+
+async def test_a_variant_that_is_missing_is_made_when_it_is_asked_for(tmp_path: Path) -> None:
+    files = await store(tmp_path)
+    await files.receive(chunks(PICTURE), MIB)
+    path = await files.variant(PICTURE_DIGEST)
+
+    assert path is not None and (640, 320) == opened(path.read_bytes()).size
+
+
+async def test_what_can_have_no_variant_is_tried_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = await store(tmp_path)
+    await hello(files)
+    first = await files.variant(HELLO)
+    monkeypatch.delattr(Shrinker, "shrink")
+
+    assert (None, None) == (first, await files.variant(HELLO))
