@@ -40,6 +40,13 @@ def api_page() -> str:
             "`GET /orders/{id}` takes `Prefer: wait=N`: it answers when the order is no longer pending, or after N",
             "seconds. Lists take `page` (from 1) and `size` (1 to 100), and answer with `total` and `Link` headers.",
             "",
+            "Reviews come in the order of `sort`: `newest`, `oldest`, `highest` or `lowest`. A hidden one is neither",
+            "listed nor counted; its author and admins find it at its own address, with `hidden` and `hiddenReason`.",
+            "",
+            "`/mobile/…` and `/web/…` are whole screens in one answer, each part of which has its own deadline. A part",
+            "that fails leaves its field empty and its name in `degraded`; such an answer is not to be kept. Uploaded",
+            "images have a smaller variant, a WebP at most 640 pixels wide, which `mobileUrl` names.",
+            "",
         ]
     )
 

@@ -111,6 +111,17 @@ class Downloads(Struct, frozen=True):
     link_minutes: Annotated[int, Meta(description="how long a download link is good", ge=1, le=525_600)] = 15
 
 
+class Frontends(Struct, frozen=True):
+    """The answers for apps and pages, gathered from parts; a part that takes longer is left out."""
+
+    reviews_wait_s_max: Annotated[float, Meta(description="the longest wait for reviews", gt=0, le=60)] = 1.0
+    related_wait_s_max: Annotated[float, Meta(description="the longest wait for related products", gt=0, le=60)] = 1.0
+    access_wait_s_max: Annotated[float, Meta(description="the longest wait for who owns what", gt=0, le=60)] = 1.0
+    seller_wait_s_max: Annotated[float, Meta(description="the longest wait for the seller's card", gt=0, le=60)] = 1.0
+    lists_wait_s_max: Annotated[float, Meta(description="the longest wait for a list of products", gt=0, le=60)] = 1.0
+    purchases_wait_s_max: Annotated[float, Meta(description="the longest wait for one's purchases", gt=0, le=60)] = 1.0
+
+
 class Actors(Struct, frozen=True):
     """The actors' mailboxes, turns and sleep."""
 
@@ -193,6 +204,7 @@ class Settings(Struct, frozen=True):
     uploads: Uploads = Uploads()
     images: Images = Images()
     downloads: Downloads = Downloads()
+    frontends: Frontends = Frontends()
     actors: Actors = Actors()
     storage: Storage = Storage()
     search: Search = Search()

@@ -54,6 +54,7 @@ from marketd.http.keys import (
     READINESS,
     TOKENS,
     FrontLimits,
+    PartLimits,
     Readiness,
 )
 from marketd.http.lockout import Lockout
@@ -70,7 +71,7 @@ from marketd.storage.index_process import IndexNeeds, IndexProcess
 from marketd.storage.library import LIBRARY, Library
 from marketd.storage.log import LogCodec
 from marketd.storage.orders import ORDERS, OrderPage
-from marketd.storage.people import PEOPLE, Person
+from marketd.storage.people import PEOPLE, Person, Seller
 from marketd.storage.projector import AskReached, Projector, Reached
 from marketd.storage.reviews import REVIEWS, ReviewFound, Reviews
 from marketd.storage.sales import SALES
@@ -81,7 +82,17 @@ AGGREGATES: Final = (ACCOUNT, PRODUCT, ORDER, BUYER)
 MODELS: Final = (PEOPLE, CATALOG, REVIEWS, SALES, ORDERS, LIBRARY)
 DECISIONS: Final = AccountAnswer | ProductAnswer | OrderAnswer | BuyerAnswer
 FINDINGS: Final = (
-    EncodedProduct | FoundPage | Suggestions | Related | ReviewFound | Reviews | OrderPage | Library | Person | History
+    EncodedProduct
+    | FoundPage
+    | Suggestions
+    | Related
+    | ReviewFound
+    | Reviews
+    | OrderPage
+    | Library
+    | Person
+    | Seller
+    | History
 )
 ANSWERS: Final = DECISIONS | FINDINGS | Reached | Found | Spelt | Alike
 
@@ -238,6 +249,7 @@ async def front(service: Service, listener: socket.socket) -> AsyncIterator[None
         wait_s_max=settings.http.wait_s_max,
         refresh_days=settings.auth.refresh_days,
         public_url=settings.http.public_url,
+        parts=_part_limits(settings),
     )
     limits = settings.http
     try:
@@ -308,6 +320,18 @@ def _fulfilment_limits(settings: Settings) -> FulfilmentLimits:
         patience_s=limits.patience_s,
         reply_wait_s_max=settings.actors.reply_wait_s_max,
         orders_max=limits.orders_max,
+    )
+
+
+def _part_limits(settings: Settings) -> PartLimits:
+    limits = settings.frontends
+    return PartLimits(
+        reviews_wait_s_max=limits.reviews_wait_s_max,
+        related_wait_s_max=limits.related_wait_s_max,
+        access_wait_s_max=limits.access_wait_s_max,
+        seller_wait_s_max=limits.seller_wait_s_max,
+        lists_wait_s_max=limits.lists_wait_s_max,
+        purchases_wait_s_max=limits.purchases_wait_s_max,
     )
 
 

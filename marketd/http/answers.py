@@ -18,7 +18,12 @@ def encoded(body: bytes, *, status: int = 200, headers: dict[str, str] | None = 
 
 def answered(body: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     """Answer with a Struct or a dict."""
-    return encoded(_encoder.encode(body), status=status, headers=headers)
+    return encoded(written(body), status=status, headers=headers)
+
+
+def written(body: Any) -> bytes:
+    """Write a Struct or a dict as it goes out."""
+    return _encoder.encode(body)
 
 
 def listed(request: web.Request, body: Any, total: int, page: Page) -> web.Response:

@@ -8,7 +8,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from marketd.clock import Clock, new_id
-from marketd.http import auth, downloads, library, operations, orders, products, reviews, uploads
+from marketd.http import auth, downloads, library, mobile, operations, orders, products, reviews, storefront, uploads
 from marketd.http.in_hand import InHand
 from marketd.http.keys import CLOCK, IN_HAND, REQUEST_ID
 from marketd.http.problems import RETRY_AFTER_S, SORTS, NotFound, Unavailable, response_of
@@ -27,7 +27,7 @@ def make_app(clock: Clock, *, body_bytes_max: int) -> web.Application:
     app = web.Application(middlewares=[front], client_max_size=body_bytes_max)
     app[CLOCK] = clock
     app[IN_HAND] = InHand()
-    for room in (auth, uploads, products, reviews, orders, downloads, library, operations):
+    for room in (auth, uploads, products, reviews, mobile, storefront, orders, downloads, library, operations):
         app.add_routes(room.routes)
     app.add_routes(routes)
     return app

@@ -33,35 +33,46 @@ async def ask(
     expected: type[T],
     *,
     principal: Principal | None = None,
+    wait_s: float | None = None,
 ) -> T:
-    """Ask an actor and wait until everybody can see the answer; raise `Refused` or a `BusError`."""
-    answer = await tell(request, address, command, principal=principal)
+    """
+    Ask an actor and wait until everybody can see the answer; raise `Refused` or a `BusError`. `wait_s` takes the
+    place of the longest wait that is allowed.
+    """
+    answer = await tell(request, address, command, principal=principal, wait_s=wait_s)
     assert isinstance(answer.value, expected), f"{address} answered {type(answer.value)}"
     return answer.value
 
 
 async def tell(
-    request: web.Request, address: Address, command: Struct, *, principal: Principal | None = None
+    request: web.Request,
+    address: Address,
+    command: Struct,
+    *,
+    principal: Principal | None = None,
+    wait_s: float | None = None,
 ) -> Answer:
     """The same, where only the fact matters that it was done."""
-    envelope = _envelope(request, command, principal, is_command=True)
+    envelope = _envelope(request, command, principal, is_command=True, wait_s=wait_s)
     answer = await request.app[BUS].ask(command_subject(address), envelope)
-    reached = _envelope(request, AskReached(), at_least=answer.position)
+    reached = _envelope(request, AskReached(), at_least=answer.position, wait_s=wait_s)
     await request.app[BUS].ask(query_subject(AskReached), reached)
     return answer
 
 
-async def read(request: web.Request, query: Struct, expected: type[T]) -> T:
+async def read(request: web.Request, query: Struct, expected: type[T], *, wait_s: float | None = None) -> T:
     """Ask a read model for what there must be; raise a `BusError`, or `Unavailable` where the model is behind."""
-    value = await find(request, query, expected)
+    value = await find(request, query, expected, wait_s=wait_s)
     if value is None:
         raise Unavailable("the read models have not come so far yet", retry_after_s=RETRY_AFTER_S)
     return value
 
 
-async def find(request: web.Request, query: Struct, expected: type[T], *, extra_s: float = 0) -> T | None:
+async def find(
+    request: web.Request, query: Struct, expected: type[T], *, extra_s: float = 0, wait_s: float | None = None
+) -> T | None:
     """The same, where there may be nothing to find; `extra_s` is for queries that wait on purpose."""
-    envelope = _envelope(request, query, extra_s=extra_s)
+    envelope = _envelope(request, query, extra_s=extra_s, wait_s=wait_s)
     answer = await request.app[BUS].ask(query_subject(type(query)), envelope)
     assert answer.value is None or isinstance(answer.value, expected), f"{type(query)} found {type(answer.value)}"
     return answer.value
@@ -75,10 +86,11 @@ def _envelope(
     is_command: bool = False,
     at_least: int = 0,
     extra_s: float = 0,
+    wait_s: float | None = None,
 ) -> Envelope:
     """Only a command needs an id of its own: nobody records a query."""
     clock = request.app[CLOCK]
-    wait_s = request.app[LIMITS].reply_wait_s_max + extra_s
+    wait_s = (request.app[LIMITS].reply_wait_s_max if wait_s is None else wait_s) + extra_s
     return Envelope(
         id=new_id(clock) if is_command else request[REQUEST_ID],
         message=message,

@@ -8,7 +8,7 @@ from aiohttp import web
 from marketd.actors import order
 from marketd.actors.address import Address
 from marketd.http.asking import ask
-from marketd.http.keys import LINKS
+from marketd.http.keys import FILES, LINKS
 from marketd.http.problems import Forbidden, Gone
 from marketd.http.ranges import file_response
 from marketd.http.tokens import TokenExpired, TokenInvalid

@@ -18,6 +18,17 @@ from marketd.storage.cards import EncodedProduct
 from marketd.storage.files import FileStore
 
 
+class PartLimits(Struct, frozen=True):
+    """How long each part of a gathered answer may take; see the settings of the same names."""
+
+    reviews_wait_s_max: float = 1
+    related_wait_s_max: float = 1
+    access_wait_s_max: float = 1
+    seller_wait_s_max: float = 1
+    lists_wait_s_max: float = 1
+    purchases_wait_s_max: float = 1
+
+
 class FrontLimits(Struct, frozen=True):
     """What the front allows; see the settings of the same names."""
 
@@ -28,6 +39,7 @@ class FrontLimits(Struct, frozen=True):
     wait_s_max: float = 30
     refresh_days: int = 30
     public_url: str | None = None
+    parts: PartLimits = PartLimits()
 
 
 class Readiness(Struct, frozen=True):

@@ -51,8 +51,8 @@ class KeptFile(web.FileResponse):
 
 def file_response(request: web.Request, path: Path, headers: dict[str, str]) -> web.StreamResponse:
     """
-    Answer with a file that must be there: one that is not is our defect, which aiohttp alone would call a 404. Files are
-    named after the SHA-256 of what is in them, or of what they were made from.
+    Answer with a file that must be there: one that is not is our defect, which aiohttp alone would call a 404. Files
+    are named after the SHA-256 of what is in them, or of what they were made from.
 
     Raise `PreconditionFailed` or `RangeNotSatisfiable`.
     """

@@ -1,5 +1,6 @@
-"""People: who is behind a user id, for those who know only the id."""
+"""People: who is behind a user id, for those who know only the id; and sellers as their buyers see them."""
 
+from datetime import datetime
 from typing import Final
 
 from msgspec import Struct
@@ -7,9 +8,12 @@ from msgspec import Struct
 from marketd.actors import account
 from marketd.actors.account import Role
 from marketd.actors.address import Address
+from marketd.clock import instant
+from marketd.storage.catalog import Rating
 from marketd.storage.database import Connection
 from marketd.storage.log import Recorded
 from marketd.storage.projector import ReadModel
+from marketd.storage.reviews import average
 
 
 class FindPerson(Struct, frozen=True, tag="person"):
@@ -25,13 +29,28 @@ class Person(Struct, frozen=True, tag="people.person"):
     role: Role
 
 
+class FindSeller(Struct, frozen=True, tag="seller"):
+    user_id: str
+
+
+class Seller(Struct, frozen=True, tag="people.seller"):
+    """A seller's card: how many products are on sale, and what people say of all that ever were."""
+
+    user_id: str
+    name: str
+    products: int
+    rating: Rating
+    member_since: datetime
+
+
 TABLES: Final = {
     "people": """
         CREATE TABLE people(
             user_id TEXT PRIMARY KEY,
             account_key TEXT NOT NULL UNIQUE,
             name TEXT NOT NULL,
-            role TEXT NOT NULL
+            role TEXT NOT NULL,
+            registered_at INTEGER NOT NULL
         ) STRICT, WITHOUT ROWID
     """
 }
@@ -42,16 +61,35 @@ def apply(db: Connection, record: Recorded) -> None:
     key = Address.parse(record.stream).key
     for event in record.commit.events:
         match event:
-            case account.Registered(user_id, _, name, role):
-                db.execute("INSERT INTO people VALUES(?,?,?,?)", (user_id, key, name, role))
+            case account.Registered(user_id, _, name, role, _, at):
+                db.execute("INSERT INTO people VALUES(?,?,?,?,?)", (user_id, key, name, role, at))
             case account.Renamed(name):
                 db.execute("UPDATE people SET name = ? WHERE account_key = ?", (name, key))
 
 
 def find(db: Connection, query: FindPerson) -> Person | None:
     """Find one person."""
-    row = db.execute("SELECT * FROM people WHERE user_id = ?", (query.user_id,)).fetchone()
+    query_text = "SELECT user_id, account_key, name, role FROM people WHERE user_id = ?"
+    row = db.execute(query_text, (query.user_id,)).fetchone()
     return Person(*row) if row else None
 
 
-PEOPLE: Final = ReadModel("people", 1, TABLES, apply, {FindPerson: find})
+def find_seller(db: Connection, query: FindSeller) -> Seller | None:
+    """Find one seller."""
+    row = db.execute(
+        """
+        SELECT s.name, s.registered_at, total(p.is_active), total(r.points), total(r.reviews)
+        FROM people s LEFT JOIN products p ON p.seller_id = s.user_id
+        LEFT JOIN product_ratings r ON r.product_id = p.product_id
+        WHERE s.user_id = ? AND s.role = 'seller' GROUP BY s.user_id
+        """,
+        (query.user_id,),
+    ).fetchone()
+    if row is None:
+        return None
+    name, registered_at, products, points, reviews = row
+    rating = Rating(average(points, reviews), int(reviews))
+    return Seller(query.user_id, name, int(products), rating, instant(registered_at))
+
+
+PEOPLE: Final = ReadModel("people", 2, TABLES, apply, {FindPerson: find, FindSeller: find_seller})

@@ -9,7 +9,7 @@ from marketd.actors.money import Money
 from marketd.clock import instant
 from marketd.storage.cards import EncodedProduct
 from marketd.storage.finding import FoundPage, FoundProduct
-from marketd.storage.people import Person
+from marketd.storage.people import Person, Seller
 from marketd.storage.reviews import ReviewCard, ReviewFound
 
 AT = 1_700_000_000_000
@@ -76,6 +76,7 @@ REVIEW = ReviewFound(
     )
 )
 
+SELLER = Seller("sam", "Sam", 2, Rating(4.5, 2), instant(AT))
 PERSON = Person("ann", KEY, "Ann", "buyer")
 PROFILE = account.Profile("ann", "ann@example.org", "Ann", "buyer", AT)
 REGISTRATION = {"email": "ann@example.org", "password": "Passw0rd", "name": "Ann", "role": "buyer"}

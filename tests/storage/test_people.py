@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from marketd.actors.account import address_of
-from marketd.storage.people import FindPerson, Person
+from marketd.clock import instant
+from marketd.storage.catalog import Rating
+from marketd.storage.people import FindPerson, FindSeller, Person, Seller
 from marketd.storage.projector import AskReached
 from tests.storage.history import market
 
@@ -44,3 +46,46 @@ async def test_neither_address_nor_password_is_in_the_read_models(tmp_path: Path
         everything = "\n".join(db.iterdump())
 
     assert "example.org" not in everything and "argon2" not in everything
+
+
+# Sellers.
+
+
+async def test_a_seller_is_shown_with_what_they_sell_and_how_it_is_rated(tmp_path: Path) -> None:
+    async with market(tmp_path) as m:
+        since = instant(m.now_ms)
+        await m.register("sam", name="Sam")
+        for key in ("lamp", "saw", "mug"):
+            await m.list_product(key, seller="sam")
+        await m.list_product("other")
+        for key, rating in (("lamp", 5), ("saw", 2), ("other", 1)):
+            await m.sell_and_review(key, rating)
+
+        assert Seller("sam", "Sam", 3, Rating(3.5, 2), since) == await m.ask(FindSeller("sam"))
+
+
+async def test_a_seller_of_nothing_has_a_card_too(tmp_path: Path) -> None:
+    async with market(tmp_path) as m:
+        since = instant(m.now_ms)
+        await m.register("sam", name="Sam")
+
+        assert Seller("sam", "Sam", 0, Rating(0.0, 0), since) == await m.ask(FindSeller("sam"))
+
+
+async def test_what_was_withdrawn_is_not_on_sale_but_what_was_said_of_it_stays(tmp_path: Path) -> None:
+    async with market(tmp_path) as m:
+        await m.register("sam")
+        await m.list_product("lamp", seller="sam")
+        await m.sell_and_review("lamp", 4)
+        await m.withdraw("lamp", seller="sam")
+        found = await m.ask(FindSeller("sam"))
+
+        assert (0, Rating(4.0, 1)) == (found.products, found.rating)
+
+
+@pytest.mark.parametrize("user", ["bob", "absent"])
+async def test_who_is_no_seller_has_no_card(tmp_path: Path, user: str) -> None:
+    async with market(tmp_path) as m:
+        await m.register("bob", role="buyer")
+
+        assert await m.ask(FindSeller(user)) is None

@@ -1,0 +1,89 @@
+"""What the page of a shop gets: all that it shows of a product, in one answer."""
+
+from datetime import datetime
+from typing import Final
+
+from aiohttp import web
+from msgspec import Struct
+from msgspec.structs import asdict
+
+from marketd.http.answers import written
+from marketd.http.etags import validated
+from marketd.http.gathering import Gathering
+from marketd.http.identity import somebody
+from marketd.http.keys import LIMITS
+from marketd.http.parts import access_of, newest_reviews, product_of, related_to, seller_card
+from marketd.storage.catalog import ProductCard, Rating
+from marketd.storage.people import Seller
+from marketd.storage.reviews import ReviewCard, Reviews
+
+routes = web.RouteTableDef()
+
+REVIEWS: Final = 10
+
+
+class FullRating(Rating, frozen=True):
+    """`histogram` has a count for each rating; it is empty where it could not be had."""
+
+    histogram: dict[str, int]
+
+
+class SellerCard(Struct, frozen=True, rename="camel"):
+    """A seller as buyers see them: `products` are those on sale, `rating` is that of all they ever sold."""
+
+    id: str
+    name: str
+    products: int
+    rating: Rating
+    member_since: datetime
+
+
+class ProductPage(ProductCard, frozen=True, kw_only=True, rename="camel"):
+    """A product with what is shown around it; `degraded` names the parts that are missing."""
+
+    rating: FullRating
+    reviews: list[ReviewCard]
+    related_products: list[ProductCard]
+    seller: SellerCard | None
+    has_access: bool
+    degraded: list[str]
+
+
+@routes.get("/web/products/{id}")
+async def show(request: web.Request) -> web.Response:
+    """Show a product to a page, with its reviews, its seller, what goes with it, and whether one owns it."""
+    viewer = somebody(request)
+    card = await product_of(request)
+    limits = request.app[LIMITS].parts
+
+    async with Gathering(request) as parts:
+        reviews = parts.add(
+            "reviews", newest_reviews(request, card.id, REVIEWS), limits.reviews_wait_s_max, empty=_unknown(card)
+        )
+        related = parts.add("relatedProducts", related_to(request, card.id), limits.related_wait_s_max, empty=[])
+        seller = parts.add("seller", seller_card(request, card.seller_id), limits.seller_wait_s_max, empty=None)
+        access = parts.add("hasAccess", access_of(request, viewer, card.id), limits.access_wait_s_max, empty=False)
+
+    found = reviews.result()
+    around = {
+        "rating": FullRating(found.average, found.total, found.histogram),
+        "reviews": found.cards,
+        "related_products": related.result(),
+        "seller": _seller(seller.result()),
+        "has_access": access.result(),
+        "degraded": parts.degraded,
+    }
+    body = ProductPage(**(asdict(card) | around))
+    kept = "private, no-cache" if viewer else "no-cache"  # a page shows what is so now; it costs a 304
+    return validated(request, written(body), {"Cache-Control": kept, "Vary": "Authorization"})
+
+
+def _unknown(card: ProductCard) -> Reviews:
+    """Give what is known of the reviews without asking for them."""
+    return Reviews(card.rating.count, card.rating.average, {}, [])
+
+
+def _seller(seller: Seller | None) -> SellerCard | None:
+    if seller is None:
+        return None
+    return SellerCard(seller.user_id, seller.name, seller.products, seller.rating, seller.member_since)
