@@ -19,6 +19,7 @@ from marketd.actors.account import Role
 from marketd.bus.breaker import Breaker
 from marketd.bus.port import Answer, Envelope, Handler
 from marketd.http.app import make_app
+from marketd.http.kept import KeptPages
 from marketd.http.keys import (
     BUS,
     CARDS,
@@ -34,7 +35,6 @@ from marketd.http.keys import (
     FrontLimits,
     Readiness,
 )
-from marketd.http.kept import KeptPages
 from marketd.http.lockout import Lockout
 from marketd.http.passwords import Passwords
 from marketd.http.server import serving

@@ -1,5 +1,6 @@
 """What the actors and read models answer in the tests of the front, and the bodies that people send."""
 
+from decimal import Decimal
 from typing import Any
 
 from msgspec.structs import replace
@@ -8,6 +9,7 @@ from marketd.actors import account, order, product
 from marketd.actors.money import Money
 from marketd.clock import instant
 from marketd.storage.cards import EncodedProduct
+from marketd.storage.catalog import CardFile, ProductCard, Rating
 from marketd.storage.finding import FoundPage, FoundProduct
 from marketd.storage.people import Person, Seller
 from marketd.storage.reviews import ReviewCard, ReviewFound
@@ -35,6 +37,23 @@ QUOTED = product.Quoted("sam", "Lamp", Money(1999, "USD"))
 ENCODED = EncodedProduct("sam", True, b'{"card":"public"}', b'{"card":"own"}')
 SHOWN = FoundProduct("lamp", b'{"id":"lamp","sellerId":"sam","price":19.90}', 1.5)
 FOUND = FoundPage(1, [SHOWN], {"light": 1}, "index", 7)
+CARD = ProductCard(
+    id="lamp",
+    seller_id="sam",
+    seller_name="Sam",
+    title="Lamp",
+    description="It shines.",
+    price=Decimal("19.90"),
+    currency="USD",
+    category="light",
+    files=[CardFile("lamp.zip", "application/zip", 3)],
+    previews=[],
+    status="active",
+    stock=None,
+    rating=Rating(4.5, 2),
+    created_at=instant(AT),
+    updated_at=instant(AT),
+)
 
 VIEW = order.View(
     buyer_id="ann",
