@@ -265,12 +265,16 @@ def _conditions(query: BrowseProducts) -> tuple[str, str, list[object]]:
         ("p.seller_id = ?", query.seller),
         ("p.thousandths >= ?", query.lowest),
         ("p.thousandths <= ?", query.highest),
-        ("r.points * 100 >= ? * r.reviews AND r.reviews > 0", query.min_rating and int(query.min_rating * 100)),
+        ("r.points * 100 >= ? * r.reviews AND r.reviews > 0", _hundredths(query.min_rating)),
     ):
         if value is not None:
             conditions.append(condition)
             parameters.append(value)
     return tables, " AND ".join(conditions), parameters
+
+
+def _hundredths(rating: Decimal | None) -> int | None:
+    return None if rating is None else int(rating * 100)
 
 
 def _within(price: Decimal) -> Decimal:
