@@ -48,6 +48,7 @@ class Folder:
         self.keys = path / "keys"
         self.nats = path / "nats"
         self.sample_password = path / "sample-password.txt"
+        self.sample_unfinished = path / "sample-unfinished"
 
 
 @contextmanager

@@ -48,19 +48,25 @@ async def serve(settings: Settings, clock: Clock, *, sample: bool) -> None:
 
 
 async def _start(service: Service, url: str, *, sample: bool) -> None:
-    """Catch up, and fill an empty store."""
-    is_empty = service.log.head == 0
+    """Catch up, and fill an empty store, or one whose filling was cut off."""
+    folder, is_empty = service.folder, service.log.head == 0
     await wait_caught_up(service)
-    if sample and is_empty:
-        counts = await load_sample(url, _sample_password(service.folder))
-        log.info("sample catalogue: %s; the password of its people is in %s", counts, service.folder.sample_password)
+    if sample and (is_empty or folder.sample_unfinished.exists()):
+        password = _sample_password(folder)
+        folder.sample_unfinished.touch()
+        counts = await load_sample(url, password)
+        folder.sample_unfinished.unlink()
+        log.info("sample catalogue: %s; the password of its people is in %s", counts, folder.sample_password)
 
 
 def _sample_password(folder: Folder) -> str:
-    password = f"Aa1-{secrets.token_urlsafe(12)}"
-    folder.sample_password.touch(mode=0o600)
-    folder.sample_password.write_text(f"{password}\n", encoding="utf-8")
-    return password
+    """Read the password, or make it: the file is there whole or not at all."""
+    if not folder.sample_password.exists():
+        fresh = folder.sample_password.with_suffix(".new")
+        fresh.touch(mode=0o600)
+        fresh.write_text(f"Aa1-{secrets.token_urlsafe(12)}\n", encoding="utf-8")
+        fresh.replace(folder.sample_password)
+    return folder.sample_password.read_text(encoding="utf-8").strip()
 
 
 def _listen(host: str, port: int) -> socket.socket:

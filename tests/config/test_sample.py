@@ -471,3 +471,47 @@ async def test_after_a_failed_upload_nothing_is_bought() -> None:
         with pytest.raises(SampleFailed):
             await load_sample(address, PASSWORD)
     assert store.to("POST", "/orders") == []
+
+
+# How it goes on
+
+
+KNOWN: dict[str, tuple[int, str]] = {
+    "POST /auth/register": (409, "taken"),
+    "POST /auth/login": (200, '{"accessToken": "token", "userId": "u1"}'),
+}
+LISTED = json.dumps({"products": [{"id": f"p{n}", "title": p.title} for n, p in enumerate(CATALOGUE.products)]})
+
+
+def ordered(status: str) -> str:
+    orders = [{"id": f"o{n}", "productId": f"p{n}", "status": status} for n in range(len(CATALOGUE.products))]
+    return json.dumps({"orders": orders})
+
+
+@pytest.mark.asyncio
+async def test_what_is_there_already_is_not_made_again() -> None:
+    there = {
+        r"GET /products\?.*": (200, LISTED),
+        r"GET /orders\?.*": (200, ordered("completed")),
+        "POST /products/[^/]+/reviews": (409, "reviewed"),
+        r"GET /products/[^/]+/reviews\?.*": (200, '{"reviews": [{"id": "r1", "authorId": "u1"}]}'),
+    }
+    async with opened(KNOWN | there) as (store, address):
+        await load_sample(address, PASSWORD)
+
+    assert [] == store.to("POST", r"/products|/uploads.*|/orders")
+    assert ["r1"] == [r.path.split("/")[4] for r in store.to("POST", ".*/reply")]
+
+
+@pytest.mark.asyncio
+async def test_an_order_that_failed_is_placed_again() -> None:
+    there = {r"GET /products\?.*": (200, LISTED), r"GET /orders\?.*": (200, ordered("failed"))}
+    async with opened(KNOWN | there) as (store, address):
+        await load_sample(address, PASSWORD)
+
+    assert len(CATALOGUE.purchases) == len(store.to("POST", "/orders"))
+
+
+@pytest.mark.asyncio
+async def test_of_who_is_new_nothing_is_looked_for() -> None:
+    assert [] == [request.path for request in (await loaded()).to("GET", ".*") if "?" in request.path]

@@ -76,6 +76,17 @@ class Visitor:
     async def post(self, path: str, body: Json | None = None) -> Answer:
         return await self.ask("POST", path, body)
 
+    async def lists(self, path: str, member: str) -> list[Json]:
+        """Read a list to its end."""
+        found: list[Json] = []
+        for page in itertools.count(1):
+            joint = "&" if "?" in path else "?"
+            answer = (await self.get(f"{path}{joint}size=100&page={page}")).expect(200)
+            found += answer[member]
+            if len(found) >= answer["total"]:
+                break
+        return found
+
     async def joins(self, role: str) -> "Person":
         """Make an account and sign in."""
         number = next(_numbers)
@@ -148,17 +159,6 @@ class Person(Visitor):
         """Give the path of the link to an order's first file."""
         (first, *_) = (await self.get(f"/orders/{order['id']}/downloads")).expect(200)["downloads"]
         return str(first["url"]).removeprefix(self.service.url)
-
-    async def lists(self, path: str, member: str) -> list[Json]:
-        """Read a list to its end."""
-        found: list[Json] = []
-        for page in itertools.count(1):
-            joint = "&" if "?" in path else "?"
-            answer = (await self.get(f"{path}{joint}size=100&page={page}")).expect(200)
-            found += answer[member]
-            if len(found) >= answer["total"]:
-                break
-        return found
 
     async def library(self) -> list[Json]:
         return await self.lists("/library", "products")

@@ -114,8 +114,8 @@ class Service:
 
 
 @asynccontextmanager
-async def running(data: Path, *arguments: str, settings: Mapping[str, str] | None = None) -> AsyncIterator[Service]:
-    """Run the service on a free port; at the end stop it, unless the test has, and look at how it went."""
+async def starting(data: Path, *arguments: str, settings: Mapping[str, str] | None = None) -> AsyncIterator[Service]:
+    """Start the service on a free port, and do not wait for it; at the end leave nothing of it behind."""
     process = await asyncio.create_subprocess_exec(
         *(*COMMAND, "serve", "--data", str(data), "--port", "0", *arguments),
         env=_environment(settings),
@@ -125,13 +125,20 @@ async def running(data: Path, *arguments: str, settings: Mapping[str, str] | Non
     )
     service = Service(process, data)
     try:
+        yield service
+    finally:
+        await service.gone()
+
+
+@asynccontextmanager
+async def running(data: Path, *arguments: str, settings: Mapping[str, str] | None = None) -> AsyncIterator[Service]:
+    """Run the service on a free port; at the end stop it, unless the test has, and look at how it went."""
+    async with starting(data, *arguments, settings=settings) as service:
         await service.wait_ready()
         yield service
         if not service.has_ended:
             assert 0 == await service.stop(), service.log
         assert "Traceback" not in service.log, service.log
-    finally:
-        await service.gone()
 
 
 async def marketd(*arguments: str, given: str = "", settings: Mapping[str, str] | None = None) -> Ended:

@@ -2,7 +2,8 @@
 How an empty store is filled with the sample catalogue: by the HTTP requests that users would send.
 
 The one rule: nothing reaches the store by another way than its public API, so a store that holds the sample has
-accepted every request of it. Who and what there is stands in `catalogue.toml`.
+accepted every request of it. Who and what there is stands in `catalogue.toml`. Loading may be killed and done again:
+who has an account already looks at what they have listed, bought and said, and does the rest.
 """
 
 from asyncio import TaskGroup
@@ -22,6 +23,7 @@ from marketd.config.sample.catalogue import (
     read_file,
 )
 
+TAKEN: Final = 409
 PAYMENT_METHOD: Final = "pm_card_visa"
 ORDER_WAIT_S_MAX: Final = 10
 ANSWER_WAIT_S_MAX: Final = 30.0
@@ -64,15 +66,36 @@ class Answer(msgspec.Struct, frozen=True, rename="camel"):
 
     id: str = ""
     order_id: str = ""
+    user_id: str = ""
     access_token: str = ""
     status: str = ""
 
 
+class Entry(msgspec.Struct, frozen=True, rename="camel"):
+    """The few fields of an entry of a list: of a product, an order or a review."""
+
+    id: str
+    title: str = ""
+    product_id: str = ""
+    author_id: str = ""
+    status: str = ""
+
+
+class Entries(msgspec.Struct, frozen=True):
+    """A list; no sample account fills a page of it."""
+
+    products: list[Entry] = []
+    orders: list[Entry] = []
+    reviews: list[Entry] = []
+
+
 class Visitor(NamedTuple):
-    """Somebody at the store's door; signed in where there is a token."""
+    """Somebody at the store's door; signed in where there is a token, known where there was an account before."""
 
     http: ClientSession
     token: str = ""
+    user_id: str = ""
+    is_known: bool = False
 
     async def call(self, method: str, path: str, expected: int, body: bytes | None = None, **headers: str) -> bytes:
         """Send one request and give the answer's body; raise SampleFailed at any status but the expected one."""
@@ -88,6 +111,9 @@ class Visitor(NamedTuple):
     async def post(self, path: str, body: dict[str, Any], expected: int = 201) -> Answer:
         said = await self.call("POST", path, expected, ENCODER.encode(body), Content_Type="application/json")
         return msgspec.json.decode(said, type=Answer)
+
+    async def lists(self, path: str) -> Entries:
+        return msgspec.json.decode(await self.call("GET", path, 200), type=Entries)
 
     async def upload(self, name: str) -> Upload:
         # The names of sample files need no quoting; a test sees to it.
@@ -125,14 +151,22 @@ async def sign_in_all(door: Visitor, catalogue: Catalogue, password: str) -> dic
 
 async def sign_in(door: Visitor, person: Person, role: str, password: str) -> Visitor:
     account = {"email": person.email, "password": password}
-    await door.post("/auth/register", {**account, "name": person.name, "role": role})
+    try:
+        await door.post("/auth/register", {**account, "name": person.name, "role": role})
+        is_known = False
+    except SampleFailed as failed:
+        if failed.status != TAKEN:
+            raise
+        is_known = True
     answer = await door.post("/auth/login", account, 200)
-    return Visitor(door.http, answer.access_token)
+    return Visitor(door.http, answer.access_token, answer.user_id, is_known)
 
 
 async def offer(seller: Visitor, products: list[Product]) -> dict[str, str]:
-    """List the products one after another, and give their ids by their keys."""
-    return {product.key: await list_product(seller, product) for product in products}
+    """List the products one after another, but for those that are there, and give their ids by their keys."""
+    there = (await seller.lists(f"/products?seller={seller.user_id}&size=100")).products if seller.is_known else []
+    ids = {entry.title: entry.id for entry in there}
+    return {product.key: ids.get(product.title) or await list_product(seller, product) for product in products}
 
 
 async def list_product(seller: Visitor, product: Product) -> str:
@@ -158,16 +192,23 @@ async def list_product(seller: Visitor, product: Product) -> str:
 async def shop(visitors: dict[str, Visitor], person: Person, catalogue: Catalogue, ids: dict[str, str]) -> None:
     """Make one buyer's purchases in their order, each reviewed before the next."""
     buyer, seller_of = visitors[person.handle], {p.key: visitors[p.seller] for p in catalogue.products}
+    there = (await buyer.lists("/orders?size=100")).orders if buyer.is_known else []
+    orders = {entry.product_id: entry.id for entry in there if entry.status != "failed"}
     for purchase in catalogue.bought_by(person):
-        await buy(buyer, ids[purchase.product])
+        product_id = ids[purchase.product]
+        await complete(buyer, orders.get(product_id) or await buy(buyer, product_id))
         if purchase.review is not None:
             await review(buyer, seller_of[purchase.product], ids[purchase.product], purchase.review)
 
 
-async def buy(buyer: Visitor, product_id: str) -> None:
-    """Place the order and wait until it is completed."""
-    placed = await buyer.post("/orders", {"productId": product_id, "paymentMethodId": PAYMENT_METHOD}, 202)
-    path = f"/orders/{placed.order_id}"
+async def buy(buyer: Visitor, product_id: str) -> str:
+    """Place the order, and give its id."""
+    return (await buyer.post("/orders", {"productId": product_id, "paymentMethodId": PAYMENT_METHOD}, 202)).order_id
+
+
+async def complete(buyer: Visitor, order_id: str) -> None:
+    """Wait until the order is completed."""
+    path = f"/orders/{order_id}"
     said = await buyer.call("GET", path, 200, Prefer=f"wait={ORDER_WAIT_S_MAX}")
     if msgspec.json.decode(said, type=Answer).status != "completed":
         raise SampleFailed("GET", path, 200, said.decode(), "with a completed order")
@@ -176,9 +217,15 @@ async def buy(buyer: Visitor, product_id: str) -> None:
 async def review(buyer: Visitor, seller: Visitor, product_id: str, said: Review) -> None:
     """Write the buyer's review, and the seller's reply where there is one."""
     path = f"/products/{product_id}/reviews"
-    written = await buyer.post(path, {"rating": said.rating, "title": said.title, "body": said.body})
+    try:
+        review_id = (await buyer.post(path, {"rating": said.rating, "title": said.title, "body": said.body})).id
+    except SampleFailed as failed:
+        if not (failed.status == TAKEN and buyer.is_known):
+            raise
+        there = (await buyer.lists(f"{path}?size=100")).reviews
+        review_id = next(entry.id for entry in there if entry.author_id == buyer.user_id)
     if said.reply is not None:
-        await seller.post(f"{path}/{written.id}/reply", {"body": said.reply})
+        await seller.post(f"{path}/{review_id}/reply", {"body": said.reply})
 
 
 async def together(*errands: Coroutine[Any, Any, T]) -> list[T]:

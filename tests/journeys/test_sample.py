@@ -1,0 +1,61 @@
+"""The sample catalogue, loaded by a service that is killed while it does so."""
+
+import asyncio
+import sqlite3
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+import pytest
+from aiohttp import ClientSession
+
+from marketd.config.sample.catalogue import read_catalogue
+from tests.journeys.people import Visitor
+from tests.journeys.process import START_S_MAX, running, starting
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.slow]
+
+CATALOGUE: Final = read_catalogue()
+
+
+@pytest.mark.parametrize("commits", [1, 15, 40, 90, 200, 330])
+async def test_a_catalogue_that_was_cut_off_is_completed(tmp_path: Path, session: ClientSession, commits: int) -> None:
+    data = tmp_path / "data"
+    async with starting(data, "--sample") as service:
+        await wait_committed(data, commits)
+        service.kill()
+    assert (data / "sample-unfinished").exists()
+    async with running(data, "--sample") as service:
+        visitor = Visitor(service, session)
+        password = (data / "sample-password.txt").read_text().strip()
+
+        listed = Counter(str(product["title"]) for product in await visitor.lists("/products", "products"))
+        assert Counter(product.title for product in CATALOGUE.products) == listed
+
+        titles = {product.key: product.title for product in CATALOGUE.products}
+        for person in CATALOGUE.buyers:
+            buyer = await visitor.signs_in(person.email, password)
+            bought = Counter((o["productTitle"], o["status"]) for o in await buyer.lists("/orders", "orders"))
+            assert Counter((titles[p.product], "completed") for p in CATALOGUE.bought_by(person)) == bought
+
+        ids = {product["title"]: product["id"] for product in await visitor.lists("/products", "products")}
+        reviews = [r for id in ids.values() for r in await visitor.lists(f"/products/{id}/reviews", "reviews")]
+        said = [purchase.review for purchase in CATALOGUE.purchases if purchase.review]
+        assert Counter((r.body, r.reply) for r in said) == Counter((r["body"], r["reply"]) for r in reviews)
+    assert not (data / "sample-unfinished").exists()
+
+
+async def wait_committed(data: Path, commits: int) -> None:
+    """Wait until the log has so many records."""
+    async with asyncio.timeout(START_S_MAX):
+        while await asyncio.to_thread(committed, data) < commits:
+            pass
+
+
+def committed(data: Path) -> int:
+    try:
+        with closing(sqlite3.connect(f"file:{data}/events.db?mode=ro", uri=True)) as log:
+            return int(log.execute("SELECT count(*) FROM commits").fetchone()[0])
+    except sqlite3.OperationalError:  # there is none yet
+        return 0
