@@ -17,6 +17,7 @@ from marketd.actors.account import Role
 from marketd.bus.breaker import Breaker
 from marketd.bus.port import Answer, Envelope, Handler
 from marketd.http.app import make_app
+from marketd.http.kept import KeptPages
 from marketd.http.keys import (
     BUS,
     CARDS,
@@ -32,7 +33,6 @@ from marketd.http.keys import (
     FrontLimits,
     Readiness,
 )
-from marketd.http.kept import KeptPages
 from marketd.http.lockout import Lockout
 from marketd.http.passwords import Passwords
 from marketd.http.tokens import AccessTokens, DownloadLinks, Principal, load_link_key, load_signing_keys

@@ -202,7 +202,8 @@ class Market(Writer):
     async def browse(self, **query: Any) -> ProductPage:
         """Browse the catalogue itself, once it has seen everything."""
         await self.projector.wait_reached(self.log.head)
-        return await self.projector.read(catalog.browse, BrowseProducts(**query))
+        page: ProductPage = await self.projector.read(catalog.browse, BrowseProducts(**query))
+        return page
 
 
 @asynccontextmanager
