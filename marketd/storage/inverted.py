@@ -97,7 +97,9 @@ class Segment:
         keys = reader.column_reader("key")
         self.keys = array("q", (keys[number] for number in range(self.count)))
         self._lengths = {
-            field: array("H", (min(reader.doc_field_length(number, field, 0), 0xFFFF) for number in range(self.count)))
+            field: array(
+                "H", (min(reader.doc_field_length(number, field, 0) or 0, 0xFFFF) for number in range(self.count))
+            )
             for field in BOOSTS
         }
         self._means = {field: max(1.0, sum(lengths) / self.count) for field, lengths in self._lengths.items()}
@@ -164,7 +166,10 @@ class Inverted:
     @classmethod
     def make(cls, folder: Path) -> Inverted:
         """Throw away what is there, and begin an empty index."""
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.is_dir():
+            shutil.rmtree(folder)
+        else:
+            folder.unlink(missing_ok=True)
         folder.mkdir(parents=True)
         return cls(folder, index.create_in(str(folder), _schema()))
 

@@ -58,6 +58,7 @@ TELL_WAIT_MS: Final = 2_000
 BATCH_TEXTS_MAX: Final = 2000
 WHOLE_CATALOGUE: Final = 5_000  # a segment of more documents reads its facts in one go
 PHRASE_LOOKS_MAX: Final = 2_000  # of so many documents, the best, the text is looked at for a phrase
+SPELT_LETTERS_MAX: Final = 32  # nobody mistypes a longer word, and looking for it takes long
 ALIKE_WORDS: Final = 6
 ALIKE_DOCUMENTS_MAX: Final = 5_000
 
@@ -220,7 +221,7 @@ class SearchIndex:
             if any(postings for stem in stems(word) for postings in self._postings(stem)):
                 meant.append(word)
                 continue
-            meant.append(self._nearest(word) or word)
+            meant.append((len(word) <= SPELT_LETTERS_MAX and self._nearest(word)) or word)
         corrected = " ".join(meant)
         return Spelt(corrected if corrected != " ".join(folded(q)[:QUERY_WORDS_MAX]) else None)
 
@@ -248,6 +249,10 @@ class SearchIndex:
     def _frequency(self, stem: str) -> int:
         return sum(len(postings) for postings in self._postings(stem) if postings)
 
+    def _use(self, word: str) -> int:
+        """Say how many documents have a word in one of its forms."""
+        return sum(map(self._frequency, stems(word)))
+
     def _weights(self, words: Iterable[str]) -> dict[str, float]:
         total = sum(shelf.segment.count for shelf in self._shelves)
         return {stem: inverse_frequency(self._frequency(stem), total) for stem in words}
@@ -257,11 +262,12 @@ class SearchIndex:
         return [Weighted(postings, weight) for postings, weight in found if postings]
 
     def _nearest(self, word: str) -> str | None:
-        """Find the known word with the fewest changed letters; among equals the most frequent."""
+        """Find the known word with the fewest changed letters; among equals one with the same letters, then by use."""
         for distance in range(1, SPELLING_DISTANCE_MAX + 1):
             near = {near for shelf in self._shelves for near in shelf.segment.words_near(word, distance)}
             if near:
-                return max(near, key=lambda known: (sum(map(self._frequency, stems(known))), known))
+                letters = sorted(word)
+                return max(near, key=lambda known: (sorted(known) == letters, self._use(known), known))
         return None
 
     async def _with_phrases(self, parsed: Parsed, fits: list[tuple[Shelf, Documents]]) -> list[tuple[Shelf, Documents]]:

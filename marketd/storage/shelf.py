@@ -51,7 +51,7 @@ def parse(q: str) -> Parsed:
     return Parsed(
         words,
         excluded[:QUERY_WORDS_MAX],
-        [phrase for phrase in phrases if len(phrase) > 1][:QUERY_WORDS_MAX],
+        [phrase[:QUERY_WORDS_MAX] for phrase in phrases if len(phrase) > 1][:QUERY_WORDS_MAX],
         is_empty=not q.strip(),
     )
 
