@@ -37,6 +37,7 @@ from marketd.storage.log import CorruptLog
 
 FAILED: Final = 1
 MISUSED: Final = 2
+PRIVATE: Final = 0o077  # what is in the data directory is for nobody else on the machine
 # What may stand in the way, each with a message that is one line for the operator; anything else is a defect.
 KNOWN: Final = (
     FolderError,
@@ -123,6 +124,7 @@ def _create_admin(loaded: Loaded, wanted: argparse.Namespace) -> int:
 
 
 def _run(settings: Settings, work: Coroutine[Any, Any, None]) -> None:
+    os.umask(PRIVATE)
     set_up(settings.log.level)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(work)

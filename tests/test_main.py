@@ -64,6 +64,7 @@ def serving(data: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str]
 def used(tmp_path: Path) -> Path:
     """A data directory with something in it."""
     data = tmp_path / "data"
+    data.mkdir()
     done = marketd("admin", "create", "root@example.org", "--data", data, "--password-stdin", given="Passw0rd\n")
     assert (0, "made the administrator root@example.org\n") == (done.returncode, done.stdout), done.stderr
     return data
@@ -291,6 +292,22 @@ def test_a_taken_address_is_told_in_one_line(used: Path) -> None:
     done = marketd("admin", "create", "ROOT@example.org", "--data", used, "--password-stdin", given="Passw0rd\n")
 
     assert (1, "marketd: the e-mail address is taken") == (done.returncode, done.stderr.splitlines()[-1])
+
+
+def test_an_admin_of_a_store_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    data = tmp_path / "daat"
+    done = marketd("admin", "create", "root@example.org", "--data", data, "--password-stdin", given="Passw0rd\n")
+
+    assert (1, f"marketd: there is no data directory {data}\n", False) == (done.returncode, done.stderr, data.exists())
+
+
+@pytest.mark.slow
+def test_what_is_kept_is_for_nobody_else_on_the_machine(tmp_path: Path) -> None:
+    with serving(tmp_path / "data"):
+        kept = [tmp_path / "data", *(tmp_path / "data").rglob("*")]
+        open_to_others = [path for path in kept if not path.is_socket() and path.stat().st_mode & 0o077]
+
+    assert (True, []) == ((tmp_path / "data" / "events.db") in kept, open_to_others)
 
 
 @pytest.mark.parametrize("given", ["", "\n", "short\n"])

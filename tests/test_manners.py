@@ -182,7 +182,11 @@ def test_the_bus_knows_addresses_refusals_and_the_clock() -> None:
 
 def test_the_storage_knows_the_aggregates_and_the_port_of_the_bus() -> None:
     known = {*AGGREGATE_MODULES, "bus.port", "bus.subjects", "clock"} - {"actors.saga"}
-    particular = {("storage.finding", "bus.breaker"), ("storage.index_process", "children")}
+    particular = {
+        ("storage.finding", "bus.breaker"),
+        ("storage.index_process", "children"),
+        ("storage.images", "children"),
+    }
 
     def may(i: Import) -> bool:
         return within("storage")(i.source) or i.source in known or (i.module, i.source) in particular

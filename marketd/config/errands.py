@@ -69,8 +69,10 @@ async def _ask(bus: Bus, settings: Settings, clock: Clock, subject: str, command
 
 @asynccontextmanager
 async def _reached(settings: Settings, clock: Clock) -> AsyncIterator[Bus]:
-    """Reach the service that runs on the data directory; if there is none, run one for as long."""
+    """Reach the service that runs on the data directory, which must be there; if none does, run one for as long."""
     folder = Folder(Path(settings.data.dir))
+    if not folder.path.is_dir():  # a slip of the pen must not become an administrator of an empty store
+        raise ErrandFailed(f"there is no data directory {folder.path}")
     if not is_in_use(folder.path):
         async with running(settings, clock) as service:
             yield service.bus

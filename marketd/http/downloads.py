@@ -33,7 +33,7 @@ async def download(request: web.Request) -> web.StreamResponse:
         raise Gone("the sale was taken back")
     digest = digest_of(grant.url)
     if digest is None:
-        return web.Response(status=302, headers={"Location": grant.url})
+        return web.Response(status=302, headers={"Location": _in_ascii(grant.url)})
     headers = {
         "Content-Type": grant.type,
         "Content-Disposition": attachment(grant.name),
@@ -41,6 +41,11 @@ async def download(request: web.Request) -> web.StreamResponse:
         "Cache-Control": "private, no-transform",
     }
     return file_response(request, request.app[FILES].path(digest), headers)
+
+
+def _in_ascii(url: str) -> str:
+    """Write an address as a URI (RFC 3987, section 3.1); what is ASCII already stays as it is."""
+    return re.sub(r"[^!-~]+", lambda other: quote(other[0]), url)
 
 
 def attachment(name: str) -> str:

@@ -184,7 +184,8 @@ async def refund(request: web.Request) -> web.Response:
     )
     view = await ask(request, _address(request), command, order.View, principal=principal)
 
-    return answered(Accepted("the refund is under way", request.match_info["id"], view.status), status=202)
+    message = "the order is refunded already" if view.status == "refunded" else "the refund is under way"
+    return answered(Accepted(message, request.match_info["id"], view.status), status=202)
 
 
 async def _visible(request: web.Request, principal: Principal) -> order.View:

@@ -1,5 +1,6 @@
 """Products over HTTP: listing, changing, finding and looking at them."""
 
+import re
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Annotated, Final
@@ -44,11 +45,20 @@ PREVIEWS_MAX: Final = 20
 LICENCE_KEYS_MAX: Final = 10_000
 STOCK_MAX: Final = 1_000_000_000
 
-FileAddress = Annotated[
-    str,
-    Meta(max_length=2048, pattern=r"^(upload://[0-9a-f]{64}|https://[^\s\x00-\x1f\x7f/?#@]+(/[^\s\x00-\x1f\x7f]*)?)\Z"),
-]
-LicenceKey = Annotated[str, Meta(min_length=1, max_length=500, pattern=r"^\S(.*\S)?\Z")]
+_FILE_ADDRESS: Final = re.compile(r"upload://[0-9a-f]{64}|https://[^\s\x00-\x1f\x7f/?#@]+(/[^\s\x00-\x1f\x7f]*)?")
+_LICENCE_KEY: Final = re.compile(r"\S(.*\S)?")
+
+
+def _file_address_fault(url: str) -> str | None:
+    return None if _FILE_ADDRESS.fullmatch(url) else "Expected the address of an upload, or one of https"
+
+
+def _licence_key_fault(key: str) -> str | None:
+    return None if _LICENCE_KEY.fullmatch(key) else "Expected one line without spaces around it"
+
+
+FileAddress = Annotated[str, Meta(max_length=2048, extra={"check": _file_address_fault})]
+LicenceKey = Annotated[str, Meta(min_length=1, max_length=500, extra={"check": _licence_key_fault})]
 Stock = Annotated[int, Meta(ge=0, le=STOCK_MAX)]
 
 

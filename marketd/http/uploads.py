@@ -6,7 +6,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from marketd.http.answers import answered
-from marketd.http.bodies import FileName, parameters
+from marketd.http.bodies import FileName, media_type_fault, parameters
 from marketd.http.identity import signed_in
 from marketd.http.keys import FILES, LIMITS
 from marketd.http.problems import RETRY_AFTER_S, BadRequest, Fault, NotFound, TooLarge, Unavailable
@@ -39,7 +39,7 @@ class Upload(Struct):
 async def upload(request: web.Request) -> web.Response:
     """Keep the bytes of the body; of an image, a smaller variant too."""
     seller = signed_in(request, "seller")
-    wanted = parameters(request, UploadParameters)
+    wanted, media_type = parameters(request, UploadParameters), _media_type(request)
     bytes_max = request.app[LIMITS].upload_bytes_max
     if (request.content_length or 0) > bytes_max:
         raise TooLarge(f"a file may have at most {bytes_max} bytes")
@@ -57,7 +57,15 @@ async def upload(request: web.Request) -> web.Response:
         raise BadRequest([Fault("", "Expected at least one byte")])
     await request.app[FILES].note_owner(stored.digest, seller.user_id)
 
-    return answered(Upload(stored.url, wanted.name, request.content_type, stored.size), status=201)
+    return answered(Upload(stored.url, wanted.name, media_type, stored.size), status=201)
+
+
+def _media_type(request: web.Request) -> str:
+    """Read `Content-Type` without its parameters; aiohttp would make one that it can't read into another."""
+    given = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if given and (fault := media_type_fault(given)):
+        raise BadRequest([Fault("/Content-Type", fault)])
+    return given or "application/octet-stream"
 
 
 @routes.get(PREVIEWS + "{digest}")

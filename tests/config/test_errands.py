@@ -43,6 +43,7 @@ asyncio.run(main())
 def settings(tmp_path: Path) -> Settings:
     """Real parts, with passwords hashed as cheaply as Argon2 can."""
     auth = Auth(argon2_memory_kib=8, argon2_time_cost=1)
+    (tmp_path / "data").mkdir()
     return Settings(
         data=Data(str(tmp_path / "data")), auth=auth, storage=Storage(free_bytes_min=0), nats=Nats(start_s_max=5)
     )
@@ -148,4 +149,11 @@ async def test_every_fault_is_named(settings: Settings, email: str, password: st
 async def test_for_a_faulty_wish_nothing_is_started(settings: Settings, tmp_path: Path) -> None:
     await refusal(settings, "root", "x")
 
+    assert [] == os.listdir(tmp_path / "data")
+
+
+async def test_a_directory_that_is_not_there_is_not_made(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "data").rmdir()
+
+    assert f"there is no data directory {tmp_path / 'data'}" == await refusal(settings)
     assert [] == os.listdir(tmp_path)

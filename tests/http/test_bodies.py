@@ -170,7 +170,7 @@ async def test_a_value_that_does_not_fit_is_named(stage: Stage, field: str, valu
     assert [f"/{field}"] == await list_product(stage, **{field: value})
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "a\\b", "a\nb", "x" * 256, "\x7f"])
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\\b", "a\nb", "x" * 256, "\x7f"])
 async def test_a_file_name_that_no_disk_would_have_is_refused(stage: Stage, name: str) -> None:
     assert ["/files/0/name"] == await list_product(stage, files=[{**LISTING["files"][0], "name": name}])
 
@@ -194,6 +194,22 @@ async def test_a_file_name_that_no_disk_would_have_is_refused(stage: Stage, name
 )
 async def test_a_file_is_an_upload_or_at_an_https_address(stage: Stage, url: str) -> None:
     assert ["/files/0/url"] == await list_product(stage, files=[{**LISTING["files"][0], "url": url}])
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"name": "a/b"}, "Expected the name of a file, without folders"),
+        ({"type": "zip"}, "Expected a media type in lower case, such as application/zip"),
+        ({"url": "ftp://x"}, "Expected the address of an upload, or one of https"),
+    ],
+)
+async def test_what_is_wrong_with_a_file_is_said_in_words(stage: Stage, changes: dict[str, str], expected: str) -> None:
+    offer = LISTING | {"files": [LISTING["files"][0] | changes], "licenceKeys": [" KEY"]}
+    answer = await stage.call("POST", "/products", offer, user="sam", role="seller")
+
+    details = {fault["detail"] for fault in answer.json()["errors"]}
+    assert {expected, "Expected one line without spaces around it"} == details
 
 
 @pytest.mark.parametrize("key", ["", " KEY", "KEY ", "KEY\n", "K\nEY", "x" * 501, None, 5])

@@ -2,6 +2,7 @@
 
 import pytest
 from msgspec import Struct
+from msgspec.structs import replace
 
 from marketd.actors import order
 from marketd.actors.account import Role
@@ -26,6 +27,17 @@ async def test_a_refund_is_asked_of_the_order(stage: Stage, user: str, role: Rol
     body = {"message": "the refund is under way", "orderId": "o1", "status": "completed"}
     assert (202, body) == (answer.status, answer.json())
     assert (O1, order.RequestRefund(user, is_admin, "late", AT)) == stage.bus.messages[-1]
+
+
+async def test_of_an_order_that_is_refunded_already_it_is_said(stage: Stage) -> None:
+    refunded = replace(VIEW, status="refunded")
+    stage.bus.answers(order.Describe, refunded)
+    stage.bus.answers(order.RequestRefund, refunded)
+
+    answer = await stage.call("POST", "/orders/o1/refund", user="sam", role="seller")
+
+    body = {"message": "the order is refunded already", "orderId": "o1", "status": "refunded"}
+    assert (202, body) == (answer.status, answer.json())
 
 
 @pytest.mark.parametrize("body", [None, {}, {"reason": None}])

@@ -65,6 +65,11 @@ async def test_parameters_of_the_type_are_left_out(stage: Stage) -> None:
     assert "text/plain" == (await upload(stage, Content_Type="Text/Plain; charset=utf-8")).json()["type"]
 
 
+@pytest.mark.parametrize("given", ["zip", "a/b/c", "text/pl ain", "a/\xe4", "x/" + "y" * 126])
+async def test_an_upload_of_no_type_that_there_could_be_is_refused(stage: Stage, given: str) -> None:
+    assert ["/Content-Type"] == (await upload(stage, Content_Type=given)).faults
+
+
 async def test_an_upload_may_come_in_pieces_of_unknown_number(stage: Stage) -> None:
     async def pieces() -> AsyncIterator[bytes]:
         yield b"a"
@@ -111,6 +116,8 @@ async def test_nothing_is_not_a_file(stage: Stage) -> None:
         ("", ["/name"]),
         ("name=", ["/name"]),
         ("name=..%2Fa", ["/name"]),
+        ("name=.", ["/name"]),
+        ("name=..", ["/name"]),
         ("name=a%0Ab", ["/name"]),
         ("name=a%00", ["/name"]),
         ("name=" + "x" * 256, ["/name"]),
