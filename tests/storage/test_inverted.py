@@ -97,6 +97,15 @@ def test_what_was_written_is_found_by_its_words(tmp_path: Path) -> None:
     assert ([1, 2**40], [2], [1, 2**40], []) == tuple(keys(segments, word) for word in ("lamp", "cut", "light", "moon"))
 
 
+@pytest.mark.parametrize("words", [("", "", ""), ("Lamp", "!!!", "it"), ("it", "the", "Lamp"), ("💡", "Lamp", "?")])
+def test_a_text_may_be_without_words(tmp_path: Path, words: tuple[str, str, str]) -> None:
+    index = Inverted.make(tmp_path / "search")
+    index.write([Text(1, *words)], [])
+    index.write([Text(2, *words), text(3)], [])
+
+    assert [*([1, 2] if "Lamp" in words else []), 3] == keys(index.segments(), "lamp")
+
+
 def test_what_is_written_again_replaces_what_was(tmp_path: Path) -> None:
     index = Inverted.make(tmp_path / "search")
     index.write([text(1), text(2)], [])
