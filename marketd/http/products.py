@@ -183,13 +183,13 @@ async def list_product(request: web.Request) -> web.Response:
 @routes.get("/products")
 async def browse(request: web.Request) -> web.Response:
     """Find products."""
-    pages = request.app[PAGES]
-    page = pages.get(request.query_string)
+    pages, query = request.app[PAGES], request.rel_url.raw_query_string
+    page = pages.get(query)
     if page is None:
         changes = pages.changes
         page, is_lasting = await _found(request)
         if is_lasting:
-            pages.keep(request.query_string, page, changes)
+            pages.keep(query, page, changes)
     response = encoded(page.body, headers=page.headers)
     for link in page.links:
         response.headers.add("Link", link)

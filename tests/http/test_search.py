@@ -197,7 +197,6 @@ async def test_a_bad_request_is_refused_however_often_it_comes(stage: Stage) -> 
     assert ([400, 400], {"pages": 0}) == (statuses, stage.pages.statistics())
 
 
-@pytest.mark.xfail(reason="products.browse keeps pages by the decoded query; rel_url.raw_query_string would do")
 async def test_queries_that_differ_in_how_they_are_escaped_have_pages_of_their_own(stage: Stage) -> None:
     stage.bus.answers(BrowseProducts, FOUND)
 
