@@ -96,11 +96,16 @@ class Service:
         ours = f"{self.data}/nats/"
         return [pid for pid, command in _commands().items() if "nats-server" in command and ours in command]
 
+    def index_processes(self) -> list[int]:
+        """Name the processes of the search index that it has started."""
+        return [pid for pid in _children(self._process.pid) if "marketd index" in _commands().get(pid, "")]
+
     async def gone(self) -> None:
         """Leave nothing behind."""
+        indexes = self.index_processes()
         self.kill()
         await self._process.wait()
-        for pid in self.nats_servers():
+        for pid in [*self.nats_servers(), *(pid for pid in indexes if "marketd index" in _commands().get(pid, ""))]:
             _kill(pid)
         await self._listening
         self._process._transport.close()  # type: ignore[attr-defined]  # asyncio has no public way to close the pipes
@@ -216,6 +221,13 @@ def _commands() -> dict[int, str]:
         except OSError:  # it has just ended
             continue
     return found
+
+
+def _children(parent: int) -> list[int]:
+    """Name the processes that this one has started."""
+    listed = subprocess.run(("ps", "-A", "-o", "pid=,ppid="), capture_output=True, text=True, check=True).stdout
+    pairs = (map(int, line.split()) for line in listed.splitlines())
+    return [pid for pid, above in pairs if above == parent]
 
 
 def _kill(pid: int) -> None:
