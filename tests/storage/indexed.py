@@ -13,8 +13,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from marketd.clock import pack_id, unpack_id
 from marketd.storage.catalog import BrowseProducts
 from marketd.storage.database import Database
@@ -25,9 +23,6 @@ from tests.clock import TestClock
 from tests.storage.history import Market, market
 
 FOLDER = "search"
-
-# Whoosh leaves a file open when it stumbles over it: that shall trouble nobody, and no later test.
-leaving_files_open = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 def id_of(name: str) -> str:

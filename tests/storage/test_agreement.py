@@ -112,7 +112,7 @@ class Story:
         )
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(products, min_size=1, max_size=25), st.lists(queries, min_size=15, max_size=15), st.integers(0, 99))
 def test_all_agree_on_what_fits(listed: list[Product], asked: list[dict[str, Any]], seed: int) -> None:
     async def look() -> None:

@@ -1,6 +1,5 @@
 """The index on disk: its words, its segments, and what happens when it is damaged."""
 
-import gc
 import random
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -21,7 +20,6 @@ from marketd.storage.inverted import (
     stems,
 )
 from marketd.storage.ranking import Documents, members
-from tests.storage.indexed import leaving_files_open
 
 # Words.
 
@@ -311,7 +309,6 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 }
 
 
-@leaving_files_open
 @pytest.mark.parametrize("what", DAMAGE)
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_a_file_that_is_damaged_is_noticed(tmp_path: Path, what: str, number: int) -> None:
@@ -320,10 +317,8 @@ def test_a_file_that_is_damaged_is_noticed(tmp_path: Path, what: str, number: in
 
     with pytest.raises(IndexBroken):
         look_around(tmp_path / "search")
-    gc.collect()
 
 
-@leaving_files_open
 def test_bits_that_flipped_are_harmless_or_noticed(tmp_path: Path) -> None:
     """Nothing but `IndexBroken` comes of them; and of most of them nothing at all."""
     chance = random.Random(4)
@@ -343,8 +338,6 @@ def test_bits_that_flipped_are_harmless_or_noticed(tmp_path: Path) -> None:
                 written.unlink()
             for other, whole in contents.items():
                 other.write_bytes(whole)
-
-    gc.collect()
 
     assert furnish(tmp_path / "other") == look_around(tmp_path / "search")
 

@@ -1,6 +1,5 @@
 """The search over a real catalogue: what is found, in which order, and that it follows every change."""
 
-import gc
 import json
 from collections.abc import Callable
 from decimal import Decimal
@@ -20,7 +19,7 @@ from marketd.storage.inverted import VERSION
 from marketd.storage.pages import Page
 from marketd.storage.search import Alike, Spelt
 from tests.storage.history import market
-from tests.storage.indexed import FOLDER, Shop, id_of, index_over, indexed, leaving_files_open, name_of
+from tests.storage.indexed import FOLDER, Shop, id_of, index_over, indexed, name_of
 
 pytestmark = pytest.mark.asyncio
 
@@ -626,7 +625,6 @@ async def test_an_index_whose_stamp_will_not_do_is_made_again(tmp_path: Path, wh
             assert ["lathe", "saw", "bulb", "lamp"] == await shop.found()
 
 
-@leaving_files_open
 @pytest.mark.parametrize("what", ["all gone", "garbage", "a file in its place"])
 async def test_an_index_that_can_not_be_opened_is_made_again(tmp_path: Path, what: str) -> None:
     folder = tmp_path / FOLDER
@@ -644,7 +642,6 @@ async def test_an_index_that_can_not_be_opened_is_made_again(tmp_path: Path, wha
             folder.write_text("I am no folder")
         async with index_over(m, tmp_path) as shop:
             assert ["lathe", "saw", "bulb", "lamp"] == await shop.found()
-    gc.collect()
 
 
 async def test_with_a_catalogue_that_was_made_again_nothing_is_lost(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """The index on the bus: what it answers, whom it tells of changes, and how it ends when it is broken."""
 
 import asyncio
-import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,7 +19,7 @@ from marketd.storage.search import POLL_S, Alike, FindAlike, Found, Renewed, Sea
 from tests.bus.post import wait_until
 from tests.clock import TestClock, settle
 from tests.storage.history import market
-from tests.storage.indexed import FOLDER, Shop, id_of, index_over, leaving_files_open, name_of
+from tests.storage.indexed import FOLDER, Shop, id_of, index_over, name_of
 
 pytestmark = pytest.mark.asyncio
 
@@ -159,7 +158,6 @@ async def test_an_index_that_breaks_while_it_is_read_ends_and_is_made_again(
         assert not (tmp_path / FOLDER / "stamp.json").exists()
 
 
-@leaving_files_open
 async def test_an_index_that_breaks_while_it_is_written_ends_and_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,4 +174,3 @@ async def test_an_index_that_breaks_while_it_is_written_ends_and_is_made_again(
                 await running
 
         assert not (tmp_path / FOLDER / "stamp.json").exists()
-    gc.collect()
