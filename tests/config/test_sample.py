@@ -19,7 +19,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from marketd.config.sample import Counts, SampleFailed, load_sample
+from marketd.config.sample import ORDER_WAITS_MAX, Counts, SampleFailed, load_sample
 from marketd.config.sample.catalogue import Product, media_type, read_catalogue, read_file
 
 CATALOGUE = read_catalogue()
@@ -454,6 +454,14 @@ async def test_an_order_that_is_not_completed_stops_it() -> None:
         with pytest.raises(SampleFailed) as failed:
             await load_sample(address, PASSWORD)
     assert "completed order" in str(failed.value) and "declined" in str(failed.value)
+
+
+@pytest.mark.asyncio
+async def test_an_order_that_stays_pending_is_waited_for_and_then_stops_it() -> None:
+    async with opened({"GET /orders/.*": (200, '{"status": "pending"}')}) as (store, address):
+        with pytest.raises(SampleFailed) as failed:
+            await load_sample(address, PASSWORD)
+    assert len(store.to("GET", re.escape(failed.value.path))) == ORDER_WAITS_MAX
 
 
 @pytest.mark.asyncio

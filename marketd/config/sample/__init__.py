@@ -26,6 +26,7 @@ from marketd.config.sample.catalogue import (
 TAKEN: Final = 409
 PAYMENT_METHOD: Final = "pm_card_visa"
 ORDER_WAIT_S_MAX: Final = 10
+ORDER_WAITS_MAX: Final = 6
 ANSWER_WAIT_S_MAX: Final = 30.0
 SHOWN_BODY_CHARS_MAX: Final = 500
 ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
@@ -209,8 +210,12 @@ async def buy(buyer: Visitor, product_id: str) -> str:
 async def complete(buyer: Visitor, order_id: str) -> None:
     """Wait until the order is completed."""
     path = f"/orders/{order_id}"
-    said = await buyer.call("GET", path, 200, Prefer=f"wait={ORDER_WAIT_S_MAX}")
-    if msgspec.json.decode(said, type=Answer).status != "completed":
+    for _ in range(ORDER_WAITS_MAX):  # a disk that others keep busy may stand still for longer than one wait
+        said = await buyer.call("GET", path, 200, Prefer=f"wait={ORDER_WAIT_S_MAX}")
+        status = msgspec.json.decode(said, type=Answer).status
+        if status != "pending":
+            break
+    if status != "completed":
         raise SampleFailed("GET", path, 200, said.decode(), "with a completed order")
 
 
