@@ -102,7 +102,10 @@ class NatsBus:
         try:
             async with asyncio.timeout(CLOSE_WAIT_S_MAX):
                 await self._stack.aclose()
-                await self._connection.drain()
+                if self._connection.is_connected:
+                    await self._connection.drain()
+                else:  # there is nobody to tell, and nats-py would wait for them
+                    await self._cut()
         except (TimeoutError, NatsError) as error:
             log.warning("the connection to NATS was cut, not drained: %r", error)
             await self._cut()

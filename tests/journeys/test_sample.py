@@ -26,7 +26,7 @@ async def test_a_catalogue_that_was_cut_off_is_completed(tmp_path: Path, session
         await wait_committed(data, commits)
         service.kill()
     assert (data / "sample-unfinished").exists()
-    async with running(data, "--sample") as service:
+    async with running(data, "--sample", settings={"MARKETD_SEARCH__ENABLED": "false"}) as service:
         visitor = Visitor(service, session)
         password = (data / "sample-password.txt").read_text().strip()
 
