@@ -16,12 +16,11 @@ import heapq
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
 from typing import Final, NamedTuple
 
 CHECKPOINTS: Final = 64  # sets kept along an ordering; a range is one of them and at most 1/64 of the documents
 SCORED_MAX: Final = 4_096  # so many fitting documents are all scored; of more, the best are searched for
-STEPS_MAX: Final = 8_192  # the depth to which each word's list is read for them
+STEPS_MAX: Final = 8_192  # the depth to which each word's list is read for them before all that fit are scored
 
 Documents = int
 
@@ -134,10 +133,13 @@ def best_by_impact(words: Sequence[Weighted], fitting: Documents, count: int, wa
 
 
 def _threshold(words: Sequence[Weighted], fitting: Documents, count: int, wanted: int) -> list[tuple[float, int]]:
+    """All words are in each document that fits, so whoever has read one list to its end has seen all that fit."""
     mask = fitting.to_bytes((count + 7) // 8, "little")
     best: list[tuple[float, int]] = []
     seen: set[int] = set()
-    for row in islice(zip(*(word.postings.best_first() for word in words), strict=False), STEPS_MAX):
+    for step, row in enumerate(zip(*(word.postings.best_first() for word in words), strict=False)):
+        if step == STEPS_MAX:  # the best lie too deep: looking at all that fit costs less than going on
+            return _best_of(words, members(fitting, count), wanted)
         for number, _ in row:
             if number not in seen and mask[number >> 3] >> (number & 7) & 1:
                 seen.add(number)
@@ -150,8 +152,6 @@ def _threshold(words: Sequence[Weighted], fitting: Documents, count: int, wanted
             reachable = sum(impact * word.weight for (_, impact), word in zip(row, words, strict=True))
             if best[0][0] > reachable:
                 break
-    if len(best) < wanted:  # they lie too deep in the lists: then all that fit are looked at after all
-        return _best_of(words, members(fitting, count), wanted)
     return sorted(best, reverse=True)
 
 
