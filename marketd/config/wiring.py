@@ -140,6 +140,7 @@ class Service:
             "log": {"state": "failing" if self.log.trouble else "ok", **self.log.statistics()},
             "readModels": {"state": "ok" if is_caught_up else "behind", "behind": behind, **models},
             "actors": {"state": "ok", **self.house.statistics()},
+            "search": {"state": "ok" if self.finder.generation else "fallback", **self.index.statistics()},
             "fulfilment": {"state": "ok", **self.fulfilment.statistics()},
         }
         return Readiness(is_ready, parts)
