@@ -1,6 +1,7 @@
 """The index process put together: what it is told on standard input, its index, its line to the bus."""
 
 import asyncio
+import os
 import signal
 import sys
 from pathlib import Path
@@ -19,12 +20,14 @@ from marketd.storage.projector import SCHEMA_VERSION
 from marketd.storage.search import Alike, FindAlike, Found, Renewed, Search, SearchIndex, SearchServer, Spell, Spelt
 
 FAILED: Final = 1
+NICENESS: Final = 5  # where there is not enough for both, the service itself goes first
 
 
 def main() -> int:
     """Run the index until the service ends it, or is gone; give the exit code."""
     needs = msgspec.json.decode(sys.stdin.readline(), type=IndexNeeds)
     set_up(needs.log_level)
+    os.nice(NICENESS)
     code = 0
     try:
         asyncio.run(_serve(needs))

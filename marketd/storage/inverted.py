@@ -44,7 +44,7 @@ B: Final = 0.75
 POSTINGS_BYTES_PER_DOCUMENT: Final = 512
 POSTINGS_BYTES_MIN: Final = 1024 * 1024
 FREQUENT: Final = 64  # a word in one of so many documents is read before anybody asks for it
-SEGMENTS_MAX: Final = 16
+MERGED_DOCUMENTS_MAX: Final = 1_500  # about a second's work
 MERGED_MIN: Final = 6
 MERGE_FACTOR: Final = 2
 MERGE_SMALLEST: Final = 64
@@ -244,17 +244,18 @@ def _schema() -> Any:
 
 def _merge_small(writer: Any, segments: Sequence[Any]) -> list[Any]:
     """
-    Keep few segments: the small ones become one when there are several of about the same size, so that each document is
-    written again only as often as its segment grows by a factor; beyond a number they do so in any case.
+    Keep few small segments: several of about the same size become one, so that each document is written again only as
+    often as its segment grows by a factor. What would take longer than a change may take to be found is left alone.
     """
     by_size = sorted(segments, key=lambda segment: segment.doc_count())
     merged: list[Any] = []
     documents = 0
     for segment in by_size:
-        if segment.doc_count() > MERGE_FACTOR * (documents + MERGE_SMALLEST) and len(by_size) <= SEGMENTS_MAX:
+        size = segment.doc_count()
+        if size > MERGE_FACTOR * (documents + MERGE_SMALLEST) or documents + size > MERGED_DOCUMENTS_MAX:
             break
         merged.append(segment)
-        documents += segment.doc_count()
+        documents += size
     if len(merged) < MERGED_MIN:
         return list(segments)
     for segment in merged:
