@@ -102,15 +102,12 @@ class NatsBus:
         try:
             async with asyncio.timeout(CLOSE_WAIT_S_MAX):
                 await self._stack.aclose()
-                if self._connection.is_connected:
-                    await self._connection.drain()
-                else:  # there is nobody to tell, and nats-py would wait for them
-                    await self._cut()
-        except (TimeoutError, NatsError) as error:
-            log.warning("the connection to NATS was cut, not drained: %r", error)
-            await self._cut()
+        except TimeoutError:
+            log.warning("the line to NATS was cut with %d requests in hand", self._in_hand)
+        await self._cut()
 
     async def _cut(self) -> None:
+        """Send what is still to be sent, and close. Draining would wait for a server that may be gone."""
         with suppress(OSError, NatsError):  # on a broken line nats-py fails over what it can't send any more
             await self._connection.close()
 
