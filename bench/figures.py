@@ -1,5 +1,6 @@
 """The figures: each function takes one, beside its reference, in an empty folder of its own."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -30,6 +31,7 @@ PRODUCTS_STORED: Final = 10_000
 EVENTS_MANY: Final = 10_000
 EVENTS_FEW: Final = 100
 WAKINGS: Final = 200
+SETTLE_S: Final = 5.0  # what a service needs until all its processes are up and idle
 
 
 Work = Callable[[Connection, int], Awaitable[None]]
@@ -105,6 +107,7 @@ async def starting(folder: Path) -> list[Figure]:
         async with service(data) as running:
             starts_s.append(running.start_s)
     async with service(folder / "empty") as running:
+        await asyncio.sleep(SETTLE_S)
         empty_s, idle_mib = running.start_s, resident_mib(running.pid)
     log = f"{PRODUCTS_STORED:,} products in the log"
     return [
