@@ -1,6 +1,7 @@
 """The index process put together: what it is told on standard input, its index, its line to the bus."""
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -47,6 +48,8 @@ async def _serve(needs: IndexNeeds) -> None:
         await index.open()
         server = SearchServer(index, bus, clock)
         await server.open()
+        gc.collect()
+        gc.freeze()  # what is there now stays: looking through it for garbage would hold up an answer
         print(READY, flush=True)
         async with asyncio.TaskGroup() as tasks:
             following = tasks.create_task(server.run())

@@ -17,7 +17,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from errno import EACCES, EDQUOT, EMFILE, ENFILE, ENOSPC, EROFS
-from math import log
+from math import floor, log
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from unicodedata import normalize
@@ -32,7 +32,7 @@ from whoosh.reading import SegmentReader
 from whoosh.support.charset import accent_map
 
 from marketd.storage.database import DiskTrouble
-from marketd.storage.ranking import Documents, Postings, document_set
+from marketd.storage.ranking import IMPACT_MAX, Documents, Postings, document_set
 
 VERSION: Final = 1
 TITLE_WEIGHT: Final = 3.0
@@ -40,11 +40,13 @@ BOOSTS: Final = {"title": TITLE_WEIGHT, "description": 1.0, "category": 1.0}
 # BM25's parameters (Robertson and Zaragoza, 2009): how soon repeats stop counting, and how much length counts.
 K1: Final = 1.2
 B: Final = 0.75
+# What a word says once in a text of common length is 1: a whole number of steps, and then so is three times that.
+IMPACT_STEP: Final = 1 / floor(IMPACT_MAX / (K1 + 1) / sum(BOOSTS.values()))
 # What a segment keeps in memory of its words' postings: that of its frequent words, and some of what was asked last.
 POSTINGS_BYTES_PER_DOCUMENT: Final = 512
 POSTINGS_BYTES_MIN: Final = 1024 * 1024
 FREQUENT: Final = 64  # a word in one of so many documents is read before anybody asks for it
-MERGED_DOCUMENTS_MAX: Final = 1_500  # about a second's work
+MERGED_DOCUMENTS_MAX: Final = 1_500  # about a second's work: while it is done, no change is found
 MERGED_MIN: Final = 6
 MERGE_FACTOR: Final = 2
 MERGE_SMALLEST: Final = 64
@@ -153,7 +155,7 @@ class Segment:
         if not impacts:
             return None
         numbers = sorted(impacts)
-        return Postings(array("I", numbers), array("f", map(impacts.__getitem__, numbers)), self.count)
+        return Postings(array("I", numbers), bytes(_small(impacts[number]) for number in numbers), self.count)
 
 
 class Inverted:
@@ -232,6 +234,11 @@ def _reading() -> Iterator[None]:
         raise IndexBroken(repr(error)) from None
 
 
+def _small(impact: float) -> int:
+    """Write an impact as ranking.py wants it; 0 says nothing, so it is none."""
+    return min(max(round(impact / IMPACT_STEP), 1), IMPACT_MAX)
+
+
 def _schema() -> Any:
     text = fields.TEXT(analyzer=_STEMMED, phrase=False)
     return fields.Schema(
@@ -252,7 +259,8 @@ def _merge_small(writer: Any, segments: Sequence[Any]) -> list[Any]:
     documents = 0
     for segment in by_size:
         size = segment.doc_count()
-        if size > MERGE_FACTOR * (documents + MERGE_SMALLEST) or documents + size > MERGED_DOCUMENTS_MAX:
+        is_larger = merged and size > MERGE_FACTOR * max(documents, MERGE_SMALLEST)
+        if is_larger or documents + size > MERGED_DOCUMENTS_MAX:
             break
         merged.append(segment)
         documents += size

@@ -1,13 +1,13 @@
 """
 Ranking: which documents fit a query, how many there are of each category, and which come first.
 
-Works on the postings of one segment of the index, held as sets and lists that Python handles at the speed of C: a set
-of documents is one integer with a bit for each; "and", "not" and counting are single operations on it. The best of
-many are found without looking at all (Fagin's threshold algorithm, PODS 2001): each word's documents stand in the
-order of their impact, the lists are read side by side from the top, and reading ends when nothing below can be better
-than what was found.
+Works on the postings of one segment of the index, held as sets that Python handles at the speed of C: a set of
+documents is one integer with a bit for each; "and", "not" and counting are single operations on it. What a word says of
+a document, its impact, is a small number (Anh and Moffat, SIGIR 2001), and the impacts of all documents are as many
+sets as it has bits: adding words up and finding the highest sums takes some dozens of operations on sets, however many
+documents fit (Rinfret, O'Neil and O'Neil, "Bit-sliced index arithmetic", SIGMOD 2001).
 
-Documents are numbered from 0 in their segment, the older ones first.
+Documents are numbered from 0 in their segment.
 """
 
 from __future__ import annotations
@@ -15,12 +15,17 @@ from __future__ import annotations
 import heapq
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
 from typing import Final, NamedTuple
 
 CHECKPOINTS: Final = 64  # sets kept along an ordering; a range is one of them and at most 1/64 of the documents
-SCORED_MAX: Final = 4_096  # so many fitting documents are all scored; of more, the best are searched for
-STEPS_MAX: Final = 8_192  # the depth to which each word's list is read for them before all that fit are scored
+SCORED_MAX: Final = 2_048  # so many fitting documents are scored one by one; of more, all at once
+IMPACT_BITS: Final = 8
+IMPACT_MAX: Final = (1 << IMPACT_BITS) - 1
+WEIGHT_MAX: Final = 16
+
+_PLANES: Final = [bytes(48 + (impact >> bit & 1) for impact in range(256)) for bit in range(IMPACT_BITS)]
 
 Documents = int
 
@@ -43,13 +48,15 @@ def members(documents: Documents, count: int) -> list[int]:
 
 
 class Postings:
-    """The documents that a word is in: their set, their numbers in order, and what it says of each (its impact)."""
+    """
+    The documents that a word is in: their set, their numbers in order, and what it says of each (its impact); of a word
+    in many documents also its impacts as sets.
+    """
 
-    def __init__(self, numbers: array[int], impacts: array[float], count: int) -> None:
-        self._numbers, self._impacts = numbers, impacts
+    def __init__(self, numbers: array[int], impacts: bytes, count: int) -> None:
+        self._numbers, self._impacts, self._count = numbers, impacts, count
         self.documents = document_set(numbers, count)
-        places = sorted(range(len(numbers) - 1, -1, -1), key=impacts.__getitem__, reverse=True)
-        self._by_impact = array("I", places)
+        self.planes = self._sliced() if len(numbers) > SCORED_MAX else []
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -57,15 +64,23 @@ class Postings:
     @property
     def size_bytes(self) -> int:
         """What it takes in memory, about."""
-        return 12 * len(self._numbers) + self.documents.bit_length() // 8
+        return 5 * len(self) + (1 + len(self.planes)) * self._count // 8
 
-    def impact(self, number: int) -> float:
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """Give (document, impact)."""
+        return zip(self._numbers, self._impacts, strict=True)
+
+    def impact(self, number: int) -> int:
         """What the word says of this document, which it is in."""
         return self._impacts[bisect_left(self._numbers, number)]
 
-    def best_first(self) -> Iterable[tuple[int, float]]:
-        """Give (document, impact), the highest impact first, the newer document first among equals."""
-        return ((self._numbers[place], self._impacts[place]) for place in self._by_impact)
+    def _sliced(self) -> list[Documents]:
+        """Give the documents whose impact has this bit, for each bit, the lowest first."""
+        impacts = bytearray(self._count)
+        for number, impact in self:
+            impacts[number] = impact
+        impacts.reverse()
+        return [int(impacts.translate(digits), 2) for digits in _PLANES]
 
 
 class Ordering:
@@ -75,6 +90,9 @@ class Ordering:
         self._keys = keys
         self._order = array("I", range(len(keys)))
         self._is_stale = True
+
+    def __len__(self) -> int:
+        return len(self._keys)
 
     def change(self, number: int, key: int) -> None:
         """Give a document another key."""
@@ -88,14 +106,14 @@ class Ordering:
 
     def between(self, low: int | None, high: int | None) -> Documents:
         """Give the set of documents whose key is not below `low` and not above `high`."""
-        self._refresh()
+        self.refresh()
         begin = 0 if low is None else bisect_left(self._sorted, low)
         end = len(self._sorted) if high is None else bisect_right(self._sorted, high)
         return self._first(end) & ~self._first(begin) if begin < end else 0
 
     def ascending(self) -> Sequence[int]:
         """Give all document numbers, the lowest key first."""
-        self._refresh()
+        self.refresh()
         return self._order
 
     def _first(self, count: int) -> Documents:
@@ -104,7 +122,8 @@ class Ordering:
         rest = self._order[checkpoint * self._stride : count]
         return self._checkpoints[checkpoint] | document_set(rest, len(self._keys))
 
-    def _refresh(self) -> None:
+    def refresh(self) -> None:
+        """Sort again if a key has changed; who asks for an order does it too, but then waits for it."""
         if not self._is_stale:
             return
         count = len(self._keys)
@@ -119,55 +138,72 @@ class Ordering:
 
 
 class Weighted(NamedTuple):
-    """A word of a query in one segment: its postings, and how much it counts (its inverse document frequency)."""
+    """A word of a query in one segment: its postings, and how much it counts, up to `WEIGHT_MAX`."""
 
     postings: Postings
-    weight: float
+    weight: int
 
 
-def best_by_impact(words: Sequence[Weighted], fitting: Documents, count: int, wanted: int) -> list[tuple[float, int]]:
-    """Give (score, document) of the best `wanted` that fit, the best first; the newer first among equals."""
+class Ranked(NamedTuple):
+    """A document with what it is ordered by: its score, then how new it is."""
+
+    score: int
+    created_at: int
+    number: int
+
+
+def best_by_impact(words: Sequence[Weighted], fitting: Documents, ages: Ordering, wanted: int) -> list[Ranked]:
+    """Give the best `wanted` of those that fit, each of which has all words; the newer first among equals."""
     if fitting.bit_count() <= max(SCORED_MAX, wanted):
-        return _best_of(words, members(fitting, count), wanted)
-    return _threshold(words, fitting, count, wanted)
+        numbers = members(fitting, len(ages))
+    else:
+        better, equal = _highest(_sums(words), fitting, wanted)
+        newest = best_by_order(ages, equal, wanted - better.bit_count(), descending=True)
+        numbers = members(better, len(ages)) + newest
+    return heapq.nlargest(wanted, (Ranked(score(words, number), ages.key(number), number) for number in numbers))
 
 
-def _threshold(words: Sequence[Weighted], fitting: Documents, count: int, wanted: int) -> list[tuple[float, int]]:
-    """All words are in each document that fits, so whoever has read one list to its end has seen all that fit."""
-    mask = fitting.to_bytes((count + 7) // 8, "little")
-    best: list[tuple[float, int]] = []
-    seen: set[int] = set()
-    for step, row in enumerate(zip(*(word.postings.best_first() for word in words), strict=False)):
-        if step == STEPS_MAX:  # the best lie too deep: looking at all that fit costs less than going on
-            return _best_of(words, members(fitting, count), wanted)
-        for number, _ in row:
-            if number not in seen and mask[number >> 3] >> (number & 7) & 1:
-                seen.add(number)
-                entry = (_score(words, number), number)
-                if len(best) < wanted:
-                    heapq.heappush(best, entry)
-                elif entry > best[0]:
-                    heapq.heapreplace(best, entry)
-        if len(best) == wanted:
-            reachable = sum(impact * word.weight for (_, impact), word in zip(row, words, strict=True))
-            if best[0][0] > reachable:
-                break
-    return sorted(best, reverse=True)
-
-
-def _best_of(words: Sequence[Weighted], numbers: Sequence[int], wanted: int) -> list[tuple[float, int]]:
-    return heapq.nlargest(wanted, ((_score(words, number), number) for number in numbers))
-
-
-def _score(words: Sequence[Weighted], number: int) -> float:
+def score(words: Sequence[Weighted], number: int) -> int:
+    """Say how well a document fits, which has all words."""
     return sum(word.postings.impact(number) * word.weight for word in words)
 
 
-def best_by_order(
-    order: Sequence[int], key: Callable[[int], int], fitting: Documents, wanted: int, *, descending: bool
-) -> list[int]:
-    """Give the first `wanted` documents of an ordering that fit; among equal keys the newer one is first."""
-    count = len(order)
+def _sums(words: Sequence[Weighted]) -> list[Documents]:
+    """Add up what all words say, bit by bit: a word that counts five times is added as it is, and shifted by two."""
+    sums: list[Documents] = []
+    for postings, weight in words:
+        for shift in range(weight.bit_length()):
+            if weight >> shift & 1:
+                sums = _added(sums, [0] * shift + postings.planes)
+    return sums
+
+
+def _added(ones: Sequence[Documents], others: Sequence[Documents]) -> list[Documents]:
+    """Add numbers bit by bit, all documents at once."""
+    sums, carry = [], 0
+    for one, other in zip_longest(ones, others, fillvalue=0):
+        either = one ^ other
+        sums.append(either ^ carry)
+        carry = one & other | either & carry
+    return [*sums, carry]
+
+
+def _highest(sums: Sequence[Documents], fitting: Documents, wanted: int) -> tuple[Documents, Documents]:
+    """Give those that are among the highest `wanted` for sure, and those of the lowest sum that is among them."""
+    better, equal = 0, fitting
+    for bit in reversed(sums):
+        high = equal & bit
+        if better.bit_count() + high.bit_count() >= wanted:
+            equal = high
+        else:
+            better |= high
+            equal ^= high
+    return better, equal
+
+
+def best_by_order(ordering: Ordering, fitting: Documents, wanted: int, *, descending: bool) -> list[int]:
+    """Give the first `wanted` documents of an ordering that fit; among equal keys the higher number is first."""
+    order, key, count = ordering.ascending(), ordering.key, len(ordering)
     sign = -1 if descending else 1
     if fitting.bit_count() * CHECKPOINTS <= count:
         return heapq.nsmallest(wanted, members(fitting, count), key=lambda number: (sign * key(number), -number))

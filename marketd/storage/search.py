@@ -30,6 +30,7 @@ from marketd.clock import Clock, new_id
 from marketd.storage.catalog import BrowseProducts
 from marketd.storage.database import Connection, Database, Row
 from marketd.storage.inverted import (
+    IMPACT_STEP,
     SIGNS,
     SPELLING_DISTANCE_MAX,
     VERSION,
@@ -43,6 +44,7 @@ from marketd.storage.inverted import (
     stems,
 )
 from marketd.storage.ranking import (
+    WEIGHT_MAX,
     Documents,
     Postings,
     Weighted,
@@ -55,9 +57,10 @@ T = TypeVar("T")
 
 POLL_S: Final = 0.2
 TELL_WAIT_MS: Final = 2_000
-BATCH_TEXTS_MAX: Final = 2000
+BATCH_TEXTS_MAX: Final = 10_000  # one segment: who builds the index gets few
 WHOLE_CATALOGUE: Final = 5_000  # a segment of more documents reads its facts in one go
 PHRASE_LOOKS_MAX: Final = 2_000  # of so many documents, the best, the text is looked at for a phrase
+TITLES_MAX: Final = 2_000  # so many that have a stop word in their title are found by it, the newest
 SPELT_LETTERS_MAX: Final = 32  # nobody mistypes a longer word, and looking for it takes long
 ALIKE_WORDS: Final = 6
 ALIKE_DOCUMENTS_MAX: Final = 5_000
@@ -182,10 +185,12 @@ class SearchIndex:
         return len(texts) + len(gone) >= BATCH_TEXTS_MAX
 
     async def warm(self) -> None:
-        """Read the frequent words of new segments ahead, one at a time, so that nobody waits for them."""
+        """Read ahead of new segments what is asked for most, a piece at a time, so that nobody waits for it."""
         for shelf in self._shelves:
             if not shelf.is_warm:
                 shelf.is_warm = True
+                shelf.price.refresh()
+                shelf.created.refresh()
                 for stem in shelf.segment.frequent_words():
                     shelf.segment.word(stem)
                     await asyncio.sleep(0)
@@ -194,11 +199,11 @@ class SearchIndex:
         """Answer a query."""
         parsed = parse(query.q)
         fits = [(shelf, shelf.fitting(parsed, query)) for shelf in self._shelves]
-        if not parsed.is_empty and not parsed.words and not parsed.excluded:
-            fits = []  # asked for something without any word in it
-        if parsed.phrases:
-            fits = await self._with_phrases(parsed, fits)
-        weights = self._weights(parsed.words)
+        if not parsed.is_empty and not parsed.words and not parsed.excluded and not parsed.excluded_phrases:
+            fits = await self._with_titles(parsed, fits)
+        if parsed.phrases or parsed.excluded_phrases:
+            fits = [(shelf, await self._as_phrased(parsed, shelf, fitting)) for shelf, fitting in fits]
+        weights, unit = self._weights(parsed.words)
         limit, offset = query.page.bounds
         hits: list[Hit] = []
         categories: dict[str, int] = {}
@@ -209,7 +214,7 @@ class SearchIndex:
         page = heapq.nlargest(offset + limit, hits, key=lambda hit: hit[:2])[offset:]
         return Found(
             total=sum(fitting.bit_count() for _, fitting in fits),
-            hits=[(hit.shelf.product_id(hit.number), round(hit.score, 4)) for hit in page],
+            hits=[(hit.shelf.product_id(hit.number), round(hit.score * unit, 4)) for hit in page],
             categories=dict(sorted(categories.items(), key=lambda item: (-item[1], item[0]))),
             generation=self.generation,
         )
@@ -232,14 +237,15 @@ class SearchIndex:
             return Alike([])
         found = {stem: n for stem in stems(text) if 1 < (n := self._frequency(stem)) <= ALIKE_DOCUMENTS_MAX}
         rarest = heapq.nsmallest(ALIKE_WORDS, found, key=found.__getitem__)
-        scores: dict[str, float] = {}
-        for stem, weight in self._weights(rarest).items():
+        scores: dict[str, int] = {}
+        weights, _ = self._weights(rarest)
+        for stem, weight in weights.items():
             for shelf in self._shelves:
                 if postings := shelf.segment.word(stem):
-                    for number, impact in postings.best_first():
+                    for number, impact in postings:
                         if shelf.live >> number & 1:
                             other = shelf.product_id(number)
-                            scores[other] = scores.get(other, 0.0) + impact * weight
+                            scores[other] = scores.get(other, 0) + impact * weight
         scores.pop(product_id, None)
         return Alike(heapq.nlargest(count, scores, key=scores.__getitem__))
 
@@ -253,11 +259,14 @@ class SearchIndex:
         """Say how many documents have a word in one of its forms."""
         return sum(map(self._frequency, stems(word)))
 
-    def _weights(self, words: Iterable[str]) -> dict[str, float]:
+    def _weights(self, words: Iterable[str]) -> tuple[dict[str, int], float]:
+        """Say how much each word counts, as ranking.py wants it; and what a score of one by that is worth."""
         total = sum(shelf.segment.count for shelf in self._shelves)
-        return {stem: inverse_frequency(self._frequency(stem), total) for stem in words}
+        exact = {stem: inverse_frequency(self._frequency(stem), total) for stem in words}
+        step = max(exact.values(), default=1.0) / WEIGHT_MAX
+        return {stem: max(1, round(weight / step)) for stem, weight in exact.items()}, step * IMPACT_STEP
 
-    def _weighted(self, shelf: Shelf, weights: dict[str, float]) -> list[Weighted]:
+    def _weighted(self, shelf: Shelf, weights: dict[str, int]) -> list[Weighted]:
         found = ((shelf.segment.word(stem), weight) for stem, weight in weights.items())
         return [Weighted(postings, weight) for postings, weight in found if postings]
 
@@ -270,18 +279,35 @@ class SearchIndex:
                 return max(near, key=lambda known: (sorted(known) == letters, self._use(known), known))
         return None
 
-    async def _with_phrases(self, parsed: Parsed, fits: list[tuple[Shelf, Documents]]) -> list[tuple[Shelf, Documents]]:
-        """Keep those whose text has the phrases; of very many that have the words, the best are looked at."""
-        weights = self._weights(parsed.words)
-        patterns = [_pattern(phrase) for phrase in parsed.phrases]
+    async def _with_titles(self, parsed: Parsed, fits: list[tuple[Shelf, Documents]]) -> list[tuple[Shelf, Documents]]:
+        """Of stop words alone, which are not in the index, keep those whose title has them: "The Who"."""
+        keys = await self._catalogue.run(_titled, parsed.asked) if parsed.asked else []
         kept = []
         for shelf, fitting in fits:
-            best = best_by_impact(self._weighted(shelf, weights), fitting, shelf.segment.count, PHRASE_LOOKS_MAX)
-            numbers = {shelf.segment.keys[number]: number for _, number in best} if fitting else {}
-            texts = await self._catalogue.run(_texts, list(numbers))
-            having = [numbers[key] for key, text in texts if all(pattern.search(fold(text)) for pattern in patterns)]
-            kept.append((shelf, document_set(having, shelf.segment.count)))
+            numbers = [number for key in keys if (number := shelf.number(key)) is not None]
+            kept.append((shelf, fitting & document_set(numbers, shelf.segment.count)))
         return kept
+
+    async def _as_phrased(self, parsed: Parsed, shelf: Shelf, fitting: Documents) -> Documents:
+        """Keep those that have the phrases, and none that has an unwanted one."""
+        if parsed.phrases:
+            fitting = await self._having(parsed.phrases, shelf, fitting)
+        for phrase in parsed.excluded_phrases:
+            fitting &= ~await self._having([phrase], shelf, fitting)
+        return fitting
+
+    async def _having(self, phrases: Sequence[Sequence[str]], shelf: Shelf, documents: Documents) -> Documents:
+        """Give those whose text has the phrases; of very many that have the words, the best are looked at."""
+        weights, _ = self._weights(stems(" ".join(word for phrase in phrases for word in phrase)))
+        words = self._weighted(shelf, weights)
+        for word in words:
+            documents &= word.postings.documents
+        patterns = [_pattern(phrase) for phrase in phrases]
+        best = best_by_impact(words, documents, shelf.created, PHRASE_LOOKS_MAX) if documents else []
+        numbers = {shelf.segment.keys[hit.number]: hit.number for hit in best}
+        texts = await self._catalogue.run(_texts, list(numbers))
+        having = [numbers[key] for key, text in texts if all(pattern.search(fold(text)) for pattern in patterns)]
+        return document_set(having, shelf.segment.count)
 
     async def _reshelve(self) -> None:
         """Look at the segments again; those that are known stay as they are."""
@@ -323,9 +349,8 @@ class SearchServer:
 
     async def open(self) -> None:
         """Take in what there is, and then serve the queries: half an index would hide the other half."""
-        reached = await self._index.reached()
         with self._condemning():
-            while self._index.position < reached:
+            while self._index.position < await self._index.reached():
                 await self._index.catch_up()
             await self._index.warm()
         for query in (Search, Spell, FindAlike):
@@ -424,6 +449,15 @@ def _shelf(db: Connection, segment: Segment) -> Shelf:
 def _text(db: Connection, product_id: str) -> str | None:
     row = db.execute("SELECT title || ' ' || category FROM products WHERE product_id = ?", (product_id,)).fetchone()
     return str(row[0]) if row else None
+
+
+def _titled(db: Connection, words: Sequence[str]) -> list[int]:
+    match = " ".join(["title : (", *(f'"{word}"' for word in words), ")"])
+    rows = db.execute(
+        "SELECT rowid FROM products_words WHERE products_words MATCH ? ORDER BY rowid DESC LIMIT ?",
+        (match, TITLES_MAX),
+    )
+    return [row[0] for row in rows]
 
 
 def _texts(db: Connection, keys: Sequence[int]) -> list[tuple[int, str]]:

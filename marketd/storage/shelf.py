@@ -26,6 +26,7 @@ from marketd.storage.ranking import (
     best_by_order,
     document_set,
 )
+from marketd.storage.ranking import score as score_of
 
 QUERY_WORDS_MAX: Final = 32
 MILLION: Final = 1_000_000
@@ -33,27 +34,41 @@ REVIEWS_BITS: Final = 20
 
 
 class Parsed(NamedTuple):
-    """A query's text: words that must be there, words that must not, and phrases; all folded, words stemmed."""
+    """
+    A query's text, folded: stemmed words that must be there and that must not, phrases that must and must not, and
+    what was asked for before stop words were left out.
+    """
 
     words: list[str]
     excluded: list[str]
     phrases: list[list[str]]
+    excluded_phrases: list[list[str]]
+    asked: list[str]
     is_empty: bool
 
 
 def parse(q: str) -> Parsed:
-    """Read a query as a shop's users write it: words, "phrases in quotes", -without."""
-    phrases = [folded(phrase) for phrase in re.findall(r'"([^"]*)"', q)]
-    rest = re.sub(r'"[^"]*"', " ", q).replace('"', " ")
-    excluded = stems(" ".join(re.findall(r"(?:^|\s)-(\S+)", rest)))
-    wanted = re.sub(r"(?:^|\s)-\S+", " ", rest)
-    words = stems(" ".join([wanted, *(" ".join(phrase) for phrase in phrases)]))[:QUERY_WORDS_MAX]
+    """Read a query as a shop's users write it: words, "phrases in quotes", -without, -"not so"."""
+    quoted = [(sign, folded(phrase)) for sign, phrase in re.findall(r'((?<!\S)-)?"([^"]*)"', q)]
+    phrases = [phrase for sign, phrase in quoted if not sign]
+    unwanted = [phrase for sign, phrase in quoted if sign]
+    rest = re.sub(r'((?<!\S)-)?"[^"]*"', " ", q).replace('"', " ")
+    lone = [phrase[0] for phrase in unwanted if len(phrase) == 1]
+    excluded = stems(" ".join(re.findall(r"(?<!\S)-(\S+)", rest) + lone))
+    asked = folded(re.sub(r"(?<!\S)-\S+", " ", rest)) + [word for phrase in phrases for word in phrase]
     return Parsed(
-        words,
+        stems(" ".join(asked))[:QUERY_WORDS_MAX],
         excluded[:QUERY_WORDS_MAX],
-        [phrase[:QUERY_WORDS_MAX] for phrase in phrases if len(phrase) > 1][:QUERY_WORDS_MAX],
+        _long(phrases),
+        _long(unwanted),
+        asked[:QUERY_WORDS_MAX],
         is_empty=not q.strip(),
     )
+
+
+def _long(phrases: Iterable[list[str]]) -> list[list[str]]:
+    """Keep the phrases of several words, as many as a query may have."""
+    return [phrase[:QUERY_WORDS_MAX] for phrase in phrases if len(phrase) > 1][:QUERY_WORDS_MAX]
 
 
 def rating_key(points: int, reviews: int) -> int:
@@ -123,16 +138,14 @@ class Shelf:
 
     def best(self, query: BrowseProducts, words: Sequence[Weighted], fitting: Documents, wanted: int) -> Iterable[Hit]:
         """Give the first `wanted` that fit, in the query's order."""
-        ordering, descending = self._orderings[query.sort](self)
         if query.sort == "relevance" and words:
-            for score, number in best_by_impact(words, fitting, self.segment.count, wanted):
-                yield Hit(score, self.created.key(number), self, number, score)
+            for score, created_at, number in best_by_impact(words, fitting, self.created, wanted):
+                yield Hit(score, created_at, self, number, score)
             return
-        numbers = best_by_order(ordering.ascending(), ordering.key, fitting, wanted, descending=descending)
-        for number in numbers:
+        ordering, descending = self._orderings[query.sort](self)
+        for number in best_by_order(ordering, fitting, wanted, descending=descending):
             key = ordering.key(number)
-            score = sum(word.postings.impact(number) * word.weight for word in words)
-            yield Hit(key if descending else -key, self.created.key(number), self, number, score)
+            yield Hit(key if descending else -key, self.created.key(number), self, number, score_of(words, number))
 
     _orderings: Final[dict[Sort, Callable[[Shelf], tuple[Ordering, bool]]]] = {
         "relevance": lambda shelf: (shelf.created, True),
@@ -147,8 +160,8 @@ class Shelf:
 class Hit(NamedTuple):
     """A document found: what it is ordered by, how new it is, where it is, and its score."""
 
-    rank: float
+    rank: int
     created_at: int
     shelf: Shelf
     number: int
-    score: float
+    score: int

@@ -127,6 +127,37 @@ async def test_what_phrases_find(tmp_path: Path, q: str, expected: list[str]) ->
         assert expected == await shop.found(q)
 
 
+@pytest.mark.parametrize(
+    ("q", "expected"),
+    [
+        ("the if", ["band"]),
+        ('"The If"', ["band"]),
+        ('"if the"', []),
+        ("if -the", ["band"]),
+        ("it", ["novel"]),
+        ("the", ["band", "song"]),
+        ("of", []),
+        ("the song", ["song"]),
+    ],
+)
+async def test_stop_words_alone_are_looked_for_in_titles(tmp_path: Path, q: str, expected: list[str]) -> None:
+    async with indexed(tmp_path) as shop:
+        await shop.list_product("song", title="The song", description="of the if and when")
+        await shop.list_product("novel", title="It", description="A clown")
+        await shop.caught_up()
+        await shop.list_product("band", title="The If", description="A band")
+
+        assert expected == await shop.found(q)
+
+
+async def test_stop_words_alone_heed_the_filters(tmp_path: Path) -> None:
+    async with indexed(tmp_path) as shop:
+        await shop.list_product("if", title="The If", category="music")
+        await shop.list_product("which", title="The Which", category="books")
+
+        assert ["which"] == await shop.found("the", category="books")
+
+
 async def test_a_phrase_may_have_letters_that_are_folded(tmp_path: Path) -> None:
     async with indexed(tmp_path) as shop:
         await shop.list_product("fish", description="The best Smørrebrød på torvet")
@@ -148,6 +179,13 @@ async def test_a_phrase_may_have_letters_that_are_folded(tmp_path: Path) -> None
         ("foo-bar", []),
         ("foo_bar -", ["data"]),
         ("--shines light", ["street"]),
+        ('light -"shines brightly"', ["street"]),
+        ('light -"brightly shines"', ["lamp", "street"]),
+        ('light -"lamp"', []),
+        ('-"shines brightly" light "it shines"', []),
+        ('light-"shines brightly"', ["lamp"]),
+        ('-"for the street"', ["fish", "data", "lamp", "cafe"]),
+        ('light -"shines brightly" -"for the street"', []),
     ],
 )
 async def test_what_words_leave_out(tmp_path: Path, q: str, expected: list[str]) -> None:
