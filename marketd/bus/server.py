@@ -29,7 +29,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self
 
-from marketd.children import dying_with_parent
+from marketd.children import subordinate
 from marketd.clock import Clock
 
 logger = logging.getLogger("marketd.nats-server")
@@ -259,7 +259,7 @@ class NatsServer:
                     limit=limits.line_bytes_max,
                     env=environment,
                     start_new_session=True,  # the terminal's Ctrl-C is for us, who then stop it in order
-                    preexec_fn=dying_with_parent(),
+                    preexec_fn=subordinate(),
                 )
         except OSError as error:
             raise self._failed(f"does not start ({error})") from error

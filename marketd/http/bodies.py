@@ -9,6 +9,7 @@ import asyncio
 import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal, InvalidOperation
+from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin
 
@@ -189,7 +190,7 @@ def _struct_faults(kind: type[Struct], value: Any, pointer: str, *, strict: bool
     if not isinstance(value, dict):
         yield Fault(pointer, "Expected an object")
         return
-    known: dict[str, FieldInfo] = {field.encode_name: field for field in fields_of(kind)}
+    known = _fields(kind)
     for name in value:
         if name not in known:
             yield Fault(f"{pointer}/{_escaped(name)}", "Unknown field")
@@ -198,6 +199,12 @@ def _struct_faults(kind: type[Struct], value: Any, pointer: str, *, strict: bool
             yield from _faults(field.type, value[name], f"{pointer}/{name}", strict=strict)
         elif field.required:
             yield Fault(f"{pointer}/{name}", "Required")
+
+
+@cache
+def _fields(kind: type[Struct]) -> dict[str, FieldInfo]:
+    """Give a type's fields by their names in JSON; there are as many types as are written in the code."""
+    return {field.encode_name: field for field in fields_of(kind)}
 
 
 def _bare(kind: Any) -> tuple[Any, Any]:

@@ -17,7 +17,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from marketd.children import dying_with_parent
+from marketd.children import subordinate
 from marketd.storage.database import DiskTrouble
 
 MIB: Final = 1024 * 1024
@@ -83,7 +83,7 @@ class Shrinker:
             stdout=PIPE,
             stderr=DEVNULL,
             start_new_session=True,  # a Ctrl-C is for the service, which finishes what is in hand
-            preexec_fn=dying_with_parent(),
+            preexec_fn=subordinate(),
         )
         try:
             said, _ = await process.communicate()

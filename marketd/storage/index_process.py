@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from marketd.children import dying_with_parent
+from marketd.children import subordinate
 from marketd.clock import Clock
 
 READY: Final = "ready"
@@ -74,7 +74,7 @@ class IndexProcess:
             stdin=PIPE,
             stdout=PIPE,
             start_new_session=True,
-            preexec_fn=dying_with_parent(),
+            preexec_fn=subordinate(),
             env={**os.environ, "MALLOC_ARENA_MAX": "1"},  # what its threads have freed is for all to use again
         )
         self.pid = process.pid
