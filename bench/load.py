@@ -98,6 +98,40 @@ async def measure(
     return Rate(len(took_s) / passed_s, median(took_s) * 1000, took_s[int(len(took_s) * 0.99)] * 1000)
 
 
+async def paced(
+    host: str,
+    port: int,
+    *,
+    connections: int,
+    per_s: float,
+    seconds: float,
+    work: Callable[[Connection, int], Awaitable[None]],
+) -> Rate:
+    """Begin `work` so many times a second, however long it takes, over so many connections; count and time it."""
+    opened = [await Connection.open(host, port) for _ in range(connections)]
+    free: asyncio.Queue[int] = asyncio.Queue()
+    took_s: list[float] = []
+
+    async def once(due_s: float) -> None:
+        number = await free.get()
+        await work(opened[number], number)
+        free.put_nowait(number)
+        took_s.append(time.perf_counter() - due_s)
+
+    for number in range(connections):
+        free.put_nowait(number)
+    begun = time.perf_counter()
+    async with asyncio.TaskGroup() as tasks:
+        for count in range(int(per_s * seconds)):
+            await asyncio.sleep(max(0.0, begun + count / per_s - time.perf_counter()))
+            tasks.create_task(once(time.perf_counter()))
+    passed_s = time.perf_counter() - begun
+    for connection in opened:
+        connection.close()
+    took_s.sort()
+    return Rate(len(took_s) / passed_s, median(took_s) * 1000, took_s[int(len(took_s) * 0.99)] * 1000)
+
+
 def _headers(head: bytes) -> Iterator[tuple[bytes, bytes]]:
     for line in head.split(b"\r\n")[1:]:
         name, _, value = line.partition(b":")
