@@ -82,3 +82,8 @@ def jittered(clock: Clock, seconds: float) -> float:
 def instant(ms: int) -> datetime:
     """Turn milliseconds since the epoch into a time, exactly."""
     return EPOCH + timedelta(milliseconds=ms)
+
+
+def ms_of(time: datetime) -> int:
+    """Turn a time into the milliseconds since the epoch that it was made of."""
+    return (time - EPOCH) // timedelta(milliseconds=1)

@@ -22,6 +22,10 @@ class When(Generic[S, C, E]):
     def then(self, *expected: E) -> None:
         assert list(expected) == self.aggregate.decide(self.state, self.command)
 
+    def then_done(self) -> None:
+        """Whatever follows from it, something does."""
+        assert self.aggregate.decide(self.state, self.command)
+
     def then_nothing(self) -> None:
         self.then()
 

@@ -67,12 +67,13 @@ FOREIGN: Final = {
     "nats": {"bus.nats"},
     "sqlite3": {"storage.database"},
     "uvloop": {"command_line"},
+    "zstandard": {"http.encodings"},
     "whoosh": {"storage.inverted"},
 }
 AIOHTTP: Final = {"config.sample"}  # and the package http
 CHANCE: Final = {
     "os.urandom": {"clock"},
-    "secrets": {"config.serving", "http.asking", "http.auth", "http.tokens", "storage.files"},
+    "secrets": {"config.serving", "http.auth", "http.tokens", "storage.files"},
 }
 
 
@@ -165,7 +166,7 @@ def test_the_aggregates_do_no_io() -> None:
 
 
 def test_the_actors_know_the_ports_and_no_adapter() -> None:
-    ports = {"bus.port", "bus.subjects", "storage.log", "clock"}
+    ports = {"bus.port", "bus.subjects", "storage.log", "clock", "trace"}
 
     def may(i: Import) -> bool:
         keeps_a_file = i.module == "actors.payments.sandbox" and i.source == "storage.database"
@@ -175,13 +176,13 @@ def test_the_actors_know_the_ports_and_no_adapter() -> None:
 
 
 def test_the_bus_knows_addresses_refusals_and_the_clock() -> None:
-    known = {"actors.address", "actors.aggregate", "children", "clock"}
+    known = {"actors.address", "actors.aggregate", "children", "clock", "trace"}
 
     assert [] == breaches(within("bus"), lambda i: within("bus")(i.source) or i.source in known)
 
 
 def test_the_storage_knows_the_aggregates_and_the_port_of_the_bus() -> None:
-    known = {*AGGREGATE_MODULES, "bus.port", "bus.subjects", "clock"} - {"actors.saga"}
+    known = {*AGGREGATE_MODULES, "bus.port", "bus.subjects", "clock", "trace"} - {"actors.saga"}
     particular = {
         ("storage.finding", "bus.breaker"),
         ("storage.index_process", "children"),
@@ -201,6 +202,7 @@ def test_what_the_index_process_is_made_of_knows_little() -> None:
 
 def test_the_front_knows_messages_queries_and_the_port_of_the_bus() -> None:
     known = {*AGGREGATE_MODULES, *READ_MODELS, "actors.watch", "bus.port", "bus.subjects", "clock"} - {"actors.saga"}
+    known.add("trace")
     known |= {"storage.files", "storage.images", "storage.pages"}
     names = {("storage.projector", "AskReached"), ("storage.database", "DiskTrouble"), ("bus.breaker", "Circuit")}
     kept = {("storage.log", "Recorded"), ("storage.cards", "touched_by")}  # what makes a kept page old
@@ -230,6 +232,10 @@ def test_config_is_known_to_the_command_line_alone() -> None:
 
 def test_the_clock_knows_nobody() -> None:
     assert [] == breaches(within("clock"), lambda i: False)
+
+
+def test_a_trace_knows_the_clock_alone() -> None:
+    assert [] == breaches(within("trace"), lambda i: i.source == "clock")
 
 
 # Foreign libraries.

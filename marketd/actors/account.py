@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import asdict, replace
 
 from marketd.actors.address import Address
-from marketd.actors.aggregate import Aggregate, Refused
+from marketd.actors.aggregate import Aggregate, Expected, Refused, version_of
 
 SESSIONS_MAX: Final = 20  # the oldest session ends when one more is opened
 
@@ -42,6 +42,7 @@ class Register(Struct, frozen=True, tag="account.register"):
 
 class Rename(Struct, frozen=True, tag="account.rename"):
     name: str
+    expected: Expected = None
 
 
 class Describe(Struct, frozen=True, tag="account.describe"):
@@ -122,6 +123,11 @@ class Profile(Struct, frozen=True, tag="account.profile"):
     role: Role
     created_at: int
 
+    @property
+    def version(self) -> str:
+        """Name what its owner may change."""
+        return version_of(self.name)
+
 
 class Credentials(Struct, frozen=True, tag="account.credentials"):
     user_id: str
@@ -146,6 +152,7 @@ Answer = Profile | Credentials | SessionState
 class Reason(StrEnum):
     NO_SUCH_ACCOUNT = "no such account"
     EMAIL_TAKEN = "the e-mail address is taken"
+    CHANGED = "it has changed since it was looked at"
 
 
 def decide(state: State, command: Command) -> list[Event]:
@@ -159,6 +166,8 @@ def decide(state: State, command: Command) -> list[Event]:
             if registered != Registered(**asdict(command)):
                 raise Refused(Reason.EMAIL_TAKEN)
             return []
+        case Member(name=known), Rename(expected=tuple() as expected) if version_of(known) not in expected:
+            raise Refused(Reason.CHANGED)
         case Member(name=known), Rename(name):
             return [] if name == known else [Renamed(name)]
         case Member(), Describe() | ReadCredentials():

@@ -11,13 +11,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import reduce
-from typing import Any, Generic, TypeVar
+from hashlib import sha256
+from typing import Any, Final, Generic, TypeVar
 
+import msgspec
 from msgspec import Struct
 
 S = TypeVar("S")
 C = TypeVar("C")
 E = TypeVar("E")
+
+VERSION_DIGITS: Final = 16
+
+Expected = tuple[str, ...] | None  # the versions that a command is meant for; None for any
 
 
 class Refused(Exception):
@@ -48,6 +54,11 @@ class Aggregate(Generic[S, C, E]):
     def replay(self, events: Iterable[E]) -> S:
         """Fold a whole history, from nothing."""
         return reduce(self.evolve, events, self.initial)
+
+
+def version_of(*facts: Any) -> str:
+    """Name the state of a thing by what its owner may change of it: the same facts have the same name everywhere."""
+    return sha256(msgspec.json.encode(facts)).hexdigest()[:VERSION_DIGITS]
 
 
 def reason_code(kind: str, reason: StrEnum) -> str:

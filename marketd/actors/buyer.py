@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
-from marketd.actors.aggregate import Aggregate, Refused
+from marketd.actors.aggregate import Aggregate, Expected, Refused, version_of
 
 T = TypeVar("T")
 
@@ -28,6 +28,11 @@ class Review(Struct, frozen=True):
     title: str
     body: str
     reply: str | None = None
+
+    @property
+    def version(self) -> str:
+        """Name what its author may change; a reply of the seller is none of it."""
+        return version_of(self.rating, self.title, self.body)
 
 
 # Commands: what may be asked of a buyer.
@@ -67,11 +72,13 @@ class EditReview(Struct, frozen=True, tag="buyer.edit-review"):
     rating: int | UnsetType = UNSET
     title: str | UnsetType = UNSET
     body: str | UnsetType = UNSET
+    expected: Expected = None
 
 
 class DeleteReview(Struct, frozen=True, tag="buyer.delete-review"):
     product_id: str
     review_id: str
+    expected: Expected = None
 
 
 class ReplyToReview(Struct, frozen=True, tag="buyer.reply-to-review"):
@@ -180,6 +187,7 @@ class Reason(StrEnum):
     ALREADY_REVIEWED = "the buyer has reviewed the product already"
     NO_SUCH_REVIEW = "no such review"
     NOT_YOUR_SALE = "the product belongs to another seller"
+    CHANGED = "it has changed since it was looked at"
 
 
 def decide(state: State, command: Command) -> list[Event]:
@@ -202,12 +210,12 @@ def decide(state: State, command: Command) -> list[Event]:
         case WriteReview(product_id, review, at):
             return _write(state, product_id, review, at)
         case EditReview(product_id, review_id, at):
-            old = _find(state, product_id, review_id)
+            old = _find(state, product_id, review_id, command.expected)
             given = {name: getattr(command, name) for name in ("rating", "title", "body")}
             new = replace(old, **{name: value for name, value in given.items() if value is not UNSET})
             return [] if new == old else [Reviewed(product_id, state.sellers[product_id], new, at)]
-        case DeleteReview(product_id, review_id):
-            _find(state, product_id, review_id)
+        case DeleteReview(product_id, review_id, expected):
+            _find(state, product_id, review_id, expected)
             return [ReviewDeleted(product_id, review_id)]
         case ReplyToReview(product_id, review_id, seller_id, body, at):
             review = _find(state, product_id, review_id)
@@ -237,10 +245,12 @@ def _write(state: State, product_id: str, review: Review, at: int) -> list[Event
     return [Reviewed(product_id, state.owned[product_id].seller_id, review, at)]
 
 
-def _find(state: State, product_id: str, review_id: str) -> Review:
+def _find(state: State, product_id: str, review_id: str, expected: Expected = None) -> Review:
     review = state.reviews.get(product_id)
     if review is None or review.review_id != review_id:
         raise Refused(Reason.NO_SUCH_REVIEW)
+    if expected is not None and review.version not in expected:
+        raise Refused(Reason.CHANGED)
     return review
 
 

@@ -31,7 +31,8 @@ from marketd.actors.saga import LEGS, Ask, Charge, Command, Patience, PayBack, T
 from marketd.bus.port import Answer, Bus, BusError, Envelope
 from marketd.bus.subjects import command_subject
 from marketd.clock import Clock, jittered, new_id
-from marketd.storage.log import EventLog, Recorded
+from marketd.storage.log import EventLog, Meta, Recorded
+from marketd.trace import Cause, doing_for, taken_up
 
 CHECKPOINT: Final = "fulfilment"
 
@@ -50,11 +51,18 @@ class FulfilmentLimits(Struct, frozen=True):
 
 
 class _Walk(NamedTuple):
-    """An order that may be open: the record it was first heard of by, and the newest one, as positions."""
+    """
+    An order that may be open: the record it was first heard of by, and the newest one, as positions; and how the newest
+    came about.
+    """
 
     first: int
     newest: int
-    correlation: str
+    meta: Meta
+
+    @property
+    def cause(self) -> Cause:
+        return Cause(self.meta.correlation, self.meta.trace)
 
 
 class Fulfilment:
@@ -96,7 +104,7 @@ class Fulfilment:
             return
         known = self._open.get(address.key)
         first = known.first if known else record.position
-        self._open[address.key] = _Walk(first, record.position, record.commit.meta.correlation)
+        self._open[address.key] = _Walk(first, record.position, record.commit.meta)
         if address.key not in self._walking:
             self._walking.add(address.key)
             tasks.create_task(self._walk(address.key))
@@ -114,13 +122,15 @@ class Fulfilment:
         try:
             while True:
                 walk = self._open[order_id]
-                is_over = await self._take_step(order_id, walk)
+                with doing_for(walk.cause):
+                    is_over = await self._take_step(order_id, walk)
                 if self._open[order_id].newest == walk.newest:
                     if is_over:
                         del self._open[order_id]
                     return
         except Exception:  # a defect in one order's way must not stop the others; the next start takes it up again
-            log.exception("order/%s: its walk crashed", order_id)
+            with doing_for(self._open[order_id].cause):
+                log.exception("order/%s: its walk crashed", order_id)
         finally:
             self._walking.discard(order_id)
 
@@ -212,9 +222,10 @@ class Fulfilment:
         return Envelope(
             id=command_id,
             message=message,
-            correlation=walk.correlation,
+            correlation=walk.meta.correlation,
             deadline=self._clock.now_ms() + int(self._limits.reply_wait_s_max * 1000),
             principal="fulfilment",
+            trace=taken_up(walk.meta.trace, self._clock),
             at_least=0 if is_step else walk.newest,
             is_step=is_step,
         )

@@ -10,6 +10,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
+from contextvars import Context
 from typing import Any, Self
 
 from msgspec import Struct
@@ -74,7 +75,8 @@ class House:
         answered = actor.post(envelope)
         if not actor.is_running:
             actor.is_running = True
-            self._tasks.create_task(actor.run_turns())
+            # In a context of its own: it answers others too, not only for who happens to have woken it.
+            self._tasks.create_task(actor.run_turns(), context=Context())
         return await answered
 
     def statistics(self) -> dict[str, int]:

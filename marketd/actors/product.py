@@ -13,7 +13,7 @@ from typing import Final
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
-from marketd.actors.aggregate import Aggregate, Refused
+from marketd.actors.aggregate import Aggregate, Expected, Refused, version_of
 from marketd.actors.money import Money
 
 DIGEST_DIGITS: Final = 16
@@ -73,11 +73,13 @@ class Revise(Struct, frozen=True, tag="product.revise"):
     previews: tuple[Preview, ...] | UnsetType = UNSET
     stock: int | None | UnsetType = UNSET
     licence_keys: tuple[str, ...] = ()
+    expected: Expected = None
 
 
 class Withdraw(Struct, frozen=True, tag="product.withdraw"):
     seller_id: str
     at: int
+    expected: Expected = None
 
 
 class Describe(Struct, frozen=True, tag="product.describe"):
@@ -169,6 +171,12 @@ class Description(Struct, frozen=True, tag="product.description"):
     created_at: int
     updated_at: int
 
+    @property
+    def version(self) -> str:
+        """Name what the seller has said of it, and after a dot the stock, which sales change too."""
+        said = version_of(self.offer, self.is_active, self.updated_at)
+        return said if self.stock is None else f"{said}.{self.stock}"
+
 
 class Quoted(Struct, frozen=True, tag="product.quoted"):
     seller_id: str
@@ -194,6 +202,7 @@ class Reason(StrEnum):
     WITHDRAWN = "the product is withdrawn"
     OWN_PRODUCT = "a seller can't buy their own product"
     SOLD_OUT = "the product is sold out"
+    CHANGED = "it has changed since it was looked at"
 
 
 def decide(state: State, command: Command) -> list[Event]:
@@ -213,6 +222,10 @@ def decide(state: State, command: Command) -> list[Event]:
             listed.seller_id != command.seller_id
         ):
             raise Refused(Reason.NOT_YOUR_PRODUCT)
+        case Gone(), Revise():
+            raise Refused(Reason.WITHDRAWN)
+        case ((Active() | Gone()), (Revise() | Withdraw())) if _is_outdated(state, command):
+            raise Refused(Reason.CHANGED)
         case Active(), Revise():
             return _revise(state, command)
         case Active(), Withdraw(at=at):
@@ -227,12 +240,26 @@ def decide(state: State, command: Command) -> list[Event]:
             return [Reserved(order_id, keys[0] if keys else None)]
         case Gone(), Withdraw():
             return []
-        case Gone(), Revise() | Quote() | Reserve():
+        case Gone(), Quote() | Reserve():
             raise Refused(Reason.WITHDRAWN)
         case ((Active() | Gone()), Release(order_id, licence_key)):
             return [Released(order_id, licence_key)]
         case _:
             raise AssertionError(f"undecided: {type(command)} on {type(state)}")
+
+
+def _is_outdated(state: Active | Gone, command: Revise | Withdraw) -> bool:
+    """Say whether it is meant for another state. Sales in between matter to who sets the stock, and to nobody else."""
+    if command.expected is None:
+        return False
+    version, expected = _described(state).version, command.expected
+    if isinstance(command, Revise) and command.stock is not UNSET:
+        return version not in expected
+    return _said(version) not in map(_said, expected)
+
+
+def _said(version: str) -> str:
+    return version.partition(".")[0]
 
 
 def _revise(state: Active, command: Revise) -> list[Event]:
@@ -304,14 +331,20 @@ def answer(state: State, command: Command, events: list[Event]) -> Answer | None
     match state, command:
         case _, Reserve():
             return next(Reservation(e.licence_key) for e in events if isinstance(e, Reserved))
-        case Active(listed, offer, stock, _, updated_at), List() | Revise() | Describe():
-            return Description(listed.seller_id, offer, stock, True, listed.at, updated_at)
-        case Gone(Active(listed, offer, stock), withdrawn_at), List() | Describe():
-            return Description(listed.seller_id, offer, stock, False, listed.at, withdrawn_at)
+        case ((Active() | Gone()), List() | Revise() | Describe()):
+            return _described(state)
         case Active(listed, offer), Quote():
             return Quoted(listed.seller_id, offer.title, offer.price)
         case _:
             return None
+
+
+def _described(state: Active | Gone) -> Description:
+    match state:
+        case Active(listed, offer, stock, _, updated_at):
+            return Description(listed.seller_id, offer, stock, True, listed.at, updated_at)
+        case Gone(Active(listed, offer, stock), withdrawn_at):
+            return Description(listed.seller_id, offer, stock, False, listed.at, withdrawn_at)
 
 
 PRODUCT: Final[Aggregate[State, Command, Event]] = Aggregate(

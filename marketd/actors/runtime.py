@@ -46,6 +46,7 @@ from marketd.storage.log import (
     Snapshot,
     Unknown,
 )
+from marketd.trace import Cause, doing_for
 
 log = logging.getLogger("marketd.actors")
 
@@ -153,13 +154,14 @@ class Actor:
 
     async def _take_turn(self, letters: list[Letter]) -> None:
         self._in_doubt = False
-        try:
-            await self._decide_and_append(letters)
-        except LogFull as error:
-            self._fail_all(letters, Busy(str(error)))
-        except Exception as error:  # whatever it is, it must not cost the next letters anything
-            log.exception("%s: a turn crashed", self)
-            self._fail_all(letters, Crashed(f"{self}: {type(error).__name__}"))
+        with doing_for(*map(_cause, letters)):
+            try:
+                await self._decide_and_append(letters)
+            except LogFull as error:
+                self._fail_all(letters, Busy(str(error)))
+            except Exception as error:  # whatever it is, it must not cost the next letters anything
+                log.exception("%s: a turn crashed", self)
+                self._fail_all(letters, Crashed(f"{self}: {type(error).__name__}"))
 
     def _fail_all(self, letters: list[Letter], error: Exception) -> None:
         self._state = None
@@ -224,7 +226,8 @@ class Actor:
             try:
                 draft, state = self._decide_one(letter, state)
             except Exception as error:  # a defect of one decision is the business of its sender alone
-                log.exception("%s: deciding %s crashed", self, type(letter.envelope.message).__name__)
+                with doing_for(_cause(letter)):
+                    log.exception("%s: deciding %s crashed", self, type(letter.envelope.message).__name__)
                 _fail(letter, Crashed(f"{self}: {type(error).__name__}"))
             else:
                 drafts.append(draft)
@@ -296,6 +299,10 @@ class Actor:
             Snapshot(str(self.address), self._version, self._position, self._kind.fingerprint, packed)
         )
         self._snapshot_version = self._version
+
+
+def _cause(letter: Letter) -> Cause:
+    return Cause(letter.envelope.correlation, letter.envelope.trace)
 
 
 def _fail(letter: Letter, error: Exception) -> None:

@@ -12,6 +12,7 @@ from marketd.actors.aggregate import Refused
 from marketd.bus.codec import Codec
 from marketd.bus.port import Answer, BusError, Crashed, Envelope, Handler, NoAnswer, NobodyServes
 from marketd.clock import Clock
+from marketd.trace import Cause, doing_for
 
 log = logging.getLogger("marketd.bus")
 
@@ -66,10 +67,11 @@ class MemoryBus:
 
 async def attend(handler: Handler, subject: str, envelope: Envelope) -> Answer:
     """Let the handler answer or refuse; whatever else it raises is a defect, which costs nobody but the sender."""
-    try:
-        return await handler(subject, envelope)
-    except (Refused, BusError):
-        raise
-    except Exception as error:
-        log.exception("who serves %s crashed", subject)
-        raise Crashed(f"who serves {subject} has a defect: {type(error).__name__}") from None
+    with doing_for(Cause(envelope.correlation, envelope.trace)):
+        try:
+            return await handler(subject, envelope)
+        except (Refused, BusError):
+            raise
+        except Exception as error:
+            log.exception("who serves %s crashed", subject)
+            raise Crashed(f"who serves {subject} has a defect: {type(error).__name__}") from None

@@ -140,6 +140,9 @@ def converted(given: Given) -> Any:
         raise impossible(given, expectation(given, str(error))) from None
     if isinstance(result, float) and not isfinite(result):
         raise impossible(given, "a finite number")
+    check = (get_args(kind)[-1].extra or {}).get("check")
+    if check and (expected := check(result)):
+        raise impossible(given, expected)
     return result
 
 

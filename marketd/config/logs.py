@@ -1,5 +1,6 @@
 """
-What the service writes to stderr: one line a record, `2026-01-01T00:00:00.000Z info marketd.http started`.
+What the service writes to stderr: one line a record, `2026-01-01T00:00:00.000Z info marketd.http started`. What belongs
+to a request, also in an actor, a saga's step or the index, names it before the message: `request=… trace=…`.
 
 The one rule: a record stays one line, whatever a client, a library or a traceback put into it. A line break is written
 as `\\n`, so `sed 's/\\\\n/\\n/g'` unfolds a traceback. Nobody logs a secret; those that a library puts into a message,
@@ -13,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from marketd.config.shown import MASK, without_credentials
+from marketd.trace import described
 
 # C0 and C1 controls, DEL, and Unicode's own line breaks: they would break the line, or move a terminal's cursor.
 CONTROLS: Final = {code: repr(chr(code))[1:-1] for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)}
@@ -30,7 +32,8 @@ class OneLine(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        return f"{time} {record.levelname.lower()} {record.name} {record.message}"
+        head = f"{time} {record.levelname.lower()} {record.name}"
+        return " ".join(filter(None, (head, described(), record.message)))
 
 
 def set_up(level: str) -> None:

@@ -2,10 +2,12 @@
 Every setting of the system and every limit it keeps: its type, its bounds, its default and its sentence.
 
 The one rule: a setting is one line here and nowhere else. Loading, checking, printing and the documentation follow from
-that line, so `Meta` has a description always, bounds for every number, and `extra=SECRET` for what must not be shown.
+that line, so `Meta` has a description always, bounds for every number, `extra=SECRET` for what must not be shown, and
+`extra={"check": …}` for what no bounds can say: a function from a value to what was expected instead of it, or None.
 A limit is named with its unit before the `max`; a field `x` beside a field `x_max` may not be above it.
 """
 
+from ipaddress import ip_network
 from typing import Annotated, Any, Final, Literal, get_args
 
 from msgspec import Meta, Struct
@@ -19,6 +21,17 @@ SECRET: Final = {"secret": True}
 
 NatsUrl = Annotated[str, Meta(pattern=r"^(nats|tls)://\S+\Z")]
 WebUrl = Annotated[str, Meta(pattern=r"^https?://[^\s/?#]+(/[^\s/?#]+)*\Z")]
+Origin = Annotated[str, Meta(pattern=r"^(\*|https?://[^\s/?#@*]+)\Z")]
+
+
+def _networks_fault(networks: tuple[str, ...]) -> str | None:
+    """Say what was expected of networks that are none."""
+    try:
+        for network in networks:
+            ip_network(network)
+    except ValueError:
+        return "networks such as 10.0.0.0/8 or fd00::/8, or single addresses"
+    return None
 
 
 class Http(Struct, frozen=True):
@@ -36,6 +49,27 @@ class Http(Struct, frozen=True):
         float, Meta(description="the time that a body may take to arrive, uploads aside", gt=0, le=600)
     ] = 30.0
     wait_s_max: Annotated[float, Meta(description="the longest `Prefer: wait`", ge=0, le=600)] = 30.0
+    compressed_bytes_min: Annotated[int, Meta(description="the smallest body that is compressed", ge=1, le=GIB)] = KIB
+    compressed_kept_bytes_max: Annotated[
+        int, Meta(description="compressed bodies that are kept in memory, in bytes", ge=0, le=GIB)
+    ] = 8 * MIB
+    cors_origins: Annotated[
+        tuple[Origin, ...], Meta(description="the origins whose pages may call the service; `*` for all")
+    ] = ()
+    cors_max_age_s: Annotated[
+        int, Meta(description="how long a browser may remember what such a page may do", ge=0, le=86400)
+    ] = 600
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="the networks of the proxies whose word is taken for who a client is",
+            extra={"check": _networks_fault},
+        ),
+    ] = ()
+    forwarded_by: Annotated[
+        Literal["x-forwarded", "forwarded"],
+        Meta(description="how they tell: by `X-Forwarded-For` and its like, or by `Forwarded`"),
+    ] = "x-forwarded"
     shutdown_s_max: Annotated[float, Meta(description="the time requests in hand have to finish", ge=0, le=600)] = 10.0
 
 

@@ -40,17 +40,22 @@ from marketd.clock import Clock
 from marketd.config.folder import Folder, opened
 from marketd.config.settings import Settings
 from marketd.http.app import make_app
+from marketd.http.cors import Cors
+from marketd.http.encodings import Encodings
 from marketd.http.kept import KeptPages
 from marketd.http.keys import (
     BUS,
     CARDS,
     CIRCUITS,
+    CORS,
+    ENCODINGS,
     FILES,
     LIMITS,
     LINKS,
     LOCKOUT,
     PAGES,
     PASSWORDS,
+    PROXIES,
     READINESS,
     TOKENS,
     FrontLimits,
@@ -59,6 +64,7 @@ from marketd.http.keys import (
 )
 from marketd.http.lockout import Lockout
 from marketd.http.passwords import Passwords
+from marketd.http.proxies import Proxies
 from marketd.http.server import serving
 from marketd.http.tokens import AccessTokens, DownloadLinks, load_link_key, load_signing_keys
 from marketd.storage.cards import EncodedProduct, ProductCards, ReadProduct
@@ -253,6 +259,9 @@ async def front(service: Service, listener: socket.socket) -> AsyncIterator[None
         parts=_part_limits(settings),
     )
     limits = settings.http
+    app[CORS] = Cors(limits.cors_origins, limits.cors_max_age_s)
+    app[ENCODINGS] = Encodings(limits.compressed_bytes_min, limits.compressed_kept_bytes_max)
+    app[PROXIES] = Proxies(limits.trusted_proxies, limits.forwarded_by)
     try:
         async with serving(app, listener, backlog_max=limits.backlog_max, shutdown_s_max=limits.shutdown_s_max):
             try:

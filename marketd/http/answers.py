@@ -6,6 +6,7 @@ import msgspec
 from aiohttp import web
 
 from marketd.http.bodies import JSON
+from marketd.http.client import address_of
 from marketd.storage.pages import Page
 
 _encoder: Final = msgspec.json.Encoder(decimal_format="number")
@@ -43,6 +44,6 @@ def links(request: web.Request, total: int, page: Page) -> list[str]:
     if page.number < last:
         numbers["next"] = page.number + 1
     return [
-        f'<{request.rel_url.update_query(page=number, size=page.size)}>; rel="{relation}"'
+        f'<{address_of(request, str(request.rel_url.update_query(page=number, size=page.size)))}>; rel="{relation}"'
         for relation, number in numbers.items()
     ]

@@ -9,12 +9,21 @@ from aiohttp.typedefs import Handler
 
 from marketd.clock import Clock, new_id
 from marketd.http import auth, downloads, library, mobile, operations, orders, products, reviews, storefront, uploads
+from marketd.http.client import is_secure
+from marketd.http.cors import Cors
+from marketd.http.encodings import Encodings
+from marketd.http.etags import conditional
 from marketd.http.in_hand import InHand
-from marketd.http.keys import CLOCK, IN_HAND, REQUEST_ID
-from marketd.http.problems import RETRY_AFTER_S, SORTS, NotFound, Unavailable, response_of
+from marketd.http.keys import CLOCK, CORS, ENCODINGS, IN_HAND, LIMITS, PROXIES, REQUEST_ID
+from marketd.http.problems import RETRY_AFTER_S, SORTS, NotFound, Unavailable, allowed, response_of
+from marketd.http.proxies import Proxies
+from marketd.trace import Cause, begin, end
 
 PAGE_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 API_POLICY: Final = "default-src 'none'; frame-ancestors 'none'"
+PERMISSIONS: Final = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
+OWN_ORIGIN: Final = "same-origin"  # who may embed an answer; what other shops may embed says so itself
+YEAR_S: Final = 365 * 24 * 60 * 60
 HEADERS: Final = {"Server": "marketd", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -27,6 +36,7 @@ def make_app(clock: Clock, *, body_bytes_max: int) -> web.Application:
     app = web.Application(middlewares=[front], client_max_size=body_bytes_max)
     app[CLOCK] = clock
     app[IN_HAND] = InHand()
+    app[CORS], app[ENCODINGS], app[PROXIES] = Cors(), Encodings(), Proxies()
     for room in (auth, uploads, products, reviews, mobile, storefront, orders, downloads, library, operations):
         app.add_routes(room.routes)
     app.add_routes(routes)
@@ -35,21 +45,51 @@ def make_app(clock: Clock, *, body_bytes_max: int) -> web.Application:
 
 @web.middleware
 async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Name the request, and answer every error as a problem document."""
-    given = request.headers.get("X-Request-Id", "")
-    request[REQUEST_ID] = given if _SANE_ID.fullmatch(given) else new_id(request.app[CLOCK])
-    in_hand = request.app[IN_HAND]
+    """Name the request and its trace, answer every error as a problem document, and give the answer its last form."""
+    app, given = request.app, request.headers
+    named = given.get("X-Request-Id", "")
+    request_id = request[REQUEST_ID] = named if _SANE_ID.fullmatch(named) else new_id(app[CLOCK])
+    in_hand = app[IN_HAND]
+    before = begin((Cause(request_id, _traceparent(request), app[CLOCK]),))
     try:
         if in_hand.is_closing:
             raise Unavailable("the service is stopping", retry_after_s=RETRY_AFTER_S)
         with in_hand:
             response = await handler(request)
+            if isinstance(response, web.Response):  # files see to themselves
+                response = await finished(request, response)
     except Exception as error:  # the last door: problems.py knows them all, and logs those it does not
-        response = response_of(error, request[REQUEST_ID])
-    dressed(response, request[REQUEST_ID])
+        response = options(request, error) or await finished(request, response_of(error, request_id))
+    finally:
+        end(before)
+    dressed(response, request_id)
+    if (cors := app[CORS]).origins:
+        cors.allow(request, response)
+    if (app[PROXIES].networks or app[LIMITS].public_url) and is_secure(request):
+        response.headers["Strict-Transport-Security"] = f"max-age={YEAR_S}"
     if in_hand.is_closing:
         response.force_close()
     return response
+
+
+async def finished(request: web.Request, response: web.Response) -> web.Response:
+    """Encode the answer as its reader likes it, unless they have it already."""
+    encodings, given = request.app[ENCODINGS], request.headers
+    coding = encodings.choose(request, response)
+    if "If-None-Match" in given or "If-Match" in given:
+        response = conditional(request, response)
+    if coding and response.body:
+        await encodings.encode(response, coding)
+    return response
+
+
+def options(request: web.Request, error: Exception) -> web.Response | None:
+    """Answer OPTIONS (RFC 9110, section 9.3.7), which no route has by itself; give None for everything else."""
+    if request.method != "OPTIONS":
+        return None
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        return web.Response(status=204, headers={"Allow": allowed(error)})
+    return web.Response(status=204) if request.raw_path == "*" else None  # asked of the service as a whole
 
 
 def dressed(response: web.StreamResponse, request_id: str) -> web.StreamResponse:
@@ -57,9 +97,20 @@ def dressed(response: web.StreamResponse, request_id: str) -> web.StreamResponse
     headers = response.headers
     if "Content-Security-Policy" not in headers:
         headers["Content-Security-Policy"] = API_POLICY
+    if "Cross-Origin-Resource-Policy" not in headers:
+        headers["Cross-Origin-Resource-Policy"] = OWN_ORIGIN
     headers.extend(HEADERS)
     headers["X-Request-Id"] = request_id
     return response
+
+
+def _traceparent(request: web.Request) -> str:
+    """Give what was sent as one; sent twice it is none (W3C Trace Context, section 3.2)."""
+    headers = request.headers
+    if "traceparent" not in headers:
+        return ""
+    given = headers.getall("traceparent")
+    return given[0] if len(given) == 1 else ""
 
 
 @routes.get("/problems/{slug}")
@@ -74,4 +125,8 @@ async def explain(request: web.Request) -> web.Response:
         "<style>body{font:1.1em/1.5 system-ui;max-width:40em;margin:3em auto;padding:0 1em}</style>"
         f"<h1>{title}</h1><p>{html.escape(sort.advice)}</p></html>"
     )
-    return web.Response(text=page, content_type="text/html", headers={"Content-Security-Policy": PAGE_POLICY})
+    return web.Response(
+        text=page,
+        content_type="text/html",
+        headers={"Content-Security-Policy": PAGE_POLICY, "Permissions-Policy": PERMISSIONS},
+    )

@@ -5,9 +5,7 @@ What somebody was told of, everybody can read: an answer goes out only when the 
 that it stands for. They are bounded in how long they may hold it up, and normally hold it up for a millisecond.
 """
 
-import re
-import secrets
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from aiohttp import web
 from msgspec import Struct
@@ -20,10 +18,9 @@ from marketd.http.keys import BUS, CLOCK, LIMITS, REQUEST_ID
 from marketd.http.problems import RETRY_AFTER_S, Unavailable
 from marketd.http.tokens import Principal
 from marketd.storage.projector import AskReached
+from marketd.trace import current
 
 T = TypeVar("T", bound=Struct)
-
-_TRACEPARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 async def ask(
@@ -97,15 +94,6 @@ def _envelope(
         correlation=request[REQUEST_ID],
         deadline=clock.now_ms() + int(wait_s * 1000),
         principal=principal.user_id if principal else "",
-        trace=_trace(request),
+        trace=current().trace,
         at_least=at_least,
     )
-
-
-def _trace(request: web.Request) -> str:
-    """Take up the caller's trace (W3C Trace Context), with a span of our own."""
-    given = request.headers.get("traceparent", "")
-    if not _TRACEPARENT.fullmatch(given):
-        return ""
-    version, trace_id, _, flags = given.split("-")
-    return f"{version}-{trace_id}-{secrets.token_hex(8)}-{flags}"

@@ -21,6 +21,7 @@ from marketd.clock import instant, new_id
 from marketd.http.answers import answered
 from marketd.http.asking import ask, read, tell
 from marketd.http.bodies import ShortLine, decode
+from marketd.http.etags import expected, shown
 from marketd.http.identity import signed_in
 from marketd.http.keys import CLOCK, LIMITS, LOCKOUT, PASSWORDS, TOKENS
 from marketd.http.problems import NotSignedIn, TooManyFailures
@@ -188,26 +189,27 @@ async def logout(request: web.Request) -> web.Response:
 async def me(request: web.Request) -> web.Response:
     """Say who one is."""
     profile = await ask(request, await _own_address(request), account.Describe(), account.Profile)
-    return answered(_shown(profile))
+    return shown(_shown(profile), version=profile.version)
 
 
 @routes.patch("/auth/me")
 async def rename(request: web.Request) -> web.Response:
     """Change one's name."""
     principal = signed_in(request)
-    body = await decode(request, NameChange)
+    body, versions = await decode(request, NameChange), expected(request)
 
     address = await _own_address(request)
-    profile = await ask(request, address, account.Rename(body.name), account.Profile, principal=principal)
+    command = account.Rename(body.name, versions)
+    profile = await ask(request, address, command, account.Profile, principal=principal)
 
-    return answered(_shown(profile))
+    return shown(_shown(profile), version=profile.version)
 
 
 @routes.get("/.well-known/jwks.json")
 async def jwks(request: web.Request) -> web.Response:
     """Give the public keys of the access tokens."""
     keys: dict[str, Any] = request.app[TOKENS].jwks()
-    return answered(keys, headers={"Cache-Control": "public, max-age=300"})
+    return shown(keys, headers={"Cache-Control": "public, max-age=300"})
 
 
 async def _credentials(request: web.Request, address: Address) -> account.Credentials | None:

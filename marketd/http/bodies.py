@@ -32,6 +32,8 @@ PAGE_SIZE_MAX: Final = 100
 PAGE_NUMBER_MAX: Final = 1_000_000
 MEDIA_TYPE_MAX: Final = 127
 JSON: Final = "application/json"
+CODINGS: Final = ("identity", "gzip", "deflate")  # which aiohttp reads, whatever else is installed
+CODING_SHOWN_MAX: Final = 20
 
 _MEDIA_TYPE: Final = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]*/[a-z0-9][a-z0-9!#$&^_.+-]*")
 
@@ -109,6 +111,8 @@ async def decode(request: web.Request, kind: type[T]) -> T:
     """Decode a JSON body; raise `BadRequest` naming every field at fault, or what else is wrong with it."""
     if request.content_type != JSON and not request.content_type.endswith("+json"):
         raise WrongContentType(f"expected {JSON}, got {request.content_type}")
+    if (coding := request.headers.get("Content-Encoding", "identity").lower()) not in CODINGS:
+        raise WrongContentType(f"expected a body in one of {', '.join(CODINGS)}, got {coding[:CODING_SHOWN_MAX]}")
     body = await _read(request)
     try:
         value = _untyped.decode(body)

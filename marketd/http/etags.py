@@ -1,25 +1,86 @@
 """
-Answers that a client need not be sent twice: a strong ETag, and 304 to who has it already (RFC 9110, section 8.8.3).
+Entity tags and the conditions that clients make with them (RFC 9110, sections 8.8.3 and 13).
 
-The tag is a hash of the JSON, so it is the same whichever process made it; who compresses an answer makes another
-representation of it, and has to make another tag too.
+A tag is `<version>-<digest>`, or a digest alone where nothing can be changed. The version is what the thing's actor
+knows it by, so that a change can be refused in the very turn that would make it (`If-Match`); the digest is of all that
+is shown. Other ways of showing the same (compressed, or to its owner) put something after it: a strong tag stands for
+its bytes alone.
 """
 
+import re
 from hashlib import sha256
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
-from marketd.http.answers import encoded
+from marketd.actors.aggregate import Expected
+from marketd.http.answers import encoded, written
+from marketd.http.problems import BadRequest, Fault, PreconditionFailed
 
 DIGITS: Final = 32
 
+# Headers that say something of the body that a 304 does not have.
+_OF_THE_BODY: Final = ("Content-Type", "Content-Encoding")
+_TAG: Final = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\U0010ffff]*)"')
+_TAGS: Final = re.compile(rf"[ \t,]*{_TAG.pattern}(?:[ \t]*,[ \t,]*{_TAG.pattern})*[ \t,]*")
 
-def validated(request: web.Request, body: bytes, headers: dict[str, str]) -> web.Response:
-    """Answer with JSON that is written already, or with 304 where `If-None-Match` names it."""
-    tag = sha256(body).hexdigest()[:DIGITS]
-    headers = {**headers, "ETag": f'"{tag}"'}
-    known = {known.value for known in request.if_none_match or ()}
-    if known & {tag, "*"}:
-        return web.Response(status=304, headers=headers)
-    return encoded(body, headers=headers)
+
+def tagged(
+    body: bytes, *, tag: str = "", version: str = "", status: int = 200, headers: dict[str, str] | None = None
+) -> web.Response:
+    """Answer with JSON that is written already, under its tag if that is known, else under one that is made of it."""
+    response = encoded(body, status=status, headers=headers)
+    response.headers["ETag"] = f'"{tag or tag_of(body, version)}"'
+    return response
+
+
+def tag_of(body: bytes, version: str = "") -> str:
+    """Make the tag of a body."""
+    digest = sha256(body).hexdigest()[:DIGITS]
+    return f"{version}-{digest}" if version else digest
+
+
+def shown(body: Any, *, version: str = "", status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """The same with a Struct or a dict."""
+    return tagged(written(body), version=version, status=status, headers=headers)
+
+
+def expected(request: web.Request) -> Expected:
+    """
+    Give the versions that `If-Match` lets a change be made to; None for any. Weak tags never match (section 13.1.1).
+    What can't be read is refused: who wanted to be careful must not be taken for somebody who did not.
+    """
+    if "If-Match" not in request.headers:
+        return None
+    given = ",".join(request.headers.getall("If-Match"))
+    if given.strip() == "*":
+        return None
+    if not _TAGS.fullmatch(given):
+        raise BadRequest([Fault("/If-Match", "Expected `*` or a list of entity tags, each in double quotes")])
+    return tuple(tag.partition("-")[0] for weak, tag in _TAG.findall(given) if not weak)
+
+
+def conditional(request: web.Request, response: web.Response) -> web.Response:
+    """Answer with 304 who has it already, and with 412 who wants no other than they have; others get it whole."""
+    conditions = request.headers
+    if request.method not in ("GET", "HEAD") or response.status != 200 or "ETag" not in response.headers:
+        return response
+    ours = response.headers["ETag"]
+    if "If-Match" in conditions and not _names(conditions.getall("If-Match"), ours, weakly=False):
+        raise PreconditionFailed("it is another one than `If-Match` says")
+    if "If-None-Match" in conditions and _names(conditions.getall("If-None-Match"), ours, weakly=True):
+        kept = web.Response(status=304, headers=response.headers)
+        for name in _OF_THE_BODY:
+            kept.headers.popall(name, None)
+        return kept
+    return response
+
+
+def _names(given: list[str], ours: str, *, weakly: bool) -> bool:
+    """Say whether these name our tag; `*` names every one, and what can't be read none."""
+    line = ",".join(given)
+    if line.strip() == "*":
+        return True
+    if not _TAGS.fullmatch(line):
+        return False
+    return any(f'"{tag}"' == ours for weak, tag in _TAG.findall(line) if weakly or not weak)

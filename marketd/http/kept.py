@@ -24,6 +24,7 @@ class Page(Struct, frozen=True):
     headers: dict[str, str]
     links: tuple[str, ...]
     product_ids: frozenset[str]
+    tag: str = ""
 
 
 class KeptPages:

@@ -9,10 +9,13 @@ from msgspec import Struct
 from marketd.bus.breaker import Circuit
 from marketd.bus.port import Bus
 from marketd.clock import Clock
+from marketd.http.cors import Cors
+from marketd.http.encodings import Encodings
 from marketd.http.in_hand import InHand
 from marketd.http.kept import KeptPages
 from marketd.http.lockout import Lockout
 from marketd.http.passwords import Passwords
+from marketd.http.proxies import Proxies
 from marketd.http.tokens import AccessTokens, DownloadLinks
 from marketd.storage.cards import EncodedProduct
 from marketd.storage.files import FileStore
@@ -60,6 +63,8 @@ class Cards(Protocol):
 BUS: Final = web.AppKey("bus", Bus)
 CARDS: Final = web.AppKey("cards", Cards)
 CLOCK: Final = web.AppKey("clock", Clock)
+CORS: Final = web.AppKey("cors", Cors)
+ENCODINGS: Final = web.AppKey("encodings", Encodings)
 FILES: Final = web.AppKey("files", FileStore)
 IN_HAND: Final = web.AppKey("in_hand", InHand)
 LIMITS: Final = web.AppKey("limits", FrontLimits)
@@ -67,6 +72,7 @@ LINKS: Final = web.AppKey("links", DownloadLinks)
 LOCKOUT: Final = web.AppKey("lockout", Lockout)
 PAGES: Final = web.AppKey("pages", KeptPages)
 PASSWORDS: Final = web.AppKey("passwords", Passwords)
+PROXIES: Final = web.AppKey("proxies", Proxies)
 CIRCUITS: Final[web.AppKey[Callable[[], list[Circuit]]]] = web.AppKey("circuits")
 READINESS: Final[web.AppKey[Callable[[], Readiness]]] = web.AppKey("readiness")
 TOKENS: Final = web.AppKey("tokens", AccessTokens)

@@ -9,9 +9,8 @@ from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import asdict
 
 from marketd.actors import product
-from marketd.http.answers import written
 from marketd.http.asking import read
-from marketd.http.etags import validated
+from marketd.http.etags import shown
 from marketd.http.gathering import Gathering, together
 from marketd.http.identity import somebody
 from marketd.http.keys import LIMITS
@@ -112,7 +111,7 @@ async def show(request: web.Request) -> web.Response:
         has_access=access.result(),
         degraded=parts.degraded,
     )
-    return validated(request, written(body), _headers(viewer, body.degraded, "max-age=300", "private, max-age=300"))
+    return shown(body, headers=_headers(viewer, body.degraded, "max-age=300", "private, max-age=300"))
 
 
 @routes.get("/mobile/home")
@@ -131,7 +130,7 @@ async def home(request: web.Request) -> web.Response:
         newest.result(), bestselling.result(), categories.result(), purchases.result(), degraded=parts.degraded
     )
     # Who has just bought something wants to see it: theirs is kept, but asked about each time.
-    return validated(request, written(body), _headers(viewer, body.degraded, "max-age=60", "private, no-cache"))
+    return shown(body, headers=_headers(viewer, body.degraded, "max-age=60", "private, no-cache"))
 
 
 async def _reviews(request: web.Request, product_id: str) -> list[ReviewCard]:

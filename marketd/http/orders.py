@@ -16,6 +16,8 @@ from marketd.clock import instant, new_id
 from marketd.http.answers import answered, listed
 from marketd.http.asking import ask, find, read, tell
 from marketd.http.bodies import Paging, decode, decode_optional, parameters
+from marketd.http.client import address_of, base_url
+from marketd.http.etags import shown
 from marketd.http.identity import signed_in
 from marketd.http.keys import CLOCK, LIMITS, LINKS
 from marketd.http.problems import Forbidden, NotFound, WrongState
@@ -117,7 +119,7 @@ async def place(request: web.Request) -> web.Response:
     await ask(request, address, command, order.View, principal=principal)
 
     accepted = Accepted("the order is placed", address.key, "pending")
-    return answered(accepted, status=202, headers={"Location": f"/orders/{address.key}"})
+    return answered(accepted, status=202, headers={"Location": address_of(request, f"/orders/{address.key}")})
 
 
 @routes.get("/orders")
@@ -145,7 +147,7 @@ async def show(request: web.Request) -> web.Response:
         view = await find(request, awaited, order.View, extra_s=wait_s) or view
 
     applied = {"Preference-Applied": f"wait={wait_s}"} if wait_s is not None else None
-    return answered(_shown(request.match_info["id"], view, principal), headers=applied)
+    return shown(_shown(request.match_info["id"], view, principal), headers=applied)
 
 
 @routes.get("/orders/{id}/events")
@@ -232,5 +234,5 @@ def _shown(order_id: str, view: order.View, viewer: Principal) -> OrderBody:
 def _download(request: web.Request, file: product.File) -> Download:
     grant = DownloadGrant(request.match_info["id"], file.name, file.type, file.url)
     token, expires_at = request.app[LINKS].issue(grant)
-    base = request.app[LIMITS].public_url or f"{request.scheme}://{request.host}"
-    return Download(file.name, file.type, file.size, f"{base}/downloads/{token}", instant(expires_at))
+    url = f"{base_url(request)}/downloads/{token}"
+    return Download(file.name, file.type, file.size, url, instant(expires_at))

@@ -133,6 +133,7 @@ class Sort(NamedTuple):
 
 REASON_STATUS: Final[dict[StrEnum, int]] = {
     account.Reason.NO_SUCH_ACCOUNT: 404,
+    account.Reason.CHANGED: 412,  # in the same words for all kinds
     product.Reason.NO_SUCH_PRODUCT: 404,
     product.Reason.NOT_YOUR_PRODUCT: 403,
     product.Reason.MORE_STOCK_THAN_KEYS: 400,
@@ -217,9 +218,7 @@ def problem_of(error: Exception, request_id: str) -> Problem:
         case web.HTTPNotFound():
             return NotFound("there is nothing at this path")
         case web.HTTPMethodNotAllowed():
-            return _named(
-                "method-not-allowed", f"{error.method} is not one of {', '.join(sorted(error.allowed_methods))}"
-            )
+            return _named("method-not-allowed", f"{error.method} is not one of {allowed(error)}")
         case web.HTTPException() if error.status < 500:
             return RequestRefused(error.reason)
         case Busy():
@@ -231,6 +230,11 @@ def problem_of(error: Exception, request_id: str) -> Problem:
         case _:
             log.error("a handler crashed in request %s", request_id, exc_info=error)
             return _named("internal-error", "the service has a defect here")
+
+
+def allowed(error: web.HTTPMethodNotAllowed) -> str:
+    """Write the methods of a path as `Allow` does; OPTIONS is one of all."""
+    return ", ".join(sorted({*error.allowed_methods, "OPTIONS"}))
 
 
 def _named(slug: str, detail: str, retry_after_s: float | None = None) -> Problem:
@@ -254,7 +258,7 @@ def response_of(error: Exception, instance: str) -> web.Response:
     if isinstance(problem, RangeNotSatisfiable):
         headers["Content-Range"] = f"bytes */{problem.size}"
     if isinstance(error, web.HTTPMethodNotAllowed):
-        headers["Allow"] = ", ".join(sorted(error.allowed_methods))
+        headers["Allow"] = allowed(error)
     return web.Response(
         status=sort.status,
         body=msgspec.json.encode(document),

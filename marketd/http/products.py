@@ -13,7 +13,7 @@ from marketd.actors import buyer, product
 from marketd.actors.address import Address
 from marketd.actors.money import Money, from_amount
 from marketd.clock import new_id
-from marketd.http.answers import answered, encoded, links
+from marketd.http.answers import answered, links
 from marketd.http.asking import ask, find, read, tell
 from marketd.http.bodies import (
     Currency,
@@ -28,6 +28,8 @@ from marketd.http.bodies import (
     parameters,
     price_of,
 )
+from marketd.http.client import address_of
+from marketd.http.etags import expected, tag_of, tagged
 from marketd.http.identity import signed_in, somebody
 from marketd.http.kept import Page
 from marketd.http.keys import CARDS, CLOCK, FILES, PAGES
@@ -44,6 +46,8 @@ FILES_MAX: Final = 50
 PREVIEWS_MAX: Final = 20
 LICENCE_KEYS_MAX: Final = 10_000
 STOCK_MAX: Final = 1_000_000_000
+FOR_ALL: Final = {"Vary": "Authorization"}
+FOR_ONE: Final = {"Vary": "Authorization", "Cache-Control": "private"}
 
 _FILE_ADDRESS: Final = re.compile(r"upload://[0-9a-f]{64}|https://[^\s\x00-\x1f\x7f/?#@]+(/[^\s\x00-\x1f\x7f]*)?")
 _LICENCE_KEY: Final = re.compile(r"\S(.*\S)?")
@@ -177,7 +181,8 @@ async def list_product(request: web.Request) -> web.Response:
     await tell(request, address, command, principal=seller)
 
     shown = await read(request, ReadProduct(address.key), EncodedProduct)
-    return encoded(shown.own, status=201, headers={"Location": f"/products/{address.key}"})
+    headers = {"Location": address_of(request, f"/products/{address.key}")}
+    return tagged(shown.own, tag=_own_tag(shown), status=201, headers=headers)
 
 
 @routes.get("/products")
@@ -190,7 +195,7 @@ async def browse(request: web.Request) -> web.Response:
         page, is_lasting = await _found(request)
         if is_lasting:
             pages.keep(query, page, changes)
-    response = encoded(page.body, headers=page.headers)
+    response = tagged(page.body, tag=page.tag, headers=page.headers)
     for link in page.links:
         response.headers.add("Link", link)
     return response
@@ -212,8 +217,10 @@ async def _found(request: web.Request) -> tuple[Page, bool]:
     found = await read(request, query, FoundPage)
     products = [msgspec.Raw(b'%b,"score":%g}' % (p.card[:-1], p.score)) for p in found.products]
     body = FoundProducts(found.total, wanted.page, wanted.size, products, Facets(found.categories))
+    written = msgspec.json.encode(body)
     page = Page(
-        body=msgspec.json.encode(body),
+        body=written,
+        tag=tag_of(written),
         headers={"Cache-Control": "max-age=60", "X-Data-Source": found.source},
         links=tuple(links(request, found.total, wanted.wanted)),
         product_ids=frozenset(product.product_id for product in found.products),
@@ -252,14 +259,16 @@ async def show(request: web.Request) -> web.Response:
 
     if shown is None:
         raise NotFound("no such product")
-    return encoded(shown.own if viewer and viewer.user_id == shown.seller_id else shown.public)
+    if viewer and viewer.user_id == shown.seller_id:
+        return tagged(shown.own, tag=_own_tag(shown), headers=FOR_ONE)
+    return tagged(shown.public, tag=shown.tag, headers=FOR_ALL)
 
 
 @routes.patch("/products/{id}")
 async def revise(request: web.Request) -> web.Response:
     """Change a product."""
     seller = signed_in(request, "seller")
-    body = await decode(request, ProductChange)
+    body, versions = await decode(request, ProductChange), expected(request)
     address = _address(request)
     described = await ask(request, address, product.Describe(), product.Description, principal=seller)
     files, previews = await _own_files(
@@ -276,12 +285,13 @@ async def revise(request: web.Request) -> web.Response:
         previews=UNSET if body.previews is UNSET else previews,
         stock=body.stock,
         licence_keys=_unique(body.licence_keys),
+        expected=versions,
     )
 
     await tell(request, address, command, principal=seller)
 
     shown = await read(request, ReadProduct(address.key), EncodedProduct)
-    return encoded(shown.own)
+    return tagged(shown.own, tag=_own_tag(shown))
 
 
 @routes.delete("/products/{id}")
@@ -289,7 +299,8 @@ async def withdraw(request: web.Request) -> web.Response:
     """Take a product off sale."""
     seller = signed_in(request, "seller")
     address = _address(request)
-    await tell(request, address, product.Withdraw(seller.user_id, _now(request)), principal=seller)
+    command = product.Withdraw(seller.user_id, _now(request), expected(request))
+    await tell(request, address, command, principal=seller)
     return web.Response(status=204)
 
 
@@ -304,6 +315,11 @@ async def access(request: web.Request) -> web.Response:
     checked = await ask(request, Address("buyer", viewer.user_id), buyer.CheckAccess(product_id), buyer.Access)
 
     return answered(HasAccess(checked.has_access))
+
+
+def _own_tag(card: EncodedProduct) -> str:
+    """The tag of a product as its seller sees it, who sees more of it than others."""
+    return f"{card.tag}-own" if card.tag else ""
 
 
 def _address(request: web.Request) -> Address:

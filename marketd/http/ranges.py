@@ -15,6 +15,8 @@ from aiohttp.abc import AbstractStreamWriter
 
 from marketd.http.problems import PreconditionFailed, RangeNotSatisfiable
 
+KEPT: Final = ("Cache-Control", "Content-Security-Policy", "Cross-Origin-Resource-Policy")  # by a 304
+
 # One range alone: whoever asks for several gets the whole, which every client understands.
 _RANGE: Final = re.compile(r"bytes=[ \t]*(\d{0,18})-(\d{0,18})[ \t]*", re.ASCII | re.IGNORECASE)
 
@@ -60,7 +62,7 @@ def file_response(request: web.Request, path: Path, headers: dict[str, str]) -> 
     if "If-Match" in request.headers and not _names(request.headers.getall("If-Match"), digest, weakly=False):
         raise PreconditionFailed("the file is another one than `If-Match` says")
     if _names(request.headers.getall("If-None-Match", []), digest, weakly=True):
-        kept = {name: headers[name] for name in ("Cache-Control", "Content-Security-Policy")}
+        kept = {name: headers[name] for name in KEPT if name in headers}
         return web.Response(status=304, headers=kept | {"ETag": f'"{digest}"'})
     return KeptFile(path, digest, headers, _part(request, digest, size))
 

@@ -11,6 +11,8 @@ from marketd.clock import new_id
 from marketd.http.answers import answered, listed
 from marketd.http.asking import ask, find, read, tell
 from marketd.http.bodies import Paging, Text, Title, decode, parameters
+from marketd.http.client import address_of
+from marketd.http.etags import expected, shown
 from marketd.http.identity import signed_in, somebody
 from marketd.http.keys import CLOCK
 from marketd.http.problems import Forbidden, NotFound
@@ -81,29 +83,28 @@ async def write(request: web.Request) -> web.Response:
     command = buyer.WriteReview(product_id, review, request.app[CLOCK].now_ms())
     await ask(request, Address("buyer", author.user_id), command, buyer.ReviewState, principal=author)
 
-    location = f"/products/{product_id}/reviews/{review.review_id}"
-    return answered(await _card(request, review.review_id), status=201, headers={"Location": location})
+    location = address_of(request, f"/products/{product_id}/reviews/{review.review_id}")
+    return _tagged(await _card(request, review.review_id), status=201, headers={"Location": location})
 
 
 @routes.get("/products/{id}/reviews/{review_id}")
 async def show(request: web.Request) -> web.Response:
     """Show one review; a hidden one to its author and to admins alone."""
-    return answered(await _addressed(request, somebody(request)))
+    return _tagged(await _addressed(request, somebody(request)))
 
 
 @routes.patch("/products/{id}/reviews/{review_id}")
 async def edit(request: web.Request) -> web.Response:
     """Change one's review."""
     author = signed_in(request)
-    body = await decode(request, ReviewChange)
+    body, versions = await decode(request, ReviewChange), expected(request)
     card = await _own(request, author)
 
-    command = buyer.EditReview(
-        card.product_id, card.id, request.app[CLOCK].now_ms(), body.rating, body.title, body.body
-    )
+    now_ms = request.app[CLOCK].now_ms()
+    command = buyer.EditReview(card.product_id, card.id, now_ms, body.rating, body.title, body.body, versions)
     await tell(request, Address("buyer", card.author_id), command, principal=author)
 
-    return answered(await _card(request, card.id))
+    return _tagged(await _card(request, card.id))
 
 
 @routes.delete("/products/{id}/reviews/{review_id}")
@@ -111,7 +112,7 @@ async def delete(request: web.Request) -> web.Response:
     """Take one's review back."""
     author = signed_in(request)
     card = await _own(request, author)
-    command = buyer.DeleteReview(card.product_id, card.id)
+    command = buyer.DeleteReview(card.product_id, card.id, expected(request))
     await tell(request, Address("buyer", card.author_id), command, principal=author)
     return web.Response(status=204)
 
@@ -152,6 +153,12 @@ async def show_again(request: web.Request) -> web.Response:
     command = buyer.ShowReview(card.product_id, card.id, admin.user_id, request.app[CLOCK].now_ms())
     await tell(request, Address("buyer", card.author_id), command, principal=admin)
     return answered(await _card(request, card.id))
+
+
+def _tagged(card: ReviewCard, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """Answer with a review, under the version that its author's actor knows it by."""
+    version = buyer.Review(card.id, card.rating, card.title, card.body).version
+    return shown(card, version=version, status=status, headers=headers)
 
 
 async def _product(request: web.Request) -> str:

@@ -7,8 +7,7 @@ from aiohttp import web
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from marketd.http.answers import written
-from marketd.http.etags import validated
+from marketd.http.etags import shown
 from marketd.http.gathering import Gathering
 from marketd.http.identity import somebody
 from marketd.http.keys import LIMITS
@@ -75,7 +74,7 @@ async def show(request: web.Request) -> web.Response:
     }
     body = ProductPage(**(asdict(card) | around))
     kept = "private, no-cache" if viewer else "no-cache"  # a page shows what is so now; it costs a 304
-    return validated(request, written(body), {"Cache-Control": kept, "Vary": "Authorization"})
+    return shown(body, headers={"Cache-Control": kept, "Vary": "Authorization"})
 
 
 def _unknown(card: ProductCard) -> Reviews:

@@ -103,4 +103,5 @@ def _shown_as(media_type: str) -> dict[str, str]:
         "Content-Disposition": "inline" if media_type in SHOWN_IN_PLACE else "attachment",
         "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'none'",
         "Cache-Control": "public, max-age=31536000, immutable",
+        "Cross-Origin-Resource-Policy": "cross-origin",  # a shop of another origin shows it in its pages
     }

@@ -7,6 +7,7 @@ models.
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Final
 
 import msgspec
@@ -16,11 +17,12 @@ from marketd.actors import account, buyer
 from marketd.actors.address import Address
 from marketd.bus.port import Answer, Bus, Envelope
 from marketd.bus.subjects import query_subject
-from marketd.storage.catalog import ProductCard, read, without_addresses
+from marketd.storage.catalog import ProductCard, read, version_of, without_addresses
 from marketd.storage.log import Recorded
 from marketd.storage.projector import Projector
 
 CARDS_MAX: Final = 10_000
+TAG_DIGITS: Final = 16
 
 
 class ReadProduct(Struct, frozen=True, tag="product"):
@@ -28,12 +30,16 @@ class ReadProduct(Struct, frozen=True, tag="product"):
 
 
 class EncodedProduct(Struct, frozen=True, tag="cards.product"):
-    """A product in JSON, `own` with the files' addresses for its seller."""
+    """
+    A product in JSON, `own` with the files' addresses for its seller. `tag` is the version that its actor knows it by
+    (`product.Description.version`), a hyphen, and a digest of the rest of what is shown, such as its rating.
+    """
 
     seller_id: str
     is_active: bool
     public: bytes
     own: bytes
+    tag: str = ""
 
 
 class ProductCards:
@@ -81,17 +87,17 @@ class ProductCards:
     async def _read(self, product_ids: Sequence[str]) -> dict[str, EncodedProduct]:
         position = self._projector.position
         found = await self._projector.read(read, product_ids)
-        cards = {
-            card.id: EncodedProduct(
-                card.seller_id, card.status == "active", self.encode(card), self._encoder.encode(card)
-            )
-            for card in found
-        }
+        cards = {card.id: self._encoded(card) for card in found}
         if self._projector.position == position:
             self._cards.update(cards)
             while len(self._cards) > self._cards_max:
                 self._cards.popitem(last=False)
         return cards
+
+    def _encoded(self, card: ProductCard) -> EncodedProduct:
+        own = self._encoder.encode(card)
+        tag = f"{version_of(card)}-{sha256(own).hexdigest()[:TAG_DIGITS]}"
+        return EncodedProduct(card.seller_id, card.status == "active", self.encode(card), own, tag)
 
     def _forget(self, batch: Sequence[Recorded]) -> None:
         touched = touched_by(batch)

@@ -18,8 +18,8 @@ from msgspec import Struct
 
 from marketd.actors import product
 from marketd.actors.address import Address
-from marketd.actors.money import Money, decimals
-from marketd.clock import instant
+from marketd.actors.money import Money, decimals, from_amount
+from marketd.clock import instant, ms_of
 from marketd.storage.database import Connection, Row
 from marketd.storage.files import digest_of
 from marketd.storage.log import Recorded
@@ -302,6 +302,15 @@ def _card(row: Row) -> ProductCard:
         created_at=instant(created_at),
         updated_at=instant(updated_at),
     )
+
+
+def version_of(card: ProductCard) -> str:
+    """Name its state as its actor does."""
+    price = from_amount(card.price, card.currency)
+    files = tuple(product.File(file.name, file.type, file.size, file.url or "") for file in card.files)
+    offer = product.Offer(card.title, card.description, price, card.category, files, tuple(card.previews))
+    is_active, created_at, updated_at = card.status == "active", ms_of(card.created_at), ms_of(card.updated_at)
+    return product.Description(card.seller_id, offer, card.stock, is_active, created_at, updated_at).version
 
 
 def without_addresses(card: ProductCard) -> ProductCard:

@@ -21,6 +21,7 @@ from marketd.storage.catalog import BrowseProducts
 from marketd.storage.database import Connection
 from marketd.storage.projector import Projector
 from marketd.storage.search import Alike, FindAlike, Found, Renewed, Search, Spell, Spelt
+from marketd.trace import current
 
 SUGGESTIONS_MAX: Final = 10
 SUGGESTED_FROM: Final = 2_000  # of so many titles that begin so, the best-selling are suggested
@@ -161,7 +162,8 @@ class Finder:
 
         async def work() -> Answer:
             deadline = self._clock.now_ms() + int(self._wait_s_max * 1000)
-            envelope = Envelope(new_id(self._clock), query, "search", deadline)
+            cause = current()
+            envelope = Envelope(new_id(self._clock), query, cause.request_id or "search", deadline, trace=cause.trace)
             return await self._bus.ask(query_subject(type(query)), envelope)
 
         try:

@@ -130,19 +130,19 @@ class Shop:
             run.cancel()
             await asyncio.wait([run])
 
-    async def ask(self, address: Address, message: Struct) -> Struct | None:
+    async def ask(self, address: Address, message: Struct, *, trace: str = "") -> Struct | None:
         deadline = self.clock.now_ms() + 10_000
-        envelope = Envelope(new_id(self.clock), message, "r1", deadline)
+        envelope = Envelope(new_id(self.clock), message, "r1", deadline, trace=trace)
         return (await self.bus.ask(command_subject(address), envelope)).value
 
     async def offer(self, product_id: str = "p1", *, stock: int | None = None, keys: tuple[str, ...] = ()) -> None:
         """Put a product on sale."""
         await self.ask(Address("product", product_id), product.List("sue", OFFER, stock, keys, 1))
 
-    async def place(self, order_id: str, *, buyer_id: str = "ann", pays_with: str = "pm_good") -> None:
+    async def place(self, order_id: str, *, buyer_id: str = "ann", pays_with: str = "pm_good", trace: str = "") -> None:
         """Order the product p1."""
         placed = order.Place(buyer_id, "sue", "p1", OFFER.title, OFFER.price, pays_with, self.clock.now_ms())
-        await self.ask(Address("order", order_id), placed)
+        await self.ask(Address("order", order_id), placed, trace=trace)
 
     async def refund(self, order_id: str) -> None:
         """Ask for the money back, as the seller."""

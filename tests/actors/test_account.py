@@ -160,7 +160,14 @@ def test_expired_sessions_make_room_first() -> None:
 REFUSALS: list[tuple[list[Event], Command, Reason]] = [
     ([], Describe(), Reason.NO_SUCH_ACCOUNT),
     ([REGISTERED], replace(REGISTER, user_id="u2"), Reason.EMAIL_TAKEN),
+    ([REGISTERED], Rename("Anna", ("another",)), Reason.CHANGED),
 ]
+
+
+def test_a_change_that_is_meant_for_this_version_is_made() -> None:
+    described = ACCOUNT.answer(ACCOUNT.replay([REGISTERED]), Describe(), [])
+    assert isinstance(described, Profile)
+    given(ACCOUNT, REGISTERED).when(Rename("Anna", ("another", described.version))).then(Renamed("Anna"))
 
 
 @pytest.mark.parametrize(("history", "command", "reason"), REFUSALS)

@@ -205,7 +205,25 @@ REFUSALS: list[tuple[list[Event], Command, Reason]] = [
     ([GRANTED, REVIEWED, DELETED], HIDE, Reason.NO_SUCH_REVIEW),
     ([GRANTED, REVIEWED, HIDDEN, DELETED], SHOW, Reason.NO_SUCH_REVIEW),
     ([GRANTED, REVIEWED], ReplyToReview("p1", "r1", "rival", "Buy mine!", 8), Reason.NOT_YOUR_SALE),
+    ([GRANTED, REVIEWED], EditReview("p1", "r1", 8, rating=1, expected=()), Reason.CHANGED),
+    ([GRANTED, REVIEWED], EditReview("p1", "r1", 8, expected=("another",)), Reason.CHANGED),
+    ([GRANTED, REVIEWED], DeleteReview("p1", "r1", ("another",)), Reason.CHANGED),
 ]
+
+
+def test_a_change_that_is_meant_for_this_version_is_made() -> None:
+    command = DeleteReview("p1", "r1", ("another", REVIEW.version))
+    given(BUYER, GRANTED, REVIEWED).when(command).then(ReviewDeleted("p1", "r1"))
+
+
+def test_of_two_changes_meant_for_the_same_version_the_second_is_refused() -> None:
+    command = EditReview("p1", "r1", 8, rating=1, expected=(REVIEW.version,))
+    first = BUYER.decide(BUYER.replay([GRANTED, REVIEWED]), command)
+    given(BUYER, GRANTED, REVIEWED, *first).when(command).then_refused(Reason.CHANGED)
+
+
+def test_a_reply_in_between_hinders_no_author() -> None:
+    assert REVIEW.version == replace(REVIEW, reply="Thanks!").version
 
 
 @pytest.mark.parametrize(("history", "command", "reason"), REFUSALS)

@@ -9,12 +9,14 @@ import pytest_asyncio
 from marketd.actors.aggregate import Refused
 from marketd.actors.fulfilment import CHECKPOINT
 from marketd.actors.notices.port import Receipt
+from marketd.trace import described
 from tests.actors.shop import LIMITS, Shop
 from tests.actors.watched import WatchedLog
 from tests.clock import TestClock, settle
 
 pytestmark = pytest.mark.asyncio
 
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 SOLD = ["Placed", "Paid", "StockReserved", "Delivered", "BuyerNotified", "Completed"]
 
 
@@ -87,6 +89,45 @@ async def test_the_records_of_a_sale_have_one_correlation(shop: Shop) -> None:
     records = await shop.log.read("product/p1") + await shop.log.read("order/o1") + await shop.log.read("buyer/ann")
 
     assert {"r1"} == {record.commit.meta.correlation for record in records}
+
+
+async def test_the_records_of_a_sale_have_one_trace(shop: Shop) -> None:
+    await shop.place("o1", trace=TRACE)
+    await shop.rest()
+    records = await shop.log.read("order/o1") + await shop.log.read("product/p1", 1) + await shop.log.read("buyer/ann")
+    traces = [record.commit.meta.trace for record in records]
+
+    assert (TRACE, {TRACE[:35]}) == (traces[0], {trace[:35] for trace in traces})
+
+
+async def test_the_trace_of_a_sale_outlives_a_crash(log: WatchedLog, clock: TestClock) -> None:
+    async with Shop(log, clock) as shop:
+        await shop.offer(stock=3)
+        shop.processor.is_down = lambda what, order_id: True
+        await shop.place("o1", trace=TRACE)
+        await shop.rest(open_orders=1)
+    async with Shop(log, clock) as shop:
+        await shop.rest()
+
+    records = await log.read("order/o1") + await log.read("buyer/ann")
+    assert {TRACE[:35]} == {record.commit.meta.trace[:35] for record in records}
+
+
+async def test_what_a_step_logs_names_the_request_that_began_the_sale(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    named: list[str] = []
+
+    def note(record: logging.LogRecord) -> bool:
+        named.append(described())
+        return True
+
+    caplog.handler.addFilter(note)
+    shop.processor.is_down = lambda what, order_id: True
+    await shop.place("o1", trace=TRACE)
+    await shop.rest(open_orders=1)
+
+    assert [f"request=r1 trace={TRACE[3:35]}"] == named
 
 
 async def test_many_orders_are_led_at_once(shop: Shop) -> None:

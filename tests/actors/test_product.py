@@ -209,6 +209,11 @@ REFUSALS: list[tuple[list[Event], Command, Reason]] = [
     ([LAST, Reserved("o1", None)], Quote("ann"), Reason.SOLD_OUT),
     ([LAST, Reserved("o1", None)], Reserve("o2"), Reason.SOLD_OUT),
     ([KEYED, Reserved("o1", "k1"), Reserved("o2", "k2")], Reserve("o3"), Reason.SOLD_OUT),
+    ([LISTED], Revise("seller", 5, title="Sans", expected=("another",)), Reason.CHANGED),
+    ([LISTED], Revise("seller", 5, title="Sans", expected=()), Reason.CHANGED),
+    ([LISTED], Revise("seller", 5, expected=("another",)), Reason.CHANGED),
+    ([LISTED], Withdraw("seller", 5, ("another",)), Reason.CHANGED),
+    ([LISTED, WITHDRAWN], Withdraw("seller", 10, ("another",)), Reason.CHANGED),
 ]
 
 
@@ -219,6 +224,56 @@ def test_refusals(history: list[Event], command: Command, reason: Reason) -> Non
 
 def test_every_reason_has_a_row_in_order() -> None:
     assert list(Reason) == list(dict.fromkeys(reason for _, _, reason in REFUSALS))
+
+
+# Changes that are meant for one version.
+
+
+def version(*history: Event) -> str:
+    state = PRODUCT.replay(history)
+    described = PRODUCT.answer(state, Describe(), [])
+    assert isinstance(described, Description)
+    return described.version
+
+
+def changed(*history: Event) -> str:
+    """The version after one more change, by which the seller says the same again."""
+    return version(*history, Revised(LISTED.offer, LISTED.stock, (), 99))
+
+
+def test_a_change_that_is_meant_for_this_version_is_made() -> None:
+    expected = ("another", version(LISTED))
+    given(PRODUCT, LISTED).when(Withdraw("seller", 5, expected)).then(Withdrawn(5))
+
+
+def test_of_two_changes_meant_for_the_same_version_the_second_is_refused() -> None:
+    command = Revise("seller", 9, title="Sans", expected=(version(LISTED),))
+    first = PRODUCT.decide(PRODUCT.replay([LISTED]), command)
+    given(PRODUCT, LISTED, *first).when(command).then_refused(Reason.CHANGED)
+
+
+def test_every_change_makes_another_version() -> None:
+    assert version(LISTED) != changed(LISTED)
+
+
+def test_a_withdrawal_makes_another_version() -> None:
+    assert version(LISTED) != version(LISTED, WITHDRAWN)
+
+
+@pytest.mark.parametrize("command", [Revise("seller", 5, title="Sans"), Withdraw("seller", 5)])
+def test_a_sale_in_between_hinders_nobody(command: Revise | Withdraw) -> None:
+    given(PRODUCT, SCARCE, Reserved("o1", None)).when(replace(command, expected=(version(SCARCE),))).then_done()
+
+
+def test_a_sale_in_between_hinders_who_sets_the_stock() -> None:
+    command = Revise("seller", 5, stock=9, expected=(version(SCARCE),))
+    given(PRODUCT, SCARCE, Reserved("o1", None)).when(command).then_refused(Reason.CHANGED)
+
+
+def test_whose_it_is_and_whether_it_is_sold_is_said_first() -> None:
+    stale = Revise("seller", 5, expected=())
+    given(PRODUCT, LISTED).when(replace(stale, seller_id="rival")).then_refused(Reason.NOT_YOUR_PRODUCT)
+    given(PRODUCT, LISTED, WITHDRAWN).when(stale).then_refused(Reason.WITHDRAWN)
 
 
 HISTORIES: list[tuple[Event, ...]] = [

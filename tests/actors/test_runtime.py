@@ -5,6 +5,7 @@ import logging
 from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace as replace_struct
 
 from marketd.actors.aggregate import Refused
 from marketd.actors.product import (
@@ -22,6 +23,7 @@ from marketd.actors.product import (
 from marketd.actors.runtime import ActorLimits
 from marketd.bus.port import Answer, Busy, Crashed, NoAnswer
 from marketd.storage.log import Meta
+from marketd.trace import described
 from tests.actors.desk import OFFER, P1, Desk, description, listing
 from tests.actors.watched import Trouble, WatchedLog
 from tests.clock import TestClock, settle
@@ -229,6 +231,22 @@ async def test_a_crash_is_logged_with_the_name_of_the_actor(fragile: Desk, caplo
     await fragile.ask(Withdraw("sue", 1), "c1")
 
     assert [("marketd.actors", logging.ERROR, "product/p1@0: deciding Withdraw crashed")] == caplog.record_tuples
+
+
+async def test_a_crash_is_logged_on_behalf_of_the_request_that_it_meets(
+    fragile: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    named: list[str] = []
+
+    def note(record: logging.LogRecord) -> bool:
+        named.append(described())
+        return True
+
+    caplog.handler.addFilter(note)
+    others = [replace_struct(fragile.envelope(Describe(), f"c{n}"), correlation=f"r{n}") for n in (2, 3)]
+    await fragile.tell(fragile.envelope(Withdraw("sue", 2), "c1"), *others)
+
+    assert ["request=r1"] == named
 
 
 async def test_a_turn_that_crashes_is_answered_so_to_all(desk: Desk) -> None:

@@ -247,6 +247,12 @@ def test_an_impossible_value_in_the_file_is_refused(folder: Path, text: str, exp
             "ja",
             'nats.in_process = "ja" (environment MARKETD_NATS__IN_PROCESS): expected bool',
         ),
+        (
+            "MARKETD_HTTP__TRUSTED_PROXIES",
+            "10.0.0.0/8, home",
+            'http.trusted_proxies = "10.0.0.0/8, home" (environment MARKETD_HTTP__TRUSTED_PROXIES): '
+            "expected networks such as 10.0.0.0/8 or fd00::/8, or single addresses",
+        ),
     ],
 )
 def test_an_impossible_value_in_the_environment_is_refused(variable: str, text: str, expected: str) -> None:

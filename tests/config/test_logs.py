@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from marketd.config.logs import OneLine, set_up
+from marketd.trace import Cause, doing_for
 
 
 @pytest.fixture
@@ -28,6 +29,13 @@ def line(message: str, *args: object) -> str:
 
 def test_a_line_has_time_level_logger_and_message() -> None:
     assert "2026-01-01T00:00:00.062Z info marketd.http started on 8080" == line("started on %d", 8080)
+
+
+def test_a_line_names_the_request_that_it_belongs_to() -> None:
+    with doing_for(Cause("r1", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")):
+        found = line("started")
+
+    assert found.endswith(" marketd.http request=r1 trace=0af7651916cd43dd8448eb211c80319c started")
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,17 @@ def test_every_number_has_a_lower_bound(field: Field) -> None:
     assert (meta(field).ge, meta(field).gt) != (None, None)
 
 
+@pytest.mark.parametrize("origin", ["*", "https://shop.example", "http://localhost:3000"])
+def test_an_origin_is_a_scheme_and_a_host(origin: str) -> None:
+    assert (origin,) == msgspec.convert({"http": {"cors_origins": [origin]}}, Settings).http.cors_origins
+
+
+@pytest.mark.parametrize("origin", ["https://shop.example/", "shop.example", "https://*.example", "null", "", "a b"])
+def test_what_no_browser_calls_an_origin_is_refused(origin: str) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"http": {"cors_origins": [origin]}}, Settings)
+
+
 @pytest.mark.parametrize("url", ["nats://host:4222", "tls://host", "nats://a,nats://b", None])
 def test_a_nats_server_is_named_by_its_url(url: Any) -> None:
     assert url == msgspec.convert({"nats": {"url": url}}, Settings).nats.url

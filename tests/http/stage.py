@@ -19,17 +19,20 @@ from marketd.actors.account import Role
 from marketd.bus.breaker import Breaker
 from marketd.bus.port import Answer, Envelope, Handler
 from marketd.http.app import make_app
+from marketd.http.cors import Cors
 from marketd.http.kept import KeptPages
 from marketd.http.keys import (
     BUS,
     CARDS,
     CIRCUITS,
+    CORS,
     FILES,
     LIMITS,
     LINKS,
     LOCKOUT,
     PAGES,
     PASSWORDS,
+    PROXIES,
     READINESS,
     TOKENS,
     FrontLimits,
@@ -37,6 +40,7 @@ from marketd.http.keys import (
 )
 from marketd.http.lockout import Lockout
 from marketd.http.passwords import Passwords
+from marketd.http.proxies import Proxies
 from marketd.http.server import serving
 from marketd.http.tokens import AccessTokens, DownloadLinks, Principal, load_link_key, load_signing_keys
 from marketd.storage.cards import EncodedProduct
@@ -179,7 +183,9 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(folder: Path, limits: FrontLimits = LIMITS_HERE) -> AsyncIterator[Stage]:
+async def staged(
+    folder: Path, limits: FrontLimits = LIMITS_HERE, *, cors: Cors | None = None, proxies: Proxies | None = None
+) -> AsyncIterator[Stage]:
     """Put the front up; its passwords are hashed as cheaply as Argon2 can."""
     clock, bus, keys = TestClock(), FakeBus(), folder / "keys"
     app = make_app(clock, body_bytes_max=limits.body_bytes_max)
@@ -199,6 +205,7 @@ async def staged(folder: Path, limits: FrontLimits = LIMITS_HERE) -> AsyncIterat
     app[LOCKOUT], app[PASSWORDS], app[TOKENS] = stage.lockout, stage.passwords, stage.tokens
     app[READINESS] = lambda: stage.readiness
     app[PAGES], app[CIRCUITS] = stage.pages, lambda: [breaker.statistics() for breaker in stage.breakers]
+    app[CORS], app[PROXIES] = cors or app[CORS], proxies or app[PROXIES]
     try:
         async with stage.client:
             yield stage

@@ -362,6 +362,11 @@ async def test_another_content_type_is_refused(stage: Stage, content_type: str) 
     assert 415 == (await register(stage, b"{}", {"Content-Type": content_type}))[0]
 
 
+@pytest.mark.parametrize("coding", ["compress", "gzip, gzip", "nonsense", ""])
+async def test_a_body_in_a_coding_that_nobody_reads_here_is_refused(stage: Stage, coding: str) -> None:
+    assert 415 == (await register(stage, b"{}", {**JSON, "Content-Encoding": coding}))[0]
+
+
 @pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "Application/JSON", "application/ld+json"])
 async def test_a_content_type_that_means_json_will_do(stage: Stage, content_type: str) -> None:
     assert 400 == (await register(stage, b"{}", {"Content-Type": content_type}))[0]

@@ -1,10 +1,20 @@
 """Lists link to their other pages (RFC 8288)."""
 
-import pytest
+from pathlib import Path
+from typing import Any
 
+import pytest
+from msgspec.structs import replace
+
+from marketd.actors.account import Role
+from marketd.storage.cards import ReadProduct
 from marketd.storage.catalog import BrowseProducts
 from marketd.storage.finding import FoundPage
-from tests.http.stage import Stage
+from marketd.storage.library import Library, ReadLibrary
+from marketd.storage.orders import ListAlerts, ListOrders, OrderPage
+from marketd.storage.reviews import ListReviews, Reviews
+from tests.http.stage import LIMITS_HERE, Stage, staged
+from tests.http.things import ENCODED
 
 pytestmark = pytest.mark.asyncio
 
@@ -46,3 +56,34 @@ async def test_what_is_searched_for_can_not_break_out_of_a_link(stage: Stage) ->
 
     assert ["first", "last", "next"] == sorted(found)
     assert not set('<>" ') & set(found["next"])
+
+
+LISTS: dict[str, tuple[Role, dict[type, Any]]] = {
+    "/products?q=lamp&sort=newest": ("buyer", {BrowseProducts: FoundPage(70, [], {}, "index", 0)}),
+    "/products/lamp/reviews?sort=oldest": ("buyer", {ReadProduct: ENCODED, ListReviews: Reviews(70, 4.0, {}, [])}),
+    "/orders?as=seller": ("seller", {ListOrders: OrderPage(70, [])}),
+    "/library": ("buyer", {ReadLibrary: Library(70, [])}),
+    "/admin/alerts": ("admin", {ListAlerts: OrderPage(70, [])}),
+}
+
+
+@pytest.mark.parametrize("path", LISTS)
+async def test_every_list_has_links(stage: Stage, path: str) -> None:
+    role, answers = LISTS[path]
+    stage.bus.script.update(answers)
+    joint = "&" if "?" in path else "?"
+    answer = await stage.call("GET", f"{path}{joint}page=2", user="ann", role=role)
+
+    expected = {
+        f'<{path}{joint}page={number}&size=20>; rel="{relation}"'
+        for relation, number in {"first": 1, "prev": 1, "next": 3, "last": 4}.items()
+    }
+    assert expected == set(answer.headers.getall("Link"))
+
+
+async def test_where_the_service_has_a_public_address_links_are_whole(tmp_path: Path) -> None:
+    async with staged(tmp_path, replace(LIMITS_HERE, public_url="https://market.example/eu")) as stage:
+        assert {
+            "first": "https://market.example/eu/products?page=1&size=20",
+            "last": "https://market.example/eu/products?page=1&size=20",
+        } == await links(stage, 5, "")

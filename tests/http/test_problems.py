@@ -4,9 +4,11 @@ import json
 import logging
 import re
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from marketd.actors import account, buyer, order, product
 from marketd.actors.aggregate import Refused
@@ -14,7 +16,7 @@ from marketd.bus.port import ERRORS, Busy, NoAnswer
 from marketd.http.problems import REASONS, SORTS, problem_of, reason_slug
 from marketd.storage.cards import ReadProduct
 from marketd.storage.database import DiskTrouble
-from tests.http.stage import Stage
+from tests.http.stage import LIMITS_HERE, Stage, staged
 from tests.http.things import ENCODED
 
 pytestmark = pytest.mark.asyncio
@@ -30,6 +32,7 @@ def named(reason: StrEnum) -> str:
 STATUSES: dict[str, int] = {
     "account.NO_SUCH_ACCOUNT": 404,
     "account.EMAIL_TAKEN": 409,
+    "account.CHANGED": 412,
     "product.NO_SUCH_PRODUCT": 404,
     "product.LISTED_DIFFERENTLY": 409,
     "product.MORE_STOCK_THAN_KEYS": 400,
@@ -37,6 +40,7 @@ STATUSES: dict[str, int] = {
     "product.WITHDRAWN": 409,
     "product.OWN_PRODUCT": 409,
     "product.SOLD_OUT": 409,
+    "product.CHANGED": 412,
     "order.NO_SUCH_ORDER": 404,
     "order.PLACED_DIFFERENTLY": 409,
     "order.NOT_YOUR_SALE": 403,
@@ -47,6 +51,7 @@ STATUSES: dict[str, int] = {
     "buyer.ALREADY_REVIEWED": 409,
     "buyer.NO_SUCH_REVIEW": 404,
     "buyer.NOT_YOUR_SALE": 403,
+    "buyer.CHANGED": 412,
 }
 ALL_REASONS = [reason for kind in (account, product, order, buyer) for reason in kind.Reason]
 
@@ -203,7 +208,13 @@ async def test_who_is_not_signed_in_is_told_how(stage: Stage) -> None:
     assert (401, 'Bearer realm="marketd"') == (answer.status, answer.headers["WWW-Authenticate"])
 
 
-@pytest.mark.parametrize("path", ["/", "/nothing", "/products/", "/orders/a/b/c", "/problems/nonsense", "/%00", "/%ff"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/", "/nothing", "/products/", "/orders/a/b/c", "/problems/nonsense", "/%00", "/%ff"),
+        *("/Products", "/products/lamp/", "/products;x", "/products//reviews", "/auth/me/x"),
+    ],
+)
 async def test_a_path_that_leads_nowhere_is_a_problem(stage: Stage, path: str) -> None:
     answer = await stage.call("GET", path)
 
@@ -213,10 +224,10 @@ async def test_a_path_that_leads_nowhere_is_a_problem(stage: Stage, path: str) -
 @pytest.mark.parametrize(
     ("method", "path", "allow"),
     [
-        ("PUT", "/products/lamp", "DELETE, GET, HEAD, PATCH"),
-        ("DELETE", "/orders", "GET, HEAD, POST"),
-        ("GET", "/auth/login", "POST"),
-        ("PROPFIND", "/healthz", "GET, HEAD"),
+        ("PUT", "/products/lamp", "DELETE, GET, HEAD, OPTIONS, PATCH"),
+        ("DELETE", "/orders", "GET, HEAD, OPTIONS, POST"),
+        ("GET", "/auth/login", "OPTIONS, POST"),
+        ("PROPFIND", "/healthz", "GET, HEAD, OPTIONS"),
     ],
 )
 async def test_a_method_that_is_not_there_is_a_problem_that_names_those_that_are(
@@ -366,10 +377,23 @@ async def test_every_answer_has_the_security_headers(stage: Stage, method: str, 
 
     assert ["nosniff"] == headers.getall("X-Content-Type-Options")
     assert ["no-referrer"] == headers.getall("Referrer-Policy")
+    assert ["same-origin"] == headers.getall("Cross-Origin-Resource-Policy")
+    assert "Strict-Transport-Security" not in headers
     assert ["marketd"] == headers.getall("Server")
     assert "default-src 'none'" in headers["Content-Security-Policy"]
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
     assert 1 == len(headers.getall("X-Request-Id"))
+
+
+async def test_who_comes_by_https_is_to_stay_there(tmp_path: Path) -> None:
+    async with staged(tmp_path, replace(LIMITS_HERE, public_url="https://market.example")) as stage:
+        answer = await stage.call("GET", "/nothing")
+
+    assert "max-age=31536000" == answer.headers["Strict-Transport-Security"]
+
+
+async def test_a_page_has_no_use_for_the_devices_of_its_reader(stage: Stage) -> None:
+    assert "camera=()" in (await stage.call("GET", "/problems/gone")).headers["Permissions-Policy"]
 
 
 async def test_a_defect_has_the_security_headers_too(stage: Stage) -> None:

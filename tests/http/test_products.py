@@ -1,6 +1,7 @@
 """Products: what is asked of whom when one is listed, changed, looked at, found or withdrawn."""
 
 import hashlib
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -106,12 +107,13 @@ async def test_a_trace_is_taken_up_with_a_span_of_our_own(stage: Stage) -> None:
 @pytest.mark.parametrize(
     "trace", ["", "00", TRACE.upper(), TRACE.replace("0af7", "xxxx"), f"00-{'0' * 32}{TRACE[35:]}"]
 )
-async def test_a_trace_that_is_none_is_dropped(stage: Stage, trace: str) -> None:
+async def test_where_a_trace_is_none_a_new_one_begins(stage: Stage, trace: str) -> None:
     stage.bus.answers(product.Withdraw, None)
 
     await stage.call("DELETE", "/products/lamp", user="sam", role="seller", headers={"traceparent": trace})
 
-    assert "" == stage.bus.last.trace
+    begun = stage.bus.last.trace
+    assert re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-00", begun) and TRACE[3:35] not in begun
 
 
 async def test_a_listing_is_answered_when_everybody_can_see_it(stage: Stage) -> None:

@@ -73,8 +73,8 @@ class Visitor:
     async def get(self, path: str, **headers: str) -> Answer:
         return await self.ask("GET", path, headers=headers)
 
-    async def post(self, path: str, body: Json | None = None) -> Answer:
-        return await self.ask("POST", path, body)
+    async def post(self, path: str, body: Json | None = None, **headers: str) -> Answer:
+        return await self.ask("POST", path, body, headers=headers)
 
     async def lists(self, path: str, member: str) -> list[Json]:
         """Read a list to its end."""

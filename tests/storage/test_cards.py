@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from marketd.actors import product
 from marketd.actors.money import Money
 from marketd.storage.cards import EncodedProduct, ProductCards, ReadProduct
 from marketd.storage.projector import AskReached
@@ -123,6 +124,44 @@ async def test_after_a_change_the_card_shows_it(tmp_path: Path, what: str) -> No
         after = await public(m)
 
         assert before != after
+
+
+async def tag(m: Market) -> str:
+    card = await m.ask(ReadProduct("lamp"))
+    assert isinstance(card, EncodedProduct)
+    return card.tag
+
+
+@pytest.mark.parametrize("what", CHANGES)
+async def test_after_a_change_it_has_another_tag(tmp_path: Path, what: str) -> None:
+    async with market(tmp_path) as m:
+        await furnish(m)
+        before = await tag(m)
+        await CHANGES[what](m)
+
+        assert before != await tag(m)
+
+
+@pytest.mark.parametrize("what", CHANGES)
+async def test_its_tag_names_the_version_that_its_actor_knows(tmp_path: Path, what: str) -> None:
+    async with market(tmp_path) as m:
+        await furnish(m)
+        await CHANGES[what](m)
+        events = [event for record in await m.log.read("product/lamp") for event in record.commit.events]
+        described = product.answer(product.PRODUCT.replay(events), product.Describe(), [])
+
+        assert isinstance(described, product.Description)
+        assert described.version == (await tag(m)).partition("-")[0]
+
+
+@pytest.mark.parametrize("what", ["review edited", "review deleted", "review hidden", "seller renamed"])
+async def test_what_its_seller_can_not_change_makes_no_other_version(tmp_path: Path, what: str) -> None:
+    async with market(tmp_path) as m:
+        await furnish(m)
+        before = await tag(m)
+        await CHANGES[what](m)
+
+        assert before.partition("-")[0] == (await tag(m)).partition("-")[0]
 
 
 async def test_a_review_that_is_shown_again_counts_again_on_the_card(tmp_path: Path) -> None:

@@ -1,0 +1,32 @@
+"""Who a request comes from, and what they call us; proxies.py says whose word is taken for it."""
+
+from aiohttp import web
+
+from marketd.http.keys import LIMITS, PROXIES
+
+
+def client_address(request: web.Request) -> str:
+    """Give the client's IP address in its usual form; empty where it has none, as over a Unix socket."""
+    return request.app[PROXIES].client(request).address
+
+
+def is_secure(request: web.Request) -> bool:
+    """Say whether the client came by https."""
+    public_url = request.app[LIMITS].public_url
+    if public_url:
+        return public_url.startswith("https:")
+    proxies = request.app[PROXIES]  # without any, who asks is at the other end of a bare connection
+    return bool(proxies.networks) and proxies.client(request).scheme == "https"
+
+
+def base_url(request: web.Request) -> str:
+    """Give what clients call the service: as the settings say, else as this one does."""
+    if public_url := request.app[LIMITS].public_url:
+        return public_url
+    client = request.app[PROXIES].client(request)
+    return f"{client.scheme}://{client.host}"
+
+
+def address_of(request: web.Request, path: str) -> str:
+    """Write a path of ours for a header: whole where the service has a public address, which may hold a path itself."""
+    return (request.app[LIMITS].public_url or "") + path

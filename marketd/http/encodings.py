@@ -1,0 +1,134 @@
+"""
+Content codings: answers made smaller for whoever asks for it (RFC 9110, sections 8.4 and 12.5.3), by zstd or gzip.
+
+The one rule: what holds a secret is not compressed, for how small it gets would tell of it (BREACH); nothing that is
+`no-store` is. Nor is what is small, or what is sent as it lies on the disk. What has a tag is compressed once and kept,
+least recently asked for leaving first; what is large is compressed in a thread, and if those are all busy, not at all.
+"""
+
+import asyncio
+import re
+import zlib
+from collections import OrderedDict
+from functools import lru_cache
+from typing import Final, Literal
+
+import zstandard
+from aiohttp import web
+
+Coding = Literal["zstd", "gzip"]
+
+CODINGS: Final[tuple[Coding, ...]] = ("zstd", "gzip")  # of those that are as welcome, the first
+ZSTD_LEVEL: Final = 3
+GZIP_LEVEL: Final = 5
+GZIP_WINDOW: Final = 31  # zlib's word for a window of 32 KiB in a gzip frame
+IN_LOOP_BYTES_MAX: Final = 24 * 1024  # takes gzip half a millisecond
+THREADS_MAX: Final = 2
+LINE_CHARACTERS_MAX: Final = 1_000
+
+_ALIASES: Final = {"x-gzip": "gzip"}  # RFC 9110, section 8.4.1.3
+_WEIGHED: Final = re.compile(
+    r"[ \t]*([!#$%&'*+.^_`|~0-9a-z-]+)[ \t]*(?:;[ \t]*q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?))?[ \t]*", re.ASCII
+)
+_UNTOUCHED: Final = re.compile("no-store|no-transform")
+_TEXTUAL: Final = re.compile(r"application/(?:json|[\w.-]+\+json|javascript|xml)(?:;|\Z)|text/(?!event-stream)")
+
+
+class Encodings:
+    """Compresses bodies of `bytes_min` and more; keeps at most `kept_bytes_max` of what came of it."""
+
+    def __init__(self, bytes_min: int = 1024, kept_bytes_max: int = 8 * 1024 * 1024) -> None:
+        self._bytes_min, self._kept_bytes_max = bytes_min, kept_bytes_max
+        self._kept: OrderedDict[str, bytes] = OrderedDict()  # by the tag, which no other bytes have
+        self._kept_bytes = 0
+        self._busy = 0
+        self._zstd = zstandard.ZstdCompressor(level=ZSTD_LEVEL)
+
+    def statistics(self) -> dict[str, int]:
+        """What is kept, and how many threads are busy."""
+        return {"kept": len(self._kept), "kept_bytes": self._kept_bytes, "busy": self._busy}
+
+    def _may_shrink(self, response: web.Response) -> bool:
+        """Say whether it is large enough, text, without a secret, and not encoded yet."""
+        headers, body = response.headers, response.body
+        if not isinstance(body, bytes) or len(body) < self._bytes_min or "Content-Encoding" in headers:
+            return False
+        if not _TEXTUAL.match(headers.get("Content-Type", "")):
+            return False
+        return not _UNTOUCHED.search(headers["Cache-Control"]) if "Cache-Control" in headers else True
+
+    def choose(self, request: web.Request, response: web.Response) -> Coding | None:
+        """Say how the answer will be encoded, and say so in its headers; its tag becomes that of the encoded bytes."""
+        if not self._may_shrink(response):
+            return None
+        headers, body = response.headers, response.body
+        headers["Vary"] = f"{headers['Vary']}, Accept-Encoding" if "Vary" in headers else "Accept-Encoding"
+        if "Accept-Encoding" not in request.headers:
+            return None
+        coding = preferred(request.headers.getall("Accept-Encoding"))
+        assert isinstance(body, bytes)
+        if coding is None or (len(body) > IN_LOOP_BYTES_MAX and self._busy >= THREADS_MAX):
+            return None
+        headers["Content-Encoding"] = coding
+        if "ETag" in headers:
+            headers["ETag"] = f'{headers["ETag"][:-1]}-{coding}"'
+        return coding
+
+    async def encode(self, response: web.Response, coding: Coding) -> None:
+        """Encode the body as was chosen."""
+        tag, body = response.headers.get("ETag"), response.body
+        assert isinstance(body, bytes)
+        known = self._kept.get(tag) if tag else None
+        if known is not None and tag:
+            self._kept.move_to_end(tag)
+            response.body = known
+            return
+        response.body = encoded = await self._encoded(body, coding)
+        if tag and response.status == 200:
+            self._keep(tag, encoded)
+
+    async def _encoded(self, body: bytes, coding: Coding) -> bytes:
+        if len(body) <= IN_LOOP_BYTES_MAX:
+            return self._zstd.compress(body) if coding == "zstd" else _gzip(body)
+        self._busy += 1
+        try:
+            return await asyncio.to_thread(_zstd if coding == "zstd" else _gzip, body)
+        finally:
+            self._busy -= 1
+
+    def _keep(self, tag: str, encoded: bytes) -> None:
+        self._kept_bytes += len(encoded) - len(self._kept.pop(tag, b""))
+        self._kept[tag] = encoded
+        while self._kept_bytes > self._kept_bytes_max:
+            _, oldest = self._kept.popitem(last=False)
+            self._kept_bytes -= len(oldest)
+
+
+def preferred(lines: list[str] | tuple[str, ...]) -> Coding | None:
+    """
+    Say which of our codings `Accept-Encoding` likes best; None where it likes to have it as it is, or says nothing of
+    us. Where nothing we have would do, it has it as it is, too: it may still be able to read it.
+    """
+    line = ",".join(lines)
+    return _preferred(line.lower()) if 0 < len(line) <= LINE_CHARACTERS_MAX else None
+
+
+@lru_cache(maxsize=256)
+def _preferred(line: str) -> Coding | None:
+    weights = {}
+    for element in line.split(","):
+        if found := _WEIGHED.fullmatch(element):
+            weights[_ALIASES.get(found[1], found[1])] = float(found[2] or 1)
+    others = weights.get("*", 0.0)
+    best = max(CODINGS, key=lambda coding: weights.get(coding, others))
+    weight = weights.get(best, others)
+    return best if weight > 0 and weight >= weights.get("identity", 0.0) else None
+
+
+def _gzip(body: bytes) -> bytes:
+    return zlib.compress(body, GZIP_LEVEL, GZIP_WINDOW)
+
+
+def _zstd(body: bytes) -> bytes:
+    """In a thread, with a compressor of its own: they are not to be shared."""
+    return zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(body)
