@@ -21,6 +21,7 @@ from marketd.bus.codec import Codec
 from marketd.bus.memory import MemoryBus, attend
 from marketd.bus.port import Answer, BusError, Busy, Envelope, Handler, NoAnswer, NobodyServes, Undecodable
 from marketd.clock import Clock
+from marketd.trace import Cause, begin
 
 QUEUE_GROUP: Final = "marketd"
 NOBODYS_SUBJECT: Final = "market.query.nobody-serves-this"
@@ -167,6 +168,7 @@ class NatsBus:
     async def _answer(self, handler: Handler, message: Msg) -> None:
         try:
             envelope = self._codec.unpack(message.data)
+            begin((Cause(envelope.correlation, envelope.trace),))  # for as long as this task of its own lives
             left_s = (envelope.deadline - self._clock.now_ms()) / 1000
             if left_s <= 0:
                 return
