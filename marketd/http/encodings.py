@@ -20,9 +20,9 @@ Coding = Literal["zstd", "gzip"]
 
 CODINGS: Final[tuple[Coding, ...]] = ("zstd", "gzip")  # of those that are as welcome, the first
 ZSTD_LEVEL: Final = 3
-GZIP_LEVEL: Final = 5
+GZIP_LEVEL: Final = 4
 GZIP_WINDOW: Final = 31  # zlib's word for a window of 32 KiB in a gzip frame
-IN_LOOP_BYTES_MAX: Final = 24 * 1024  # takes gzip half a millisecond
+IN_LOOP_BYTES_MAX: Final = 24 * 1024  # takes gzip a third of a millisecond
 THREADS_MAX: Final = 2
 LINE_CHARACTERS_MAX: Final = 1_000
 
