@@ -133,8 +133,11 @@ class Reserved(Struct, frozen=True, tag="product.reserved"):
 
 
 class Released(Struct, frozen=True, tag="product.released"):
+    """The unit can be sold again, unless it is one without a key of a product that has keys by now."""
+
     order_id: str
     licence_key: str | None
+    restocked: bool = True
 
 
 # States: what a product can be.
@@ -243,9 +246,13 @@ def decide(state: State, command: Command) -> list[Event]:
         case Gone(), Quote() | Reserve():
             raise Refused(Reason.WITHDRAWN)
         case ((Active() | Gone()), Release(order_id, licence_key)):
-            return [Released(order_id, licence_key)]
+            return [Released(order_id, licence_key, restocked=licence_key is not None or _keys(state) is None)]
         case _:
             raise AssertionError(f"undecided: {type(command)} on {type(state)}")
+
+
+def _keys(state: Active | Gone) -> tuple[str, ...] | None:
+    return state.last.keys if isinstance(state, Gone) else state.keys
 
 
 def _is_outdated(state: Active | Gone, command: Revise | Withdraw) -> bool:
@@ -307,7 +314,7 @@ def evolve(state: State, event: Event) -> State:
             return Gone(state, at)
         case Active(stock=stock, keys=keys), Reserved():
             return replace(state, stock=stock and stock - 1, keys=keys and keys[1:])
-        case Active(keys=tuple()), Released(licence_key=None):
+        case (Active(), Released(restocked=False)) | (Active(keys=tuple()), Released(licence_key=None)):
             return state  # sold before there were keys: where each unit needs one, it can't be sold again
         case Active(stock=stock, keys=keys), Released(_, licence_key):
             back = (*(keys or ()), licence_key) if licence_key else keys

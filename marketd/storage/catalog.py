@@ -180,7 +180,7 @@ def apply(db: Connection, record: Recorded) -> None:
                 db.execute("UPDATE products SET is_active = 0, updated_at = ?, position = ? WHERE product_id = ?", row)
             case product.Reserved():
                 db.execute("UPDATE products SET stock = stock - 1 WHERE product_id = ?", (product_id,))
-            case product.Released():
+            case product.Released(restocked=True):
                 db.execute("UPDATE products SET stock = stock + 1 WHERE product_id = ?", (product_id,))
 
 

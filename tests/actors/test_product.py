@@ -194,6 +194,13 @@ def test_a_unit_sold_without_a_key_does_not_come_back_where_there_are_keys_now()
     )
 
 
+def test_such_a_unit_is_released_without_coming_back() -> None:
+    keys_since = Revised(OFFER, 1, ("k1",), 5)
+    given(PRODUCT, SCARCE, Reserved("o1", None), keys_since).when(Release("o1", None)).then(
+        Released("o1", None, restocked=False)
+    )
+
+
 REFUSALS: list[tuple[list[Event], Command, Reason]] = [
     ([], Describe(), Reason.NO_SUCH_PRODUCT),
     ([LISTED], replace(listing(), seller_id="rival"), Reason.LISTED_DIFFERENTLY),

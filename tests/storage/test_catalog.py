@@ -230,6 +230,16 @@ async def test_a_released_unit_is_in_stock_again(tmp_path: Path) -> None:
         assert 3 == await stock(m)
 
 
+async def test_a_unit_that_does_not_come_back_is_not_in_stock(tmp_path: Path) -> None:
+    async with market(tmp_path) as m:
+        await m.list_product("lamp", stock=3)
+        await m.reserve("lamp")
+        await m.revise("lamp", stock=1, licence_keys=("k1",))
+        await m.release("lamp")
+
+        assert 1 == await stock(m)
+
+
 async def test_unlimited_stock_stays_unlimited(tmp_path: Path) -> None:
     async with market(tmp_path) as m:
         await m.list_product("lamp", stock=None)
