@@ -4,6 +4,8 @@ The command line.
     marketd serve            run the service
     marketd config           print the settings in force
     marketd admin create     make an administrator's account
+    marketd keys rotate      make a new key for access tokens
+    marketd keys list        list the keys of access tokens
 
 Exit codes: 0 done, 1 it could not be done, 2 the settings or the command line are wrong.
 """
@@ -23,7 +25,7 @@ from marketd import __version__
 from marketd.bus.nats import CarrierLost
 from marketd.bus.server import NatsServerError
 from marketd.clock import SystemClock
-from marketd.config.errands import ErrandFailed, create_admin
+from marketd.config.errands import ErrandFailed, create_admin, describe_keys, rotate_keys
 from marketd.config.folder import FolderError
 from marketd.config.loading import FLAGS, SettingsError, load
 from marketd.config.logs import set_up
@@ -98,6 +100,15 @@ def parser() -> argparse.ArgumentParser:
     create.add_argument("email", metavar="EMAIL")
     create.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
     create.set_defaults(run=_create_admin)
+
+    keys = commands.add_parser("keys", help="the keys that sign access tokens")
+    several = keys.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    rotate = several.add_parser(
+        "rotate", parents=[common], help="sign with a new key, also while the service runs; nobody is signed out"
+    )
+    rotate.set_defaults(run=_rotate_keys)
+    listing = several.add_parser("list", parents=[common], help="list the keys, the one that signs last")
+    listing.set_defaults(run=_list_keys)
     return top
 
 
@@ -120,6 +131,17 @@ def _create_admin(loaded: Loaded, wanted: argparse.Namespace) -> int:
             raise ErrandFailed("the two passwords differ")
     _run(loaded.settings, create_admin(loaded.settings, SystemClock(), wanted.email, password))
     print(f"made the administrator {wanted.email}")
+    return 0
+
+
+def _rotate_keys(loaded: Loaded, wanted: argparse.Namespace) -> int:
+    os.umask(PRIVATE)
+    print(f"made the key {rotate_keys(loaded.settings, SystemClock())}")
+    return 0
+
+
+def _list_keys(loaded: Loaded, wanted: argparse.Namespace) -> int:
+    print("\n".join(describe_keys(loaded.settings)) or "there are no keys yet: the first start makes one")
     return 0
 
 

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from marketd.clock import SystemClock, instant, jittered, new_id
+from marketd.clock import SystemClock, instant, jittered, made_at, new_id
 from tests.clock import TestClock, settle
 
 UUID7 = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
@@ -31,6 +31,10 @@ def test_ids_sort_by_their_time() -> None:
     ids = [new_id(TestClock(now_ms)) for now_ms in range(1_700_000_000_000, 1_700_000_000_100)]
 
     assert sorted(ids) == ids
+
+
+def test_an_id_says_when_it_was_made() -> None:
+    assert 1_700_000_000_123 == made_at(new_id(TestClock(1_700_000_000_123)))
 
 
 def test_a_wait_is_shortened_by_no_more_than_a_half() -> None:

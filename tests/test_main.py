@@ -17,7 +17,18 @@ import pytest
 from marketd import __version__
 
 CHEAP: Final = {"MARKETD_AUTH__ARGON2_MEMORY_KIB": "8", "MARKETD_AUTH__ARGON2_TIME_COST": "1"}
-COMMANDS: Final = [[], ["serve"], ["config"], ["admin"], ["admin", "create"]]
+COMMANDS: Final = [
+    [],
+    ["serve"],
+    ["config"],
+    ["admin"],
+    ["admin", "create"],
+    ["keys"],
+    ["keys", "rotate"],
+    ["keys", "list"],
+]
+# Runs a command at a terminal of its own, whose keys are our standard input.
+AT_A_TERMINAL: Final = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -89,7 +100,7 @@ def test_every_command_explains_itself(command: list[str]) -> None:
 def test_the_help_names_every_command() -> None:
     said = marketd("--help").stdout
 
-    assert [] == [name for name in ("serve", "config", "admin") if name not in said]
+    assert [] == [name for name in ("serve", "config", "admin", "keys") if name not in said]
 
 
 def test_the_help_of_serve_names_every_flag() -> None:
@@ -105,7 +116,17 @@ def test_the_version_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["dance"], ["serve", "--fast"], ["serve", "--port", "many"], ["admin"], ["admin", "create"]]
+    "arguments",
+    [
+        [],
+        ["dance"],
+        ["serve", "--fast"],
+        ["serve", "--port", "many"],
+        ["admin"],
+        ["admin", "create"],
+        ["keys"],
+        ["keys", "rotate", "now"],
+    ],
 )
 def test_a_command_line_that_makes_no_sense_is_misuse(arguments: list[str]) -> None:
     done = marketd(*arguments)
@@ -254,10 +275,11 @@ def test_a_nats_server_that_is_not_there_is_told(tmp_path: Path) -> None:
     [
         ("0.pem", b"garbage", "it is no private key of Ed25519 in PEM"),
         ("links.key", b"short", "it has 5 bytes, not 32"),
+        ("mail.key", b"short", "it has 5 bytes, not 32"),
     ],
 )
 def test_a_key_that_is_none_is_told_with_its_file(used: Path, name: str, content: bytes, why: str) -> None:
-    (used / "keys").mkdir()
+    (used / "keys").mkdir(exist_ok=True)
     (used / "keys" / name).write_bytes(content)
 
     assert (1, f"marketd: the key {used / 'keys' / name} can't be used: {why}") == refused(used)
@@ -285,6 +307,51 @@ def test_an_admin_is_made_while_the_service_runs(tmp_path: Path) -> None:
         done = marketd("admin", "create", "root@example.org", "--data", data, "--password-stdin", given="Passw0rd\n")
 
     assert (0, "made the administrator root@example.org\n") == (done.returncode, done.stdout)
+
+
+def typed(data: Path, *words: str) -> tuple[int, str]:
+    """Make an administrator at a terminal, typing a word whenever one is asked for; give all that is on the screen."""
+    command = [sys.executable, "-c", AT_A_TERMINAL, sys.executable, "-m", "marketd"]
+    command += ["admin", "create", "root@example.org", "--data", str(data)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment()) as process:
+        assert process.stdin and process.stdout
+        screen = b""
+        for word in words:
+            while not screen.endswith(b": "):
+                said = os.read(process.stdout.fileno(), 1024)
+                assert said, screen
+                screen += said
+            screen += b"|"
+            process.stdin.write(word.encode() + b"\n")
+            process.stdin.flush()
+        rest = process.stdout.read()
+        return process.wait(30), (screen + rest).decode().replace("\r\n", "\n")
+
+
+@pytest.mark.slow
+def test_at_a_terminal_the_password_is_asked_for_twice_and_not_shown(tmp_path: Path) -> None:
+    code, screen = typed(tmp_path, "Passw0rd", "Passw0rd")
+
+    assert (0, True, False) == (code, screen.startswith("Password: |\nOnce more: |"), "Passw0rd" in screen)
+    assert "made the administrator root@example.org" in screen.splitlines()
+
+
+@pytest.mark.slow
+def test_a_password_that_is_not_the_same_twice_is_not_taken(tmp_path: Path) -> None:
+    code, screen = typed(tmp_path, "Passw0rd", "Password")
+
+    assert (1, "marketd: the two passwords differ") == (code, screen.splitlines()[-1])
+
+
+def test_keys_of_a_store_that_is_not_there_are_not_made(tmp_path: Path) -> None:
+    data = tmp_path / "daat"
+    done = marketd("keys", "rotate", "--data", data)
+
+    assert (1, f"marketd: there is no data directory {data}\n", False) == (done.returncode, done.stderr, data.exists())
+
+
+def test_where_nothing_ever_ran_there_are_no_keys_yet(tmp_path: Path) -> None:
+    assert "there are no keys yet: the first start makes one\n" == marketd("keys", "list", "--data", tmp_path).stdout
 
 
 @pytest.mark.slow

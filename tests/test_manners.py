@@ -60,6 +60,7 @@ READ_MODELS: Final = {
 
 FOREIGN: Final = {
     "PIL": {"storage.shrinking"},
+    "aiosmtplib": {"actors.notices.smtp"},
     "aiosqlite": {"storage.database"},
     "argon2": {"http.passwords"},
     "cryptography": {"http.tokens"},
@@ -170,7 +171,8 @@ def test_the_actors_know_the_ports_and_no_adapter() -> None:
 
     def may(i: Import) -> bool:
         keeps_a_file = i.module == "actors.payments.sandbox" and i.source == "storage.database"
-        return within("actors")(i.source) or i.source in ports or keeps_a_file
+        is_careful = i.module == "actors.notices.postman" and i.source == "bus.breaker"
+        return within("actors")(i.source) or i.source in ports or keeps_a_file or is_careful
 
     assert [] == breaches(within("actors"), may)
 
@@ -203,14 +205,15 @@ def test_what_the_index_process_is_made_of_knows_little() -> None:
 def test_the_front_knows_messages_queries_and_the_port_of_the_bus() -> None:
     known = {*AGGREGATE_MODULES, *READ_MODELS, "actors.watch", "bus.port", "bus.subjects", "clock"} - {"actors.saga"}
     known.add("trace")
-    known |= {"storage.files", "storage.images", "storage.pages"}
+    known |= {"storage.files", "storage.images", "storage.pages", "actors.notices.tokens"}
     names = {("storage.projector", "AskReached"), ("storage.database", "DiskTrouble"), ("bus.breaker", "Circuit")}
-    kept = {("storage.log", "Recorded"), ("storage.cards", "touched_by")}  # what makes a kept page old
+    kept = {("storage.log", "Recorded"), ("storage.cards", "touched_by")}  # what makes a kept page old, or a session
+    followers = {"http.kept", "http.ended"}
 
     def may(i: Import) -> bool:
         name = (i.source, i.name)
         return (
-            within("http")(i.source) or i.source in known or name in names or (i.module == "http.kept" and name in kept)
+            within("http")(i.source) or i.source in known or name in names or (i.module in followers and name in kept)
         )
 
     assert [] == breaches(within("http"), may)

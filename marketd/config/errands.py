@@ -16,13 +16,15 @@ from marketd.actors.aggregate import Refused
 from marketd.bus.nats import CarrierLost, NatsBus
 from marketd.bus.port import Bus, BusError, Envelope
 from marketd.bus.subjects import command_subject
-from marketd.clock import Clock, new_id
+from marketd.clock import Clock, instant, new_id
 from marketd.config.folder import Folder, is_in_use
 from marketd.config.settings import Settings
 from marketd.config.wiring import message_codec, running
 from marketd.http.auth import AdminAccount
 from marketd.http.bodies import faults_of
+from marketd.http.keyring import list_keys
 from marketd.http.passwords import Passwords
+from marketd.http.tokens import make_signing_key
 
 
 class ErrandFailed(Exception):
@@ -53,6 +55,20 @@ async def create_admin(settings: Settings, clock: Clock, email: str, password: s
         raise ErrandFailed(why)
 
 
+def rotate_keys(settings: Settings, clock: Clock) -> str:
+    """Make a new key for access tokens, which a running service takes up by itself; give its id."""
+    return make_signing_key(_folder(settings).keys, clock)
+
+
+def describe_keys(settings: Settings) -> list[str]:
+    """Say what keys there are: a line each, the newest, which signs, last."""
+    keys = list_keys(_folder(settings).keys)
+    uses = [*("verifies what it has signed" for _ in keys[:-1]), "signs"]
+    return [
+        f"{key.kid}  {instant(key.made_at_ms):%Y-%m-%dT%H:%M:%SZ}  {use}" for key, use in zip(keys, uses, strict=False)
+    ]
+
+
 async def _ask(bus: Bus, settings: Settings, clock: Clock, subject: str, command: msgspec.Struct) -> str | None:
     """Ask, and say why it was not done, or None if it was."""
     command_id = new_id(clock)
@@ -70,9 +86,7 @@ async def _ask(bus: Bus, settings: Settings, clock: Clock, subject: str, command
 @asynccontextmanager
 async def _reached(settings: Settings, clock: Clock) -> AsyncIterator[Bus]:
     """Reach the service that runs on the data directory, which must be there; if none does, run one for as long."""
-    folder = Folder(Path(settings.data.dir))
-    if not folder.path.is_dir():  # a slip of the pen must not become an administrator of an empty store
-        raise ErrandFailed(f"there is no data directory {folder.path}")
+    folder = _folder(settings)
     if not is_in_use(folder.path):
         async with running(settings, clock) as service:
             yield service.bus
@@ -95,3 +109,11 @@ async def _reached(settings: Settings, clock: Clock) -> AsyncIterator[Bus]:
     )
     async with bus:
         yield bus
+
+
+def _folder(settings: Settings) -> Folder:
+    """Find the data directory, which must be there: a slip of the pen must not make an empty store."""
+    folder = Folder(Path(settings.data.dir))
+    if not folder.path.is_dir():
+        raise ErrandFailed(f"there is no data directory {folder.path}")
+    return folder

@@ -47,6 +47,7 @@ class Folder:
         self.files = path / "files"
         self.keys = path / "keys"
         self.nats = path / "nats"
+        self.mail = path / "mail"
         self.sample_password = path / "sample-password.txt"
         self.sample_unfinished = path / "sample-unfinished"
 

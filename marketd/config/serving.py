@@ -31,7 +31,7 @@ async def serve(settings: Settings, clock: Clock, *, sample: bool) -> None:
         loop.add_signal_handler(number, stop.set)
     with _listen(settings.http.host, settings.http.port) as listener:
         url = _url(settings.http.host, listener)
-        async with running(settings, clock) as service, front(service, listener):
+        async with running(settings, clock, url) as service, front(service, listener):
             starting = asyncio.create_task(_start(service, url, sample=sample))
             stopping = asyncio.create_task(stop.wait())
             try:

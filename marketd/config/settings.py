@@ -21,6 +21,7 @@ SECRET: Final = {"secret": True}
 
 NatsUrl = Annotated[str, Meta(pattern=r"^(nats|tls)://\S+\Z")]
 WebUrl = Annotated[str, Meta(pattern=r"^https?://[^\s/?#]+(/[^\s/?#]+)*\Z")]
+MailAddress = Annotated[str, Meta(pattern=r"^[!-?A-~]+@[A-Za-z0-9.-]+\Z")]
 Origin = Annotated[str, Meta(pattern=r"^(\*|https?://[^\s/?#@*]+)\Z")]
 
 
@@ -112,12 +113,65 @@ class Auth(Struct, frozen=True):
         60.0
     )
     lockout_s_max: Annotated[float, Meta(description="the longest lockout", ge=0, le=86400)] = 3600.0
+    address_failures_max: Annotated[
+        int, Meta(description="wrong passwords from one network address before its lockout", ge=1, le=1_000_000)
+    ] = 500
+    address_forget_s: Annotated[
+        float, Meta(description="the time after which one failure of a network address is forgotten", gt=0, le=86400)
+    ] = 10.0
+    lockouts_max: Annotated[
+        int, Meta(description="accounts, and as many network addresses, whose failures are remembered", ge=1)
+    ] = 50_000
+    ended_sessions_max: Annotated[
+        int, Meta(description="ended sessions remembered until their access tokens expire", ge=0, le=10_000_000)
+    ] = 100_000
+    verify_hours: Annotated[
+        int, Meta(description="how long the token that confirms an e-mail address is good", ge=1, le=720)
+    ] = 48
+    reset_minutes: Annotated[int, Meta(description="how long the token for a new password is good", ge=1, le=1440)] = 60
+    reset_answer_s: Annotated[
+        float, Meta(description="how long the answer takes whether there is an account to reset or not", ge=0, le=10)
+    ] = 0.25
+    mails_hour_max: Annotated[int, Meta(description="mails of one sort to one account an hour", ge=1, le=100)] = 5
+    keys_check_s: Annotated[
+        float, Meta(description="how often a running service looks for new signing keys", gt=0, le=3600)
+    ] = 2.0
     password_threads: Annotated[int, Meta(description="passwords hashed at once", ge=1, le=64)] = 2
     password_queue_max: Annotated[int, Meta(description="passwords waiting to be hashed", ge=1, le=100_000)] = 64
     argon2_memory_kib: Annotated[int, Meta(description="the memory of one Argon2id hash, in KiB", ge=8, le=4 * MIB)] = (
         19456
     )
     argon2_time_cost: Annotated[int, Meta(description="the passes of one Argon2id hash", ge=1, le=100)] = 2
+
+
+class Mail(Struct, frozen=True):
+    """How mail goes out: over SMTP, or as files in the data directory while there is no `host`."""
+
+    host: Annotated[str | None, Meta(description="the mail server; mails are kept as files if empty")] = None
+    port: Annotated[int, Meta(description="its TCP port", ge=1, le=65535)] = 587
+    user: Annotated[str | None, Meta(description="who we are to it; nobody if empty")] = None
+    password: Annotated[str | None, Meta(description="what proves it", extra=SECRET)] = None
+    encryption: Annotated[
+        Literal["starttls", "tls", "none"], Meta(description="whether TLS is begun by STARTTLS, at once, or never")
+    ] = "starttls"
+    ca_file: Annotated[
+        str | None, Meta(description="a file of certificates to trust beside those of the system, in PEM")
+    ] = None
+    from_address: Annotated[MailAddress, Meta(description="who the mails are from")] = "marketd@localhost"
+    from_name: Annotated[str, Meta(description="what this one is called", pattern=r"^[^\x00-\x1f\x7f]*\Z")] = "marketd"
+    send_s_max: Annotated[float, Meta(description="the time that sending one mail may take", gt=0, le=600)] = 30.0
+    retry_s: Annotated[float, Meta(description="the first pause before a mail is tried again", gt=0, le=86400)] = 1.0
+    retry_s_max: Annotated[
+        float, Meta(description="the longest pause before a mail is tried again", gt=0, le=86400)
+    ] = 60.0
+    patience_s: Annotated[
+        float, Meta(description="a mail that could not go out for so long is given up", gt=0, le=2_592_000)
+    ] = 259_200.0
+    at_once_max: Annotated[int, Meta(description="mails sent at once", ge=1, le=1000)] = 4
+    waiting_max: Annotated[
+        int, Meta(description="accounts that wait for mail in memory; more wait in the log", ge=1, le=1_000_000)
+    ] = 10_000
+    files_max: Annotated[int, Meta(description="mails kept as files; the oldest goes first", ge=1, le=1_000_000)] = 1000
 
 
 class Uploads(Struct, frozen=True):
@@ -235,6 +289,7 @@ class Settings(Struct, frozen=True):
     nats: Nats = Nats()
     log: Log = Log()
     auth: Auth = Auth()
+    mail: Mail = Mail()
     uploads: Uploads = Uploads()
     images: Images = Images()
     downloads: Downloads = Downloads()

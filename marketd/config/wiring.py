@@ -25,6 +25,9 @@ from marketd.actors.buyer import Answer as BuyerAnswer
 from marketd.actors.fulfilment import Fulfilment, FulfilmentLimits
 from marketd.actors.house import House, HouseLimits
 from marketd.actors.notices.journal import Journal
+from marketd.actors.notices.port import CIRCUIT
+from marketd.actors.notices.postman import Postman
+from marketd.actors.notices.tokens import MailTokens
 from marketd.actors.order import ORDER
 from marketd.actors.order import Answer as OrderAnswer
 from marketd.actors.payments.sandbox import SandboxProcessor
@@ -38,21 +41,27 @@ from marketd.bus.nats import NatsBus
 from marketd.bus.server import NatsServer
 from marketd.clock import Clock
 from marketd.config.folder import Folder, opened
+from marketd.config.mailing import make_carrier, make_writer, postman_limits
 from marketd.config.settings import Settings
 from marketd.http.app import make_app
 from marketd.http.cors import Cors
 from marketd.http.encodings import Encodings
+from marketd.http.ended import EndedSessions
 from marketd.http.kept import KeptPages
+from marketd.http.keyring import KeyRing
 from marketd.http.keys import (
+    ADDRESS_LOCKOUT,
     BUS,
     CARDS,
     CIRCUITS,
     CORS,
     ENCODINGS,
+    ENDED,
     FILES,
     LIMITS,
     LINKS,
     LOCKOUT,
+    MAIL_TOKENS,
     PAGES,
     PASSWORDS,
     PROXIES,
@@ -66,7 +75,7 @@ from marketd.http.lockout import Lockout
 from marketd.http.passwords import Passwords
 from marketd.http.proxies import Proxies
 from marketd.http.server import serving
-from marketd.http.tokens import AccessTokens, DownloadLinks, load_link_key, load_signing_keys
+from marketd.http.tokens import AccessTokens, DownloadLinks, load_link_key, load_mail_key, load_signing_keys
 from marketd.storage.cards import EncodedProduct, ProductCards, ReadProduct
 from marketd.storage.catalog import CATALOG, BrowseProducts
 from marketd.storage.files import FileStore
@@ -77,7 +86,7 @@ from marketd.storage.index_process import IndexNeeds, IndexProcess
 from marketd.storage.library import LIBRARY, Library
 from marketd.storage.log import LogCodec
 from marketd.storage.orders import ORDERS, OrderPage
-from marketd.storage.people import PEOPLE, Person, Seller
+from marketd.storage.people import PEOPLE, EndedOnes, Person, ReadEnded, Seller, ended_since
 from marketd.storage.projector import AskReached, Projector, Reached
 from marketd.storage.reviews import REVIEWS, ReviewFound, Reviews
 from marketd.storage.sales import SALES
@@ -98,6 +107,7 @@ FINDINGS: Final = (
     | Library
     | Person
     | Seller
+    | EndedOnes
     | History
 )
 ANSWERS: Final = DECISIONS | FINDINGS | Reached | Found | Spelt | Alike
@@ -123,6 +133,8 @@ class Service:
     projector: Projector
     house: House
     fulfilment: Fulfilment
+    postman: Postman
+    mail_tokens: MailTokens
     watch: OrderWatch
     is_stopping: bool = False
 
@@ -148,8 +160,14 @@ class Service:
             "actors": {"state": "ok", **self.house.statistics()},
             "search": {"state": "ok" if self.finder.generation else "fallback", **self.index.statistics()},
             "fulfilment": {"state": "ok", **self.fulfilment.statistics()},
+            "mail": {"state": self._mail_state, **self.postman.statistics()},
         }
         return Readiness(is_ready, parts)
+
+    @property
+    def _mail_state(self) -> str:
+        """Mail that waits keeps nobody from anything else, so it has no say in whether the service is ready."""
+        return "ok" if all(b.state == "closed" for b in self.breakers if b.name == CIRCUIT) else "down"
 
 
 def message_codec() -> Codec:
@@ -168,8 +186,8 @@ def log_codec() -> LogCodec:
 
 
 @asynccontextmanager
-async def running(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
-    """Run everything but the front; raise what stands in the way of starting."""
+async def running(settings: Settings, clock: Clock, url: str | None = None) -> AsyncIterator[Service]:
+    """Run everything but the front, which is found at `url`; raise what stands in the way of starting."""
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         folder = stack.enter_context(opened(Path(settings.data.dir), settings.storage.free_bytes_min))
@@ -186,18 +204,21 @@ async def running(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
         bus = await enter(_bus(settings, server, clock))
         house = await enter(_house(settings, events, clock))
         fulfilment = Fulfilment(bus, events, processor, Journal(), clock, _fulfilment_limits(settings))
+        mail_tokens, mail_breaker = MailTokens(load_mail_key(folder.keys)), _breaker(CIRCUIT, settings, clock)
+        carrier, writer = make_carrier(settings, folder), make_writer(settings, mail_tokens, url)
+        postman = Postman(bus, events, carrier, writer, mail_breaker, clock, postman_limits(settings))
         watch = OrderWatch(bus, events, clock)
         await house.open(bus)
         await projector.open(bus)
         cards = ProductCards(projector)
         await cards.open(bus)
-        breaker = Breaker("search", clock, failures_max=settings.breakers.failures_max, open_s=settings.breakers.open_s)
+        breaker = _breaker("search", settings, clock)
         finder = Finder(bus, projector, cards, breaker, clock, wait_s_max=settings.search.wait_s_max)
         await finder.open()
         index = IndexProcess(_index_needs(settings, folder, server), clock, finder.welcome)
         await OrderHistory(events).open(bus)
         await watch.open()
-        runs = [projector.run(), fulfilment.run(), watch.run(), bus.wait_lost()]
+        runs = [projector.run(), fulfilment.run(), postman.run(), watch.run(), bus.wait_lost()]
         await enter(_background(*runs, *([index.run()] if settings.search.enabled else [])))
         yield Service(
             settings=settings,
@@ -210,10 +231,12 @@ async def running(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
             cards=cards,
             finder=finder,
             index=index,
-            breakers=[breaker],
+            breakers=[breaker, mail_breaker],
             projector=projector,
             house=house,
             fulfilment=fulfilment,
+            postman=postman,
+            mail_tokens=mail_tokens,
             watch=watch,
         )
 
@@ -240,14 +263,11 @@ async def front(service: Service, listener: socket.socket) -> AsyncIterator[None
     app[FILES] = service.files
     app[READINESS] = service.readiness
     app[PASSWORDS] = passwords
-    app[TOKENS] = AccessTokens(signing, clock, minutes=settings.auth.access_minutes)
+    app[TOKENS] = tokens = AccessTokens(signing, clock, minutes=settings.auth.access_minutes)
+    app[MAIL_TOKENS] = service.mail_tokens
+    app[ENDED] = await _ended(service)
     app[LINKS] = DownloadLinks(linking, clock, minutes=settings.downloads.link_minutes)
-    app[LOCKOUT] = Lockout(
-        clock,
-        failures_max=settings.auth.failures_max,
-        lockout_s=settings.auth.lockout_s,
-        lockout_s_max=settings.auth.lockout_s_max,
-    )
+    app[LOCKOUT], app[ADDRESS_LOCKOUT] = _lockouts(settings, clock)
     app[LIMITS] = FrontLimits(
         body_bytes_max=settings.http.body_bytes_max,
         body_read_s_max=settings.http.body_read_s_max,
@@ -255,6 +275,10 @@ async def front(service: Service, listener: socket.socket) -> AsyncIterator[None
         reply_wait_s_max=settings.actors.reply_wait_s_max,
         wait_s_max=settings.http.wait_s_max,
         refresh_days=settings.auth.refresh_days,
+        verify_hours=settings.auth.verify_hours,
+        reset_minutes=settings.auth.reset_minutes,
+        reset_answer_s=settings.auth.reset_answer_s,
+        mails_hour_max=settings.auth.mails_hour_max,
         public_url=settings.http.public_url,
         parts=_part_limits(settings),
     )
@@ -262,8 +286,12 @@ async def front(service: Service, listener: socket.socket) -> AsyncIterator[None
     app[CORS] = Cors(limits.cors_origins, limits.cors_max_age_s)
     app[ENCODINGS] = Encodings(limits.compressed_bytes_min, limits.compressed_kept_bytes_max)
     app[PROXIES] = Proxies(limits.trusted_proxies, limits.forwarded_by)
+    ring = KeyRing(service.folder.keys, tokens, clock, check_s=settings.auth.keys_check_s)
     try:
-        async with serving(app, listener, backlog_max=limits.backlog_max, shutdown_s_max=limits.shutdown_s_max):
+        async with (
+            _background(ring.run()),
+            serving(app, listener, backlog_max=limits.backlog_max, shutdown_s_max=limits.shutdown_s_max),
+        ):
             try:
                 yield
             finally:
@@ -320,6 +348,41 @@ def _house(settings: Settings, events: SqliteLog, clock: Clock) -> House:
         snapshot_every=limits.snapshot_every,
     )
     return House(AGGREGATES, events, clock, HouseLimits(limits.awake_max, limits.idle_s), actor_limits)
+
+
+def _breaker(name: str, settings: Settings, clock: Clock) -> Breaker:
+    limits = settings.breakers
+    return Breaker(name, clock, failures_max=limits.failures_max, open_s=limits.open_s)
+
+
+def _lockouts(settings: Settings, clock: Clock) -> tuple[Lockout, Lockout]:
+    """Make that of accounts, and that of network addresses."""
+    limits = settings.auth
+    of_accounts = Lockout(
+        clock,
+        failures_max=limits.failures_max,
+        lockout_s=limits.lockout_s,
+        lockout_s_max=limits.lockout_s_max,
+        keys_max=limits.lockouts_max,
+    )
+    of_addresses = Lockout(
+        clock,
+        failures_max=limits.address_failures_max,
+        lockout_s=limits.lockout_s,
+        lockout_s_max=limits.lockout_s_max,
+        forget_s=limits.address_forget_s,
+        keys_max=limits.lockouts_max,
+    )
+    return of_accounts, of_addresses
+
+
+async def _ended(service: Service) -> EndedSessions:
+    """Listen first, then look at what was there before, so that no end is missed."""
+    limits = service.settings.auth
+    ended = EndedSessions(service.clock, access_minutes=limits.access_minutes, sessions_max=limits.ended_sessions_max)
+    service.projector.on_applied(ended.on_applied)
+    ended.take(await service.projector.read(ended_since, ReadEnded(ended.since)))
+    return ended
 
 
 def _fulfilment_limits(settings: Settings) -> FulfilmentLimits:

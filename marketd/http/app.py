@@ -8,7 +8,21 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from marketd.clock import Clock, new_id
-from marketd.http import auth, downloads, library, mobile, operations, orders, products, reviews, storefront, uploads
+from marketd.http import (
+    auth,
+    confirmations,
+    downloads,
+    landing,
+    library,
+    mobile,
+    operations,
+    orders,
+    products,
+    reviews,
+    sessions,
+    storefront,
+    uploads,
+)
 from marketd.http.client import is_secure
 from marketd.http.cors import Cors
 from marketd.http.encodings import Encodings
@@ -37,7 +51,9 @@ def make_app(clock: Clock, *, body_bytes_max: int) -> web.Application:
     app[CLOCK] = clock
     app[IN_HAND] = InHand()
     app[CORS], app[ENCODINGS], app[PROXIES] = Cors(), Encodings(), Proxies()
-    for room in (auth, uploads, products, reviews, mobile, storefront, orders, downloads, library, operations):
+    for room in (auth, confirmations, sessions, landing, uploads, products, reviews, mobile, storefront):
+        app.add_routes(room.routes)
+    for room in (orders, downloads, library, operations):
         app.add_routes(room.routes)
     app.add_routes(routes)
     return app

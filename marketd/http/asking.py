@@ -48,10 +48,13 @@ async def tell(
     *,
     principal: Principal | None = None,
     wait_s: float | None = None,
+    until_seen: bool = True,
 ) -> Answer:
-    """The same, where only the fact matters that it was done."""
+    """The same, where only the fact matters that it was done, and with `until_seen` that everybody can see it."""
     envelope = _envelope(request, command, principal, is_command=True, wait_s=wait_s)
     answer = await request.app[BUS].ask(command_subject(address), envelope)
+    if not until_seen:
+        return answer
     reached = _envelope(request, AskReached(), at_least=answer.position, wait_s=wait_s)
     await request.app[BUS].ask(query_subject(AskReached), reached)
     return answer

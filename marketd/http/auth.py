@@ -21,16 +21,18 @@ from marketd.clock import instant, new_id
 from marketd.http.answers import answered
 from marketd.http.asking import ask, read, tell
 from marketd.http.bodies import ShortLine, decode
+from marketd.http.client import client_network
 from marketd.http.etags import expected, shown
 from marketd.http.identity import signed_in
-from marketd.http.keys import CLOCK, LIMITS, LOCKOUT, PASSWORDS, TOKENS
+from marketd.http.keys import ADDRESS_LOCKOUT, CLOCK, LIMITS, LOCKOUT, PASSWORDS, TOKENS
 from marketd.http.problems import NotSignedIn, TooManyFailures
 from marketd.http.tokens import Principal
 from marketd.storage.people import FindPerson, Person
 
 routes = web.RouteTableDef()
 
-DAY_MS: Final = 24 * 60 * 60 * 1000
+HOUR_MS: Final = 60 * 60 * 1000
+DAY_MS: Final = 24 * HOUR_MS
 BAD_CREDENTIALS: Final = "the e-mail address or the password is wrong"
 BAD_REFRESH: Final = "the refresh token is not good any more: sign in again"
 
@@ -40,7 +42,8 @@ _EMAIL = re.compile(rf"[A-Za-z0-9.!#$%&'*+/=?^_`{{|}}~-]{{1,64}}@{_LABEL}(?:\.{_
 
 
 def _email_fault(email: str) -> str | None:
-    return None if _EMAIL.fullmatch(email) else "Expected an e-mail address"
+    """Refuse also what a mail program could take for an encoded word (RFC 2047)."""
+    return None if _EMAIL.fullmatch(email) and "=?" not in email else "Expected an e-mail address"
 
 
 def _password_fault(password: str) -> str | None:
@@ -127,7 +130,8 @@ async def register(request: web.Request) -> web.Response:
     address = account.address_of(body.email)
 
     hashed = await request.app[PASSWORDS].hash(body.password)
-    command = account.Register(new_id(clock), body.email, body.name, body.role, hashed, clock.now_ms())
+    ticket = verification(request)
+    command = account.Register(new_id(clock), body.email, body.name, body.role, hashed, clock.now_ms(), ticket)
     profile = await ask(request, address, command, account.Profile)
 
     return answered(Registered("the account is made", profile.user_id), status=201)
@@ -138,13 +142,14 @@ async def login(request: web.Request) -> web.Response:
     """Open a session. An unknown address and a wrong password are the same in words and in time."""
     body = await decode(request, Credentials)
     address = account.address_of(body.email)
-    lockout = request.app[LOCKOUT]
+    lockout, network = request.app[LOCKOUT], client_network(request)
     async with lockout.turn(address.key):
-        if wait_s := lockout.wait_s(address.key):
+        if wait_s := max(lockout.wait_s(address.key), request.app[ADDRESS_LOCKOUT].wait_s(network)):
             raise TooManyFailures("too many failures in a row", retry_after_s=wait_s)
         known = await _credentials(request, address)
         if not await request.app[PASSWORDS].verify(body.password, known.password_hash if known else None):
             lockout.failed(address.key)
+            request.app[ADDRESS_LOCKOUT].failed(network)
             raise NotSignedIn(BAD_CREDENTIALS)
         lockout.succeeded(address.key)
 
@@ -188,7 +193,7 @@ async def logout(request: web.Request) -> web.Response:
 @routes.get("/auth/me")
 async def me(request: web.Request) -> web.Response:
     """Say who one is."""
-    profile = await ask(request, await _own_address(request), account.Describe(), account.Profile)
+    profile = await ask(request, await own_address(request), account.Describe(), account.Profile)
     return shown(_shown(profile), version=profile.version)
 
 
@@ -198,7 +203,7 @@ async def rename(request: web.Request) -> web.Response:
     principal = signed_in(request)
     body, versions = await decode(request, NameChange), expected(request)
 
-    address = await _own_address(request)
+    address = await own_address(request)
     command = account.Rename(body.name, versions)
     profile = await ask(request, address, command, account.Profile, principal=principal)
 
@@ -213,25 +218,37 @@ async def jwks(request: web.Request) -> web.Response:
 
 
 async def _credentials(request: web.Request, address: Address) -> account.Credentials | None:
+    """Read them without waiting for anybody, as for an account that does not exist."""
     try:
-        return await ask(request, address, account.ReadCredentials(), account.Credentials)
+        answer = await tell(request, address, account.ReadCredentials(), until_seen=False)
     except Refused:
         return None
+    assert isinstance(answer.value, account.Credentials), f"{address} answered {type(answer.value)}"
+    return answer.value
 
 
-async def _own_address(request: web.Request) -> Address:
+async def own_address(request: web.Request) -> Address:
+    """Find the account of who is signed in."""
     person = await read(request, FindPerson(signed_in(request).user_id), Person)
     return Address("account", person.account_key)
 
 
+def verification(request: web.Request) -> account.Ticket:
+    """Make a ticket whose token proves that somebody reads the account's mail."""
+    now = _now(request)
+    expires_at = now + request.app[LIMITS].verify_hours * HOUR_MS
+    return account.Ticket(new_id(request.app[CLOCK]), "verify-email", now, expires_at)
+
+
 def _session(request: web.Request, token: RefreshToken) -> account.Session:
-    expires_at = _now(request) + request.app[LIMITS].refresh_days * DAY_MS
-    return account.Session(token.session_id, token.digest, expires_at)
+    now = _now(request)
+    expires_at = now + request.app[LIMITS].refresh_days * DAY_MS
+    return account.Session(token.session_id, token.digest, expires_at, now, now)
 
 
 def _pair(request: web.Request, state: account.SessionState, token: RefreshToken) -> web.Response:
     tokens = request.app[TOKENS]
-    access = tokens.issue(Principal(state.user_id, state.role))
+    access = tokens.issue(Principal(state.user_id, state.role, token.session_id))
     pair = TokenPair(access, str(token), "Bearer", tokens.seconds, state.user_id)
     return answered(pair, headers={"Cache-Control": "no-store"})
 
@@ -249,7 +266,7 @@ def _shown(profile: account.Profile) -> Profile:
         email=profile.email,
         name=profile.name,
         role=profile.role,
-        email_verified=False,
+        email_verified=profile.is_verified,
         created_at=instant(profile.created_at),
     )
 

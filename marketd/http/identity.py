@@ -3,8 +3,8 @@
 from aiohttp import web
 
 from marketd.actors.account import Role
-from marketd.http.keys import TOKENS
-from marketd.http.problems import Forbidden, NotSignedIn
+from marketd.http.keys import ENDED, TOKENS
+from marketd.http.problems import Forbidden, NotSignedIn, TokenRefused
 from marketd.http.tokens import Principal, TokenExpired, TokenInvalid
 
 
@@ -27,6 +27,9 @@ def somebody(request: web.Request) -> Principal | None:
     if scheme.lower() != "bearer" or not token:
         raise NotSignedIn("expected `Authorization: Bearer` and an access token")
     try:
-        return request.app[TOKENS].verify(token.strip())
+        principal = request.app[TOKENS].verify(token.strip())
     except (TokenInvalid, TokenExpired) as error:
-        raise NotSignedIn(str(error)) from None
+        raise TokenRefused(str(error)) from None
+    if principal.session_id in request.app[ENDED]:
+        raise TokenRefused("the session of the access token has ended")
+    return principal

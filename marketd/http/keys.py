@@ -6,11 +6,13 @@ from typing import Any, Final, Protocol
 from aiohttp import web
 from msgspec import Struct
 
+from marketd.actors.notices.tokens import MailTokens
 from marketd.bus.breaker import Circuit
 from marketd.bus.port import Bus
 from marketd.clock import Clock
 from marketd.http.cors import Cors
 from marketd.http.encodings import Encodings
+from marketd.http.ended import EndedSessions
 from marketd.http.in_hand import InHand
 from marketd.http.kept import KeptPages
 from marketd.http.lockout import Lockout
@@ -41,6 +43,10 @@ class FrontLimits(Struct, frozen=True):
     reply_wait_s_max: float = 10
     wait_s_max: float = 30
     refresh_days: int = 30
+    verify_hours: int = 48
+    reset_minutes: int = 60
+    reset_answer_s: float = 0.25
+    mails_hour_max: int = 5
     public_url: str | None = None
     parts: PartLimits = PartLimits()
 
@@ -60,16 +66,19 @@ class Cards(Protocol):
         ...
 
 
+ADDRESS_LOCKOUT: Final = web.AppKey("address_lockout", Lockout)
 BUS: Final = web.AppKey("bus", Bus)
 CARDS: Final = web.AppKey("cards", Cards)
 CLOCK: Final = web.AppKey("clock", Clock)
 CORS: Final = web.AppKey("cors", Cors)
 ENCODINGS: Final = web.AppKey("encodings", Encodings)
+ENDED: Final = web.AppKey("ended", EndedSessions)
 FILES: Final = web.AppKey("files", FileStore)
 IN_HAND: Final = web.AppKey("in_hand", InHand)
 LIMITS: Final = web.AppKey("limits", FrontLimits)
 LINKS: Final = web.AppKey("links", DownloadLinks)
 LOCKOUT: Final = web.AppKey("lockout", Lockout)
+MAIL_TOKENS: Final = web.AppKey("mail_tokens", MailTokens)
 PAGES: Final = web.AppKey("pages", KeptPages)
 PASSWORDS: Final = web.AppKey("passwords", Passwords)
 PROXIES: Final = web.AppKey("proxies", Proxies)

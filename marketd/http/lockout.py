@@ -1,8 +1,10 @@
 """
 The lockout: who has failed too often in a row must wait, longer each time.
 
-It counts for addresses that have no account just as for those that have one, so that it tells nobody which is which.
-It is kept in memory, for at most `accounts_max` of them: a restart gives everybody a fresh start.
+One counts by account, also by those that do not exist, so that it tells nobody which do; another, more patient, by the
+network address that the attempts come from, where many people may share one and a success proves nothing: there,
+failures are forgotten with time alone. Both are kept in memory, for at most `keys_max` keys: a restart gives everybody
+a fresh start.
 """
 
 import asyncio
@@ -14,7 +16,6 @@ from typing import Final, NamedTuple
 from marketd.bus.port import Busy
 from marketd.clock import Clock
 
-ACCOUNTS_MAX: Final = 50_000
 WAITING_MAX: Final = 64
 
 
@@ -24,10 +25,19 @@ class _Failures(NamedTuple):
 
 
 class Lockout:
-    """Failures in a row, by account key."""
+    """Failures in a row, by key; one is forgotten every `forget_s` after the last wait, if that is given."""
 
-    def __init__(self, clock: Clock, *, failures_max: int, lockout_s: float, lockout_s_max: float) -> None:
-        self._clock = clock
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        failures_max: int,
+        lockout_s: float,
+        lockout_s_max: float,
+        forget_s: float | None = None,
+        keys_max: int = 50_000,
+    ) -> None:
+        self._clock, self._keys_max, self._forget_s = clock, keys_max, forget_s
         self._failures_max, self._lockout_s, self._lockout_s_max = failures_max, lockout_s, lockout_s_max
         self._failures: OrderedDict[str, _Failures] = OrderedDict()
         self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
@@ -48,19 +58,27 @@ class Lockout:
                 self._turns[key] = (lock, waiting - 1)
 
     def wait_s(self, key: str) -> float:
-        """Say how long this account has to wait before it may try again; 0 if not at all."""
+        """Say how long this one has to wait before the next attempt; 0 if not at all."""
         known = self._failures.get(key)
         return max(0.0, known.locked_until_s - self._clock.monotonic_s()) if known else 0.0
 
     def failed(self, key: str) -> None:
         """Count a failure; from the last allowed one on, each locks, twice as long as the one before."""
-        count = self._failures.pop(key, _Failures(0, 0)).in_a_row + 1
+        count = self._remembered(self._failures.pop(key, None)) + 1
         beyond = count - self._failures_max
         lock_s = min(self._lockout_s * 2 ** min(beyond, 32), self._lockout_s_max) if beyond >= 0 else 0.0
         self._failures[key] = _Failures(count, self._clock.monotonic_s() + lock_s)
-        if len(self._failures) > ACCOUNTS_MAX:
+        if len(self._failures) > self._keys_max:
             self._failures.popitem(last=False)
 
     def succeeded(self, key: str) -> None:
         """Forget the failures."""
         self._failures.pop(key, None)
+
+    def _remembered(self, known: _Failures | None) -> int:
+        if known is None:
+            return 0
+        if self._forget_s is None:
+            return known.in_a_row
+        passed_s = max(0.0, self._clock.monotonic_s() - known.locked_until_s)
+        return max(0, known.in_a_row - int(passed_s / self._forget_s))

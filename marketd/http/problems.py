@@ -5,6 +5,7 @@ The one place that knows which error is which HTTP status: every error leaves as
     ├── BadRequest          400, naming every field at fault
     ├── RequestRefused      400, where there are no fields yet
     ├── NotSignedIn         401
+    │   └── TokenRefused        where there was an access token, but it is no good
     ├── Forbidden           403
     ├── NotFound            404
     ├── TooSlow             408
@@ -16,6 +17,7 @@ The one place that knows which error is which HTTP status: every error leaves as
     ├── RangeNotSatisfiable 416, with the size that there is
     ├── ExpectationFailed   417
     ├── TooManyFailures     429
+    ├── TooManyMails        429
     └── Unavailable         503
 """
 
@@ -71,6 +73,10 @@ class NotSignedIn(Problem):
     slug = "not-signed-in"
 
 
+class TokenRefused(NotSignedIn):
+    pass
+
+
 class Forbidden(Problem):
     slug = "forbidden"
 
@@ -119,6 +125,10 @@ class TooManyFailures(Problem):
     slug = "too-many-failures"
 
 
+class TooManyMails(Problem):
+    slug = "too-many-mails"
+
+
 class Unavailable(Problem):
     slug = "unavailable"
 
@@ -134,6 +144,7 @@ class Sort(NamedTuple):
 REASON_STATUS: Final[dict[StrEnum, int]] = {
     account.Reason.NO_SUCH_ACCOUNT: 404,
     account.Reason.CHANGED: 412,  # in the same words for all kinds
+    account.Reason.TICKET_NOT_GOOD: 400,
     product.Reason.NO_SUCH_PRODUCT: 404,
     product.Reason.NOT_YOUR_PRODUCT: 403,
     product.Reason.MORE_STOCK_THAN_KEYS: 400,
@@ -179,6 +190,7 @@ SORTS: Final[dict[str, Sort]] = {
     "range-not-satisfiable": Sort(416, "No such range", "`Content-Range` says how many bytes there are."),
     "expectation-failed": Sort(417, "Expectation failed", "Send the request without `Expect`, or with 100-continue."),
     "too-many-failures": Sort(429, "Too many failures", "Wait as long as `Retry-After` says, then try again."),
+    "too-many-mails": Sort(429, "Too many mails", "Look into the mailbox, or wait as long as `Retry-After` says."),
     "request-refused": Sort(400, "The request was refused", "The detail says what was wrong with it."),
     "internal-error": Sort(
         500, "Internal error", "A defect of the service; its log has the details under the same id."
@@ -207,6 +219,8 @@ def problem_of(error: Exception, request_id: str) -> Problem:
             return error
         case Refused(reason=product.Reason.MORE_STOCK_THAN_KEYS as reason):
             return BadRequest([Fault("/stock", reason.value)])
+        case Refused(reason=account.Reason.TICKET_NOT_GOOD as reason):
+            return BadRequest([Fault("/token", reason.value)])
         case Refused(reason=reason):
             return _named(reason_slug(reason), reason.value)
         case web.RequestPayloadError():
@@ -254,7 +268,8 @@ def response_of(error: Exception, instance: str) -> web.Response:
     if problem.retry_after_s is not None:
         headers["Retry-After"] = str(max(1, round(problem.retry_after_s)))
     if isinstance(problem, NotSignedIn):
-        headers["WWW-Authenticate"] = 'Bearer realm="marketd"'
+        error_code = ', error="invalid_token"' if isinstance(problem, TokenRefused) else ""  # RFC 6750, section 3
+        headers["WWW-Authenticate"] = f'Bearer realm="marketd"{error_code}'
     if isinstance(problem, RangeNotSatisfiable):
         headers["Content-Range"] = f"bytes */{problem.size}"
     if isinstance(error, web.HTTPMethodNotAllowed):

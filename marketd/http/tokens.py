@@ -2,7 +2,7 @@
 Signed tokens, by PyJWT: access tokens (EdDSA, RFC 8037) and download links (HMAC, for ourselves alone).
 
 Keys lie in the data directory, readable by the service only: `<kid>.pem` to sign access tokens with, the newest in use
-and every other one still good for what it has signed; `links.key` for links.
+and every other one still good for what it has signed; `links.key` for links; `mail.key` for tokens that go by mail.
 
     TokenInvalid    not one of ours, or not meant for this
     TokenExpired    ours, but too old
@@ -34,7 +34,7 @@ ISSUER: Final = "marketd"
 AUDIENCE: Final = "marketd-api"
 LINK_AUDIENCE: Final = "marketd-download"
 CLAIMS: Final = ("sub", "role", "iat", "exp", "iss", "aud", "jti")
-LINK_KEY_BYTES: Final = 32
+SECRET_BYTES: Final = 32
 REMEMBERED_MAX: Final = 10_000
 TOKEN_CHARACTERS_MAX: Final = 4_096
 
@@ -56,10 +56,11 @@ class KeyUnusable(Exception):
 
 
 class Principal(Struct, frozen=True):
-    """Who is behind a request."""
+    """Who is behind a request, and by which session; a token made by hand may have none."""
 
     user_id: str
     role: Role
+    session_id: str = ""
 
 
 class DownloadGrant(Struct, frozen=True):
@@ -76,9 +77,14 @@ class AccessTokens:
 
     def __init__(self, keys: dict[str, Ed25519PrivateKey], clock: Clock, *, minutes: int) -> None:
         self._clock, self.seconds = clock, minutes * 60
+        self._remembered: OrderedDict[str, tuple[Principal, float]] = OrderedDict()
+        self.renew(keys)
+
+    def renew(self, keys: dict[str, Ed25519PrivateKey]) -> None:
+        """Take other keys from now on: the newest signs, and what none of them has signed is no good."""
         self._kid, self._signing = max(keys.items(), key=lambda item: item[0])
         self._public = {kid: key.public_key() for kid, key in keys.items()}
-        self._remembered: OrderedDict[str, tuple[Principal, float]] = OrderedDict()
+        self._remembered.clear()
 
     def issue(self, principal: Principal) -> str:
         """Sign a token for this person."""
@@ -91,6 +97,7 @@ class AccessTokens:
             "iss": ISSUER,
             "aud": AUDIENCE,
             "jti": new_id(self._clock),
+            "sid": principal.session_id,
         }
         return jwt.encode(claims, self._signing, algorithm="EdDSA", headers={"kid": self._kid})
 
@@ -118,7 +125,7 @@ class AccessTokens:
             claims = _decode(token, key, "EdDSA", AUDIENCE, ISSUER)
         except (jwt.PyJWTError, UnicodeError) as error:
             raise TokenInvalid(f"the access token is not valid: {error}") from None
-        return Principal(str(claims["sub"]), claims["role"]), float(claims["exp"])
+        return Principal(str(claims["sub"]), claims["role"], str(claims.get("sid", ""))), float(claims["exp"])
 
     def jwks(self) -> dict[str, Any]:
         """Give the public keys as a JSON Web Key Set (RFC 7517)."""
@@ -158,9 +165,16 @@ class DownloadLinks:
 def load_signing_keys(folder: Path, clock: Clock) -> dict[str, Ed25519PrivateKey]:
     """Load the keys by their ids, which sort by age; make the first one where there is none; raise `KeyUnusable`."""
     if not any(folder.glob("*.pem")):
-        pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        _write_secret(folder / f"{new_id(clock)}.pem", pem)
-    return {path.stem: _signing_key(path) for path in folder.glob("*.pem")}
+        make_signing_key(folder, clock)
+    return {path.stem: _signing_key(path) for path in sorted(folder.glob("*.pem"))}
+
+
+def make_signing_key(folder: Path, clock: Clock) -> str:
+    """Make a key that is newer than all others, and give its id; raise `KeyUnusable`."""
+    kid = new_id(clock)
+    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    _write_secret(folder / f"{kid}.pem", pem)
+    return kid
 
 
 def _signing_key(path: Path) -> Ed25519PrivateKey:
@@ -175,12 +189,20 @@ def _signing_key(path: Path) -> Ed25519PrivateKey:
 
 def load_link_key(folder: Path) -> bytes:
     """Load the key for download links; make it where there is none; raise `KeyUnusable`."""
-    path = folder / "links.key"
+    return _load_secret(folder / "links.key")
+
+
+def load_mail_key(folder: Path) -> bytes:
+    """Load the key for the tokens that go by mail; make it where there is none; raise `KeyUnusable`."""
+    return _load_secret(folder / "mail.key")
+
+
+def _load_secret(path: Path) -> bytes:
     if not path.exists():
-        _write_secret(path, secrets.token_bytes(LINK_KEY_BYTES))
+        _write_secret(path, secrets.token_bytes(SECRET_BYTES))
     key = _read_secret(path)
-    if len(key) != LINK_KEY_BYTES:
-        raise KeyUnusable(path, f"it has {len(key)} bytes, not {LINK_KEY_BYTES}")
+    if len(key) != SECRET_BYTES:
+        raise KeyUnusable(path, f"it has {len(key)} bytes, not {SECRET_BYTES}")
     return key
 
 

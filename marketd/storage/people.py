@@ -43,7 +43,28 @@ class Seller(Struct, frozen=True, tag="people.seller"):
     member_since: datetime
 
 
+class ReadEnded(Struct, frozen=True, tag="ended-sessions"):
+    """Ask for the sessions that ended after a time (ms since the epoch), at most the day before."""
+
+    since: int
+
+
+class EndedOnes(Struct, frozen=True, tag="people.ended"):
+    """Ids of sessions and when they ended, the oldest first."""
+
+    sessions: list[tuple[str, int]]
+
+
+ENDED_KEPT_MS: Final = 24 * 60 * 60 * 1000  # no access token is good for longer
+
 TABLES: Final = {
+    "ended_sessions": """
+        CREATE TABLE ended_sessions(
+            ended_at INTEGER NOT NULL,
+            session_id TEXT NOT NULL,
+            PRIMARY KEY(ended_at, session_id)
+        ) STRICT, WITHOUT ROWID
+    """,
     "people": """
         CREATE TABLE people(
             user_id TEXT PRIMARY KEY,
@@ -52,7 +73,7 @@ TABLES: Final = {
             role TEXT NOT NULL,
             registered_at INTEGER NOT NULL
         ) STRICT, WITHOUT ROWID
-    """
+    """,
 }
 
 
@@ -65,6 +86,10 @@ def apply(db: Connection, record: Recorded) -> None:
                 db.execute("INSERT INTO people VALUES(?,?,?,?,?)", (user_id, key, name, role, at))
             case account.Renamed(name):
                 db.execute("UPDATE people SET name = ? WHERE account_key = ?", (name, key))
+            case account.SessionEnded(session_id):
+                at = record.commit.at
+                db.execute("DELETE FROM ended_sessions WHERE ended_at < ?", (at - ENDED_KEPT_MS,))
+                db.execute("INSERT OR IGNORE INTO ended_sessions VALUES(?,?)", (at, session_id))
 
 
 def find(db: Connection, query: FindPerson) -> Person | None:
@@ -92,4 +117,12 @@ def find_seller(db: Connection, query: FindSeller) -> Seller | None:
     return Seller(query.user_id, name, int(products), rating, instant(registered_at))
 
 
-PEOPLE: Final = ReadModel("people", 2, TABLES, apply, {FindPerson: find, FindSeller: find_seller})
+def ended_since(db: Connection, query: ReadEnded) -> EndedOnes:
+    """Find the sessions that ended of late."""
+    text = "SELECT session_id, ended_at FROM ended_sessions WHERE ended_at > ? ORDER BY ended_at"
+    return EndedOnes(db.execute(text, (query.since,)).fetchall())
+
+
+PEOPLE: Final = ReadModel(
+    "people", 3, TABLES, apply, {FindPerson: find, FindSeller: find_seller, ReadEnded: ended_since}
+)

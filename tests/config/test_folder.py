@@ -53,7 +53,7 @@ def test_a_new_directory_is_not_for_everybody(tmp_path: Path) -> None:
 
 def test_everything_lies_within_the_directory(tmp_path: Path) -> None:
     with opened(tmp_path / "data", 0) as folder:
-        paths = [folder.events, folder.reads, folder.sandbox, folder.files, folder.keys, folder.nats]
+        paths = [folder.events, folder.reads, folder.sandbox, folder.files, folder.keys, folder.nats, folder.mail]
 
         assert {folder.path} == {path.parent for path in paths}
 

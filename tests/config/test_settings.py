@@ -44,8 +44,8 @@ def test_a_secret_is_marked_as_one() -> None:
     assert fields(House)["front_door.code"].secret
 
 
-def test_the_password_of_the_nats_server_is_the_only_secret() -> None:
-    assert ["nats.password"] == [field.key for field in FIELDS.values() if field.secret]
+def test_the_passwords_of_servers_are_the_only_secrets() -> None:
+    assert ["nats.password", "mail.password"] == [field.key for field in FIELDS.values() if field.secret]
 
 
 def test_the_environment_calls_it_by_section_and_name() -> None:

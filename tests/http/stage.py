@@ -16,20 +16,25 @@ from multidict import CIMultiDictProxy
 from yarl import URL
 
 from marketd.actors.account import Role
+from marketd.actors.notices.tokens import MailTokens
 from marketd.bus.breaker import Breaker
 from marketd.bus.port import Answer, Envelope, Handler
 from marketd.http.app import make_app
 from marketd.http.cors import Cors
+from marketd.http.ended import EndedSessions
 from marketd.http.kept import KeptPages
 from marketd.http.keys import (
+    ADDRESS_LOCKOUT,
     BUS,
     CARDS,
     CIRCUITS,
     CORS,
+    ENDED,
     FILES,
     LIMITS,
     LINKS,
     LOCKOUT,
+    MAIL_TOKENS,
     PAGES,
     PASSWORDS,
     PROXIES,
@@ -150,16 +155,19 @@ class Stage:
     tokens: AccessTokens
     links: DownloadLinks
     lockout: Lockout
+    address_lockout: Lockout
+    ended: EndedSessions
     passwords: Passwords
     keys: Path
+    mail_tokens: MailTokens = field(default_factory=lambda: MailTokens(bytes(32)))
     cards: FakeCards = field(default_factory=FakeCards)
     readiness: Readiness = field(default=Readiness(True, {}))
     pages: KeptPages = field(default_factory=lambda: KeptPages(PAGES_MAX))
     breakers: list[Breaker] = field(default_factory=list)
 
-    def bearer(self, user_id: str, role: Role = "buyer") -> dict[str, str]:
+    def bearer(self, user_id: str, role: Role = "buyer", session_id: str = "s1") -> dict[str, str]:
         """The header of who is signed in."""
-        return {"Authorization": f"Bearer {self.tokens.issue(Principal(user_id, role))}"}
+        return {"Authorization": f"Bearer {self.tokens.issue(Principal(user_id, role, session_id))}"}
 
     async def call(
         self, method: str, path: str, body: object = None, *, user: str = "", role: Role = "buyer", **options: Any
@@ -197,12 +205,15 @@ async def staged(
         tokens=AccessTokens(load_signing_keys(keys, clock), clock, minutes=15),
         links=DownloadLinks(load_link_key(keys), clock, minutes=15),
         lockout=Lockout(clock, failures_max=3, lockout_s=60, lockout_s_max=200),
+        address_lockout=Lockout(clock, failures_max=20, lockout_s=60, lockout_s_max=200, forget_s=60),
+        ended=EndedSessions(clock, access_minutes=15, sessions_max=10),
         passwords=Passwords(threads=1, queue_max=4, memory_kib=8, time_cost=1),
         keys=keys,
     )
     await stage.files.prepare()
     app[BUS], app[CARDS], app[FILES], app[LIMITS], app[LINKS] = bus, stage.cards, stage.files, limits, stage.links
     app[LOCKOUT], app[PASSWORDS], app[TOKENS] = stage.lockout, stage.passwords, stage.tokens
+    app[ADDRESS_LOCKOUT], app[ENDED], app[MAIL_TOKENS] = stage.address_lockout, stage.ended, stage.mail_tokens
     app[READINESS] = lambda: stage.readiness
     app[PAGES], app[CIRCUITS] = stage.pages, lambda: [breaker.statistics() for breaker in stage.breakers]
     app[CORS], app[PROXIES] = cors or app[CORS], proxies or app[PROXIES]

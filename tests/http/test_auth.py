@@ -1,6 +1,8 @@
 """Accounts: registering, signing in, who one is, and what guessing a password costs."""
 
+import asyncio
 import hashlib
+import threading
 from typing import Any
 
 import pytest
@@ -66,6 +68,22 @@ async def test_a_registration_is_answered_with_the_users_id(stage: Stage) -> Non
     assert (201, {"message": "the account is made", "userId": "ann"}) == (answer.status, answer.json())
 
 
+async def test_who_registers_is_sent_a_mail_that_is_good_for_two_days(stage: Stage) -> None:
+    stage.bus.answers(account.Register, PROFILE)
+
+    await stage.call("POST", "/auth/register", REGISTRATION)
+
+    command, now = stage.bus.last.message, stage.clock.now_ms()
+    assert isinstance(command, account.Register) and command.verification
+    ticket = command.verification
+    assert ("verify-email", now, now + 2 * DAY_MS) == (ticket.purpose, ticket.issued_at, ticket.expires_at)
+
+
+@pytest.mark.parametrize("email", ["=?utf-8?q?ann?=@example.org", "ann@example.org\n", "ann", "ann@ex ample.org"])
+async def test_what_a_mail_can_not_be_sent_to_is_refused(stage: Stage, email: str) -> None:
+    assert ["/email"] == (await stage.call("POST", "/auth/register", REGISTRATION | {"email": email})).faults
+
+
 async def test_a_password_is_handed_on_as_a_hash_only(stage: Stage) -> None:
     stage.bus.answers(account.Register, PROFILE)
 
@@ -99,7 +117,10 @@ async def test_who_signs_in_is_given_a_pair_of_tokens(stage: Stage) -> None:
 async def test_the_access_token_stands_for_who_signed_in(stage: Stage) -> None:
     await give_account(stage)
 
-    assert Principal("ann", "buyer") == stage.tokens.verify((await login(stage)).json()["accessToken"])
+    pair = (await login(stage)).json()
+
+    session_id = pair["refreshToken"].split(".")[1]
+    assert Principal("ann", "buyer", session_id) == stage.tokens.verify(pair["accessToken"])
 
 
 async def test_no_cache_keeps_a_pair_of_tokens(stage: Stage) -> None:
@@ -114,7 +135,7 @@ async def test_a_session_is_opened_under_the_digest_of_its_secret(stage: Stage) 
     key, session_id, secret = (await login(stage)).json()["refreshToken"].split(".")
 
     now = stage.clock.now_ms()
-    session = account.Session(session_id, hashlib.sha256(secret.encode()).hexdigest(), now + 30 * DAY_MS)
+    session = account.Session(session_id, hashlib.sha256(secret.encode()).hexdigest(), now + 30 * DAY_MS, now, now)
     assert (f"{ANNS.rpartition('.')[0]}.{key}", account.OpenSession(session, now)) == stage.bus.messages[-1]
 
 
@@ -137,6 +158,15 @@ async def test_an_unknown_address_and_a_wrong_password_have_the_same_headers(sta
     assert {n: v for n, v in wrong.headers.items() if n not in own} == {
         n: v for n, v in unknown.headers.items() if n not in own
     }
+
+
+async def test_an_unknown_address_and_a_wrong_password_ask_the_same_questions(stage: Stage) -> None:
+    await give_account(stage)
+    await login(stage, "Passw0rd?")
+    stage.bus.answers(account.ReadCredentials, NO_SUCH)
+    await login(stage)
+
+    assert ([(ANNS, account.ReadCredentials())] * 2, []) == (stage.bus.messages, stage.bus.awaited)
 
 
 async def test_a_password_is_hashed_for_an_unknown_address_too(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,6 +195,24 @@ async def test_too_many_who_sign_in_at_once_are_told_to_come_again(
     answer = await login(stage)
 
     assert (503, "1") == (answer.status, answer.headers["Retry-After"])
+
+
+async def test_when_the_queue_for_passwords_is_full_the_next_is_told_so_at_once(stage: Stage) -> None:
+    await give_account(stage)
+    held = threading.Event()
+    stage.passwords._pool.submit(held.wait)
+    places = stage.passwords._places
+    waiting = [asyncio.ensure_future(login(stage, email=f"p{number}@example.org")) for number in range(places)]
+    try:
+        while stage.passwords._waiting < places:
+            await asyncio.sleep(0)
+        answer = await login(stage)
+    finally:
+        held.set()
+        answers = await asyncio.gather(*waiting)
+
+    assert (503, "1", "/problems/overloaded") == (answer.status, answer.headers["Retry-After"], answer.json()["type"])
+    assert {200} == {answer.status for answer in answers}
 
 
 # The lockout.
@@ -236,6 +284,53 @@ async def test_the_case_of_an_address_does_not_get_around_the_lockout(stage: Sta
     assert 429 == (await login(stage)).status
 
 
+async def test_who_fails_at_many_accounts_is_locked_out_by_the_network_address(stage: Stage) -> None:
+    stage.bus.answers(account.ReadCredentials, NO_SUCH)
+    answers = [await login(stage, "wrong", email=f"p{number}@example.org") for number in range(21)]
+    await give_account(stage)
+
+    assert ([401] * 20, 429, 429) == (
+        [answer.status for answer in answers[:20]],
+        answers[20].status,
+        (await login(stage)).status,
+    )
+
+
+async def test_a_success_does_not_forget_the_failures_of_a_network_address(stage: Stage) -> None:
+    await give_account(stage)
+    for number in range(20):
+        await login(stage, "wrong", email=f"p{number}@example.org")
+        if number < 19:
+            assert 200 == (await login(stage)).status
+
+    assert 429 == (await login(stage)).status
+
+
+async def test_the_lockout_of_a_network_address_ends(stage: Stage) -> None:
+    await give_account(stage)
+    for number in range(20):
+        await login(stage, "wrong", email=f"p{number}@example.org")
+    await stage.clock.advance(60)
+
+    assert 200 == (await login(stage)).status
+
+
+async def test_who_is_locked_out_costs_no_hash(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    await give_account(stage)
+    for _ in range(3):
+        await login(stage, "wrong")
+    verified: list[str] = []
+
+    async def noting(password: str, hashed: str | None) -> bool:
+        verified.append(password)
+        return False
+
+    monkeypatch.setattr(stage.passwords, "verify", noting)
+    await login(stage)
+
+    assert [] == verified
+
+
 # Refreshing.
 
 
@@ -246,7 +341,7 @@ async def test_a_refresh_token_is_exchanged_for_a_new_pair_of_the_same_session(s
 
     key, session_id, secret = pair["refreshToken"].split(".")
     assert (KEY, "s1", True) == (key, session_id, secret not in ("", "old"))
-    assert Principal("ann", "seller") == stage.tokens.verify(pair["accessToken"])
+    assert Principal("ann", "seller", "s1") == stage.tokens.verify(pair["accessToken"])
 
 
 async def test_a_refresh_shows_the_old_secret_and_gives_the_new_one_by_their_digests(stage: Stage) -> None:
@@ -255,7 +350,7 @@ async def test_a_refresh_shows_the_old_secret_and_gives_the_new_one_by_their_dig
     new = (await refresh(stage, f"{KEY}.s1.old")).json()["refreshToken"].rpartition(".")[2]
 
     now = stage.clock.now_ms()
-    session = account.Session("s1", hashlib.sha256(new.encode()).hexdigest(), now + 30 * DAY_MS)
+    session = account.Session("s1", hashlib.sha256(new.encode()).hexdigest(), now + 30 * DAY_MS, now, now)
     expected = account.RefreshSession(hashlib.sha256(b"old").hexdigest(), session, now)
     assert expected == stage.bus.last.message
 

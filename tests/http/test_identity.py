@@ -1,6 +1,7 @@
 """Who one is: the bearer token of a request, and the account behind it."""
 
 import pytest
+from msgspec.structs import replace
 
 from marketd.actors import account
 from marketd.actors.account import Role
@@ -26,6 +27,10 @@ ME = {
 SIGNED_IN = [
     ("GET", "/auth/me", ""),
     ("PATCH", "/auth/me", ""),
+    ("POST", "/auth/verify-email/resend", ""),
+    ("GET", "/auth/sessions", ""),
+    ("DELETE", "/auth/sessions", ""),
+    ("DELETE", "/auth/sessions/o1", ""),
     ("POST", "/uploads", "seller"),
     ("POST", "/products", "seller"),
     ("PATCH", "/products/lamp", "seller"),
@@ -78,6 +83,11 @@ async def test_every_route_that_is_for_somebody_is_tried_here(stage: Stage) -> N
         ("POST", "/auth/login"),
         ("POST", "/auth/refresh"),
         ("POST", "/auth/logout"),
+        ("GET", "/auth/verify-email"),
+        ("POST", "/auth/verify-email"),
+        ("GET", "/auth/password-reset"),
+        ("POST", "/auth/password-reset"),
+        ("POST", "/auth/password-reset/confirm"),
         ("GET", "/.well-known/jwks.json"),
         ("GET", "/previews/{digest}"),
         ("GET", "/previews/{digest}/mobile"),
@@ -204,3 +214,16 @@ async def test_the_public_keys_are_there_for_everybody(stage: Stage) -> None:
     answer = await stage.call("GET", "/.well-known/jwks.json")
 
     assert (200, stage.tokens.jwks()) == (answer.status, answer.json())
+
+
+async def test_one_is_told_that_ones_address_is_verified(stage: Stage) -> None:
+    stage.bus.answers(FindPerson, PERSON)
+    stage.bus.answers(account.Describe, replace(PROFILE, is_verified=True))
+
+    assert ME | {"emailVerified": True} == (await stage.call("GET", "/auth/me", user="ann")).json()
+
+
+async def test_a_program_is_told_that_its_token_is_the_trouble(stage: Stage) -> None:
+    answer = await stage.call("GET", "/auth/me", headers={"Authorization": "Bearer x"})
+
+    assert 'Bearer realm="marketd", error="invalid_token"' == answer.headers["WWW-Authenticate"]

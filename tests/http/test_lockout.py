@@ -2,14 +2,19 @@
 
 import pytest
 
-from marketd.http.lockout import ACCOUNTS_MAX, Lockout
+from marketd.http.lockout import Lockout
 from tests.clock import TestClock
 
 pytestmark = pytest.mark.asyncio
 
 
-def lockout(clock: TestClock, failures_max: int = 3) -> Lockout:
-    return Lockout(clock, failures_max=failures_max, lockout_s=60, lockout_s_max=200)
+KEYS_MAX = 5
+
+
+def lockout(clock: TestClock, failures_max: int = 3, forget_s: float | None = None) -> Lockout:
+    return Lockout(
+        clock, failures_max=failures_max, lockout_s=60, lockout_s_max=200, forget_s=forget_s, keys_max=KEYS_MAX
+    )
 
 
 def failed(made: Lockout, times: int, key: str = "ann") -> float:
@@ -73,9 +78,45 @@ async def test_one_failure_may_be_one_too_many() -> None:
 
 async def test_of_too_many_the_one_that_failed_longest_ago_is_forgotten() -> None:
     made = lockout(TestClock(), failures_max=1)
-    for number in range(ACCOUNTS_MAX):
+    for number in range(KEYS_MAX):
         made.failed(f"{number}")
     made.failed("0")
     made.failed("one more")
 
     assert (True, False) == (made.wait_s("0") > 0, made.wait_s("1") > 0)
+
+
+async def test_no_more_are_remembered_than_there_may_be() -> None:
+    made = lockout(TestClock(), failures_max=1)
+    for number in range(3 * KEYS_MAX):
+        made.failed(f"{number}")
+
+    assert KEYS_MAX == sum(made.wait_s(f"{number}") > 0 for number in range(3 * KEYS_MAX))
+
+
+@pytest.mark.parametrize(("passed_s", "expected"), [(59, 60), (60, 0), (120, 0), (10_000, 0)])
+async def test_where_time_forgets_it_forgets_one_failure_after_the_other(passed_s: float, expected: float) -> None:
+    clock = TestClock()
+    made = lockout(clock, forget_s=60)
+    failed(made, 2)
+    await clock.advance(passed_s)
+
+    assert expected == failed(made, 1)
+
+
+async def test_time_forgets_nothing_while_one_waits() -> None:
+    clock = TestClock()
+    made = lockout(clock, forget_s=60)
+    failed(made, 3)
+    await clock.advance(60)
+
+    assert 120 == failed(made, 1)
+
+
+async def test_without_a_time_to_forget_nothing_is_forgotten() -> None:
+    clock = TestClock()
+    made = lockout(clock)
+    failed(made, 2)
+    await clock.advance(1_000_000)
+
+    assert 60 == failed(made, 1)

@@ -33,6 +33,7 @@ STATUSES: dict[str, int] = {
     "account.NO_SUCH_ACCOUNT": 404,
     "account.EMAIL_TAKEN": 409,
     "account.CHANGED": 412,
+    "account.TICKET_NOT_GOOD": 400,
     "product.NO_SUCH_PRODUCT": 404,
     "product.LISTED_DIFFERENTLY": 409,
     "product.MORE_STOCK_THAN_KEYS": 400,

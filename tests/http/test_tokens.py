@@ -29,7 +29,9 @@ from marketd.http.tokens import (
     TokenExpired,
     TokenInvalid,
     load_link_key,
+    load_mail_key,
     load_signing_keys,
+    make_signing_key,
 )
 from tests.clock import TestClock
 
@@ -45,6 +47,7 @@ CLAIMS: dict[str, Any] = {
     "aud": "marketd-api",
     "jti": "1",
 }
+OPTIONAL: dict[str, Any] = {"sid": ""}  # what tokens of an older service have not
 GRANT = DownloadGrant("o1", "lamp.zip", "application/zip", "https://files.example/lamp.zip")
 
 
@@ -83,7 +86,46 @@ def test_a_token_made_elsewhere_with_our_key_will_do() -> None:
 def test_a_token_has_the_claims_of_the_contract() -> None:
     claims = jwt.decode(tokens().issue(ANN), options={"verify_signature": False})
 
-    assert CLAIMS == claims | {"jti": "1"}
+    assert CLAIMS | OPTIONAL == claims | {"jti": "1"}
+
+
+def test_a_token_names_the_session_that_it_belongs_to() -> None:
+    ours = tokens()
+    signed_in = Principal("ann", "buyer", "s1")
+
+    assert signed_in == ours.verify(ours.issue(signed_in))
+
+
+def test_after_a_renewal_the_new_key_signs() -> None:
+    ours = tokens(k1=KEY)
+    ours.renew({"k1": KEY, "k2": OTHER})
+
+    assert "k2" == jwt.get_unverified_header(ours.issue(ANN))["kid"]
+
+
+def test_after_a_renewal_what_the_old_key_has_signed_is_still_good() -> None:
+    ours = tokens(k1=KEY)
+    token = ours.issue(ANN)
+    ours.renew({"k1": KEY, "k2": OTHER})
+
+    assert ANN == ours.verify(token)
+
+
+def test_what_a_key_has_signed_that_was_taken_away_is_good_no_more() -> None:
+    ours = tokens(k1=KEY)
+    token = ours.issue(ANN)
+    ours.verify(token)
+    ours.renew({"k2": OTHER})
+
+    with pytest.raises(TokenInvalid):
+        ours.verify(token)
+
+
+def test_after_a_renewal_both_keys_are_public() -> None:
+    ours = tokens(k1=KEY)
+    ours.renew({"k1": KEY, "k2": OTHER})
+
+    assert ["k1", "k2"] == [key["kid"] for key in ours.jwks()["keys"]]
 
 
 def test_a_token_names_its_key_and_its_algorithm() -> None:
@@ -269,10 +311,23 @@ def test_the_key_of_links_is_made_and_then_kept(tmp_path: Path) -> None:
     assert (32, key) == (len(key), load_link_key(tmp_path / "keys"))
 
 
+def test_the_key_of_mails_is_another_one(tmp_path: Path) -> None:
+    assert load_link_key(tmp_path / "keys") != load_mail_key(tmp_path / "keys")
+
+
+def test_a_key_that_is_made_later_sorts_later(tmp_path: Path) -> None:
+    first = make_signing_key(tmp_path / "keys", TestClock())
+    second = make_signing_key(tmp_path / "keys", TestClock(TestClock().now_ms() + 1))
+
+    assert [first, second] == sorted(load_signing_keys(tmp_path / "keys", TestClock()))
+
+
 def test_keys_are_for_the_service_alone(tmp_path: Path) -> None:
     folder = tmp_path / "keys"
     load_signing_keys(folder, TestClock())
     load_link_key(folder)
+    load_mail_key(folder)
+    make_signing_key(folder, TestClock())
 
     modes = {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
     assert ({0o600}, 0o700) == (modes, stat.S_IMODE(folder.stat().st_mode))

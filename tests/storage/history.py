@@ -102,6 +102,11 @@ class Writer:
     async def rename(self, user: str, name: str) -> None:
         await self.tell(account.address_of(f"{user}@example.org"), account.Rename(name))
 
+    async def sign_in_and_out(self, user: str, session_id: str) -> None:
+        address = account.address_of(f"{user}@example.org")
+        await self.tell(address, account.OpenSession(account.Session(session_id, "hash", 2**53), self.now_ms))
+        await self.tell(address, account.RevokeSession(session_id))
+
     async def list_product(
         self,
         key: str,
@@ -269,7 +274,7 @@ def _deeds(
             [lambda: w.list_product(key, seller=seller, stock=stock, price=price, category=chance.choice("ab"))],
             [lambda: w.revise(key, seller=seller, title=f"{key} {n}", stock=stock)],
             [lambda: w.withdraw(key, seller=seller)] if chance.random() < 0.1 else [],
-            [lambda: w.rename(who, f"{who} {n}")],
+            [lambda: w.rename(who, f"{who} {n}"), lambda: w.sign_in_and_out(who, f"session-{n}")],
             [lambda: w.sell(key, buyer=who, order_id=f"order-{n}", seller=seller, price=price)],
             [lambda: w.sell(key, buyer=who, order_id=f"order-{n}", seller=seller, price=price)],
             [

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from marketd.actors import account
 from marketd.actors.account import address_of
 from marketd.clock import instant
 from marketd.storage.catalog import Rating
-from marketd.storage.people import FindPerson, FindSeller, Person, Seller
+from marketd.storage.people import EndedOnes, FindPerson, FindSeller, Person, ReadEnded, Seller
 from marketd.storage.projector import AskReached
-from tests.storage.history import market
+from tests.storage.history import Market, market
 
 pytestmark = pytest.mark.asyncio
 
@@ -89,3 +90,46 @@ async def test_who_is_no_seller_has_no_card(tmp_path: Path, user: str) -> None:
         await m.register("bob", role="buyer")
 
         assert await m.ask(FindSeller(user)) is None
+
+
+DAY_MS = 24 * 60 * 60 * 1000
+
+
+async def sign_out(m: Market, session_id: str) -> int:
+    """Open a session of Ann's and end it; give when it ended."""
+    await m.sign_in_and_out("ann", session_id)
+    return m.now_ms
+
+
+async def test_sessions_that_ended_of_late_are_found_the_oldest_first(tmp_path: Path) -> None:
+    async with market(tmp_path) as m:
+        await m.register("ann")
+        first, second = await sign_out(m, "s2"), await sign_out(m, "s1")
+
+        assert EndedOnes([("s2", first), ("s1", second)]) == await m.ask(ReadEnded(0))
+
+
+async def test_sessions_that_ended_before_are_not_found(tmp_path: Path) -> None:
+    async with market(tmp_path) as m:
+        await m.register("ann")
+        first, second = await sign_out(m, "s1"), await sign_out(m, "s2")
+
+        assert EndedOnes([("s2", second)]) == await m.ask(ReadEnded(first))
+
+
+async def test_a_session_that_is_open_has_not_ended(tmp_path: Path) -> None:
+    async with market(tmp_path) as m:
+        await m.register("ann")
+        await m.tell(address_of("ann@example.org"), account.OpenSession(account.Session("s1", "hash", 2**53), 1))
+
+        assert EndedOnes([]) == await m.ask(ReadEnded(0))
+
+
+async def test_sessions_that_ended_more_than_a_day_ago_are_forgotten(tmp_path: Path) -> None:
+    async with market(tmp_path) as m:
+        await m.register("ann")
+        await sign_out(m, "s1")
+        m.now_ms += DAY_MS
+        ended = await sign_out(m, "s2")
+
+        assert EndedOnes([("s2", ended)]) == await m.ask(ReadEnded(0))

@@ -1,12 +1,14 @@
 """
-The port to whoever tells people what happened.
+The ports to whoever tells people what happened: `Notices` what they are told, `Carrier` how a mail reaches them.
 
-    NoticeFailed    it did not go out; asking again is harmless
+    NoticeFailed    it did not go out, or nobody knows; asking again is harmless. Its message holds no address
 """
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from msgspec import Struct
+
+CIRCUIT: Final = "mail"  # what the breaker before the carrier is called
 
 
 class Receipt(Struct, frozen=True):
@@ -17,6 +19,26 @@ class Receipt(Struct, frozen=True):
     title: str
 
 
+class Mail(Struct, frozen=True):
+    """One mail in plain text; `mail_id` is the same whenever it is sent again, `at` in ms since the epoch."""
+
+    mail_id: str
+    to: str
+    subject: str
+    text: str
+    at: int
+
+
+class Sent(Struct, frozen=True):
+    """Somebody else is answerable for it now."""
+
+
+class Rejected(Struct, frozen=True):
+    """It was refused for good; sending it again would not help."""
+
+    why: str
+
+
 class NoticeFailed(Exception):
     """The notice did not go out."""
 
@@ -25,5 +47,13 @@ class Notices(Protocol):
     """Sends notices to people."""
 
     async def send(self, receipt: Receipt) -> None:
+        """Send it, at least once; raise `NoticeFailed`."""
+        ...
+
+
+class Carrier(Protocol):
+    """Takes mails to where people read them."""
+
+    async def send(self, mail: Mail) -> Sent | Rejected:
         """Send it, at least once; raise `NoticeFailed`."""
         ...

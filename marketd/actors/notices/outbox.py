@@ -1,0 +1,41 @@
+"""
+Mails as files: what there is until a mail server is set up. Each is an `.eml` that mail programs open.
+
+The one rule: they are for the service's own user alone, and there are never more than so many; the oldest goes first.
+"""
+
+import asyncio
+import os
+from pathlib import Path
+
+from marketd.actors.notices.mime import Sender, message_of
+from marketd.actors.notices.port import Mail, NoticeFailed, Rejected, Sent
+
+
+class Outbox:
+    """Keeps mails in a folder."""
+
+    def __init__(self, folder: Path, sender: Sender, *, files_max: int) -> None:
+        self._folder, self._sender, self._files_max = folder, sender, files_max
+
+    async def send(self, mail: Mail) -> Sent | Rejected:
+        """Write the file; that of a repeat takes its place."""
+        try:
+            await asyncio.to_thread(self._write, mail)
+        except OSError as error:
+            raise NoticeFailed(f"the mail can't be kept: {error.strerror}") from None
+        return Sent()
+
+    def _write(self, mail: Mail) -> None:
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        path = self._folder / f"{mail.mail_id}.eml"
+        fresh = path.with_suffix(".new")
+        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(message_of(mail, self._sender).as_bytes())
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+        names = sorted(self._folder.glob("*.eml"))  # ids sort by age
+        for oldest in names[: -self._files_max]:
+            oldest.unlink(missing_ok=True)

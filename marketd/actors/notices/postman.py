@@ -1,0 +1,183 @@
+"""
+Sees to it that every letter that an account awaits goes out, and that the account hears how it ended.
+
+The one rule: only the log starts a letter. Each record that makes one due wakes the account's round, which reads from
+the account itself, as new as that record, what is due; sends it; and reports the end, which is the next record. At the
+start the log is followed from a checkpoint that lies before every account still on a round, so neither a crash nor a
+dead mail server loses a letter, and what went out before is known not to be due. A crash between sending and
+reporting sends one again, under the same Message-ID.
+"""
+
+import asyncio
+import logging
+from contextlib import aclosing
+from typing import Final, NamedTuple
+
+from msgspec import Struct
+
+from marketd.actors import account
+from marketd.actors.account import EndLetter, Letter, LetterEnd, LettersDue, PasswordReset, ReadLetters, TicketIssued
+from marketd.actors.address import Address
+from marketd.actors.notices.letters import Writer
+from marketd.actors.notices.port import Carrier, NoticeFailed, Rejected, Sent
+from marketd.bus.breaker import Breaker, BreakerOpen
+from marketd.bus.port import Answer, Bus, BusError, Envelope
+from marketd.bus.subjects import command_subject
+from marketd.clock import Clock, jittered, new_id
+from marketd.storage.log import EventLog, Meta, Recorded
+from marketd.trace import Cause, doing_for, taken_up
+
+CHECKPOINT: Final = "postman"
+
+log = logging.getLogger("marketd.notices")
+
+
+class PostmanLimits(Struct, frozen=True):
+    """How long and how often a letter is tried, how many at once, and how many accounts may wait; seconds."""
+
+    retry_s: float = 1
+    retry_s_max: float = 60
+    patience_s: float = 259_200
+    reply_wait_s_max: float = 10
+    at_once_max: int = 4
+    waiting_max: int = 10_000
+    checkpoint_every: int = 256
+
+
+class _Round(NamedTuple):
+    """
+    An account that may await letters: the record it was first heard of by, and the newest one, as positions; and how
+    the newest came about.
+    """
+
+    first: int
+    newest: int
+    meta: Meta
+
+    @property
+    def cause(self) -> Cause:
+        return Cause(self.meta.correlation, self.meta.trace)
+
+
+class Postman:
+    """Follows the log; run it for as long as the service lives."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        events: EventLog,
+        carrier: Carrier,
+        writer: Writer,
+        breaker: Breaker,
+        clock: Clock,
+        limits: PostmanLimits,
+    ) -> None:
+        self._bus, self._log, self._clock, self._limits = bus, events, clock, limits
+        self._carrier, self._writer, self._breaker = carrier, writer, breaker
+        self._rounds: dict[str, _Round] = {}  # in the order of `first`
+        self._heard = self._noted = 0
+        self._room = asyncio.Semaphore(limits.waiting_max)
+        self._hands = asyncio.Semaphore(limits.at_once_max)
+
+    def statistics(self) -> dict[str, int]:
+        """How far the log was heard, and how many accounts may await letters."""
+        return {"position": self._heard, "waiting": len(self._rounds)}
+
+    async def run(self) -> None:
+        """Follow the log for ever."""
+        self._heard = self._noted = await self._log.checkpoint(CHECKPOINT)
+        async with asyncio.TaskGroup() as tasks, aclosing(self._log.tail(self._heard)) as batches:
+            async for batch in batches:
+                for record in batch:
+                    await self._hear(record, tasks)
+                self._note()
+
+    async def _hear(self, record: Recorded, tasks: asyncio.TaskGroup) -> None:
+        if any(isinstance(event, TicketIssued | PasswordReset) for event in record.commit.events):
+            key = Address.parse(record.stream).key
+            known = self._rounds.get(key)
+            if known is None:
+                await self._room.acquire()  # until then the log stays unread: it keeps what is due better than we do
+            first = known.first if known else record.position
+            self._rounds[key] = _Round(first, record.position, record.commit.meta)
+            if known is None:
+                tasks.create_task(self._go_round(Address(account.ACCOUNT.kind, key)))
+        self._heard = record.position
+
+    def _note(self) -> None:
+        """Keep the checkpoint before the oldest account that may await letters."""
+        oldest = next(iter(self._rounds.values()), None)
+        checkpoint = oldest.first - 1 if oldest else self._heard
+        if checkpoint >= self._noted + self._limits.checkpoint_every:
+            self._log.offer_checkpoint(CHECKPOINT, checkpoint)
+            self._noted = checkpoint
+
+    async def _go_round(self, address: Address) -> None:
+        """Send what the account awaits until it awaits nothing more."""
+        wait_s = self._limits.retry_s
+        ended: dict[Letter, LetterEnd] = {}
+        while True:
+            done, cause = self._rounds[address.key].newest, self._rounds[address.key].cause
+            with doing_for(cause):
+                is_done = await self._try_all(address, ended)
+            if not is_done:
+                await self._clock.sleep(jittered(self._clock, wait_s))
+                wait_s = min(wait_s * 2, self._limits.retry_s_max)
+            elif self._rounds[address.key].newest == done:
+                del self._rounds[address.key]
+                self._room.release()
+                self._note()
+                return
+
+    async def _try_all(self, address: Address, ended: dict[Letter, LetterEnd]) -> bool:
+        """Give back whether every letter has come to an end; not even ask where nobody is let through."""
+        try:
+            async with self._hands:
+                if self._breaker.state != "open":
+                    await self._send_all(address, ended)
+                    return True
+        except BreakerOpen:  # somebody else is trying whether the mail server is back
+            pass
+        except (NoticeFailed, BusError) as error:
+            log.warning("%s: a letter waits: %s: %s", address, type(error).__name__, error)
+        except Exception:  # a defect in one letter must not stop the others; it is over when the letter expires
+            log.exception("%s: a letter crashed", address)
+        return False
+
+    async def _send_all(self, address: Address, ended: dict[Letter, LetterEnd]) -> None:
+        """Send what is due and is not among those that ended; what can't be reported is not sent again for that."""
+        due = (await self._ask(address, ReadLetters())).value
+        assert isinstance(due, LettersDue), f"{address} answered {due!r}"
+        for letter in due.letters:
+            if letter not in ended:
+                ended[letter] = await self._send(address, letter, due.email)
+                level = logging.INFO if ended[letter] == "sent" else logging.WARNING
+                log.log(level, "%s: the letter %s.%s: %s", address, letter.letter_id, letter.kind, ended[letter])
+            await self._ask(address, EndLetter(letter.letter_id, letter.kind, ended[letter]))
+
+    async def _send(self, address: Address, letter: Letter, to: str) -> LetterEnd:
+        now_ms = self._clock.now_ms()
+        if letter.expires_at <= now_ms:
+            return "expired"
+        if letter.due_at + self._limits.patience_s * 1000 <= now_ms:
+            return "given up"
+        mail = self._writer.write(address, letter, to)
+        match await self._breaker.call(lambda: self._carrier.send(mail), NoticeFailed):
+            case Sent():
+                return "sent"
+            case Rejected(why):
+                log.warning("%s: the mail server refused for good: %s", address, why)
+                return "rejected"
+
+    async def _ask(self, address: Address, message: Struct) -> Answer:
+        round_ = self._rounds[address.key]
+        envelope = Envelope(
+            id=new_id(self._clock),
+            message=message,
+            correlation=round_.meta.correlation,
+            deadline=self._clock.now_ms() + int(self._limits.reply_wait_s_max * 1000),
+            principal="postman",
+            trace=taken_up(round_.meta.trace, self._clock),
+            at_least=round_.newest,
+        )
+        return await self._bus.ask(command_subject(address), envelope)

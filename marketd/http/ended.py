@@ -1,0 +1,54 @@
+"""
+The sessions that have ended of late: an access token is good by itself, so its session's end has to be remembered until
+it expires.
+
+It hears of each end from the log, by way of the read models, and at the start from what they kept. At most
+`sessions_max` are remembered; of more, the one that ended first is forgotten.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from marketd.actors.account import SessionEnded
+from marketd.clock import Clock
+from marketd.storage.log import Recorded
+from marketd.storage.people import EndedOnes
+
+
+class EndedSessions:
+    """Knows which sessions have ended within the life of an access token."""
+
+    def __init__(self, clock: Clock, *, access_minutes: int, sessions_max: int) -> None:
+        self._clock, self._kept_ms, self._sessions_max = clock, access_minutes * 60_000, sessions_max
+        self._ended: OrderedDict[str, int] = OrderedDict()
+
+    def __contains__(self, session_id: str) -> bool:
+        return session_id in self._ended
+
+    def __len__(self) -> int:
+        return len(self._ended)
+
+    @property
+    def since(self) -> int:
+        """From when on an end matters, in ms since the epoch."""
+        return self._clock.now_ms() - self._kept_ms
+
+    def take(self, known: EndedOnes) -> None:
+        """Take in what was kept from before the start."""
+        for session_id, at in known.sessions:
+            self._note(session_id, at)
+
+    def on_applied(self, batch: Sequence[Recorded]) -> None:
+        """Take in what has happened."""
+        for record in batch:
+            for event in record.commit.events:
+                if isinstance(event, SessionEnded):
+                    self._note(event.session_id, record.commit.at)
+
+    def _note(self, session_id: str, at: int) -> None:
+        since = self.since
+        if at <= since:
+            return
+        self._ended[session_id] = at
+        while self._ended and (len(self._ended) > self._sessions_max or next(iter(self._ended.values())) <= since):
+            self._ended.popitem(last=False)

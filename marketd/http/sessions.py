@@ -1,0 +1,74 @@
+"""The sessions of an account over HTTP: where one is signed in, and how that is ended."""
+
+from datetime import datetime
+
+from aiohttp import web
+from msgspec import UNSET, Struct, UnsetType
+
+from marketd.actors import account
+from marketd.clock import instant, made_at
+from marketd.http.answers import answered
+from marketd.http.asking import ask, tell
+from marketd.http.auth import own_address
+from marketd.http.identity import signed_in
+from marketd.http.keys import CLOCK
+
+routes = web.RouteTableDef()
+
+
+class Session(Struct, rename="camel"):
+    """One place where the account is signed in; `current` is only there, and true, for the one that asks."""
+
+    id: str
+    created_at: datetime
+    last_used_at: datetime
+    expires_at: datetime
+    current: bool | UnsetType = UNSET
+
+
+class Sessions(Struct):
+    sessions: list[Session]
+
+
+@routes.get("/auth/sessions")
+async def list_sessions(request: web.Request) -> web.Response:
+    """List where one is signed in, the one used last first."""
+    principal = signed_in(request)
+
+    found = await ask(request, await own_address(request), account.ListSessions(), account.OpenSessions)
+
+    now = request.app[CLOCK].now_ms()
+    living = [session for session in reversed(found.sessions) if session.expires_at > now]
+    return answered(Sessions([_shown(session, principal.session_id) for session in living]))
+
+
+@routes.delete("/auth/sessions/{id}")
+async def end_session(request: web.Request) -> web.Response:
+    """End a session, also its access tokens; of one that is not open there is nothing to end."""
+    principal = signed_in(request)
+
+    command = account.RevokeSession(request.match_info["id"])
+    await tell(request, await own_address(request), command, principal=principal)
+
+    return web.Response(status=204)
+
+
+@routes.delete("/auth/sessions")
+async def end_sessions(request: web.Request) -> web.Response:
+    """End all sessions, also the one that asks."""
+    principal = signed_in(request)
+
+    await tell(request, await own_address(request), account.RevokeSessions(), principal=principal)
+
+    return web.Response(status=204)
+
+
+def _shown(session: account.Session, current: str) -> Session:
+    opened_at = session.opened_at or made_at(session.session_id)
+    return Session(
+        id=session.session_id,
+        created_at=instant(opened_at),
+        last_used_at=instant(session.used_at or opened_at),
+        expires_at=instant(session.expires_at),
+        current=True if session.session_id == current else UNSET,
+    )
