@@ -108,10 +108,15 @@ class Person(Visitor):
         super().__init__(service, session, pair["accessToken"])
         self.user_id, self.email = str(pair["userId"]), email
         self._pair = pair
+        self.access_token, self.refresh_token = str(pair["accessToken"]), str(pair["refreshToken"])
 
     def at(self, service: Service) -> Self:
         """Be the same person, at the next life of the service."""
         return type(self)(service, self._session, self._pair, self.email)
+
+    async def refreshes(self) -> Answer:
+        """Exchange the refresh token, and leave the new pair unused."""
+        return await self.post("/auth/refresh", {"refreshToken": self.refresh_token})
 
     async def uploads(self, content: bytes, name: str = "work.bin", media_type: str = "application/zip") -> Json:
         """Upload bytes; give them as a product's file."""
