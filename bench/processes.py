@@ -23,9 +23,9 @@ class Running(NamedTuple):
 
 @asynccontextmanager
 async def service(data: Path, **environ: str) -> AsyncIterator[Running]:
-    """Run `marketd serve` on a data directory; `environ` are settings as MARKETD_… variables."""
+    """Run `marketd serve` on a data directory; `environ` are settings as MARKETD_… variables. Its limits are lifted."""
     arguments = ["-m", "marketd", "serve", "--data", str(data), "--port", "0"]
-    async with _process(arguments, environ) as running:
+    async with _process(arguments, {"MARKETD_LIMITS__ENABLED": "false", **environ}) as running:
         yield running
 
 

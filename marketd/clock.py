@@ -58,7 +58,12 @@ class SystemClock:
 
 def new_id(clock: Clock) -> str:
     """Make a UUIDv7 (RFC 9562, section 5.7): 48 bits of Unix milliseconds, then 74 bits of chance."""
-    time, chance = f"{clock.now_ms():012x}", clock.random_bytes(10).hex()
+    return id_of(clock.now_ms(), clock.random_bytes(10))
+
+
+def id_of(ms: int, drawn: bytes) -> str:
+    """Make the same UUIDv7 each time from a time and ten bytes that were drawn for it."""
+    time, chance = f"{ms:012x}", drawn[:10].hex()
     variant = "89ab"[int(chance[3], 16) & 0b11]
     return f"{time[:8]}-{time[8:]}-7{chance[:3]}-{variant}{chance[4:7]}-{chance[7:19]}"
 

@@ -9,7 +9,8 @@ that lies before every order still open.
 
 import asyncio
 import logging
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Final, NamedTuple
 
 from msgspec import Struct
@@ -83,6 +84,17 @@ class Fulfilment:
         self._walking: set[str] = set()
         self._heard = self._noted = 0
         self._places = asyncio.Semaphore(limits.orders_max)
+        self._elsewhere = self._done = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many orders have something to do here, rather than rest or wait for somebody outside."""
+        return len(self._walking) - self._elsewhere
+
+    @property
+    def done(self) -> int:
+        """How many orders have been led to their end."""
+        return self._done
 
     def statistics(self) -> dict[str, int]:
         """How far the log was heard, and how many orders may be open."""
@@ -127,6 +139,7 @@ class Fulfilment:
                 if self._open[order_id].newest == walk.newest:
                     if is_over:
                         del self._open[order_id]
+                        self._done += 1
                     return
         except Exception:  # a defect in one order's way must not stop the others; the next start takes it up again
             with doing_for(self._open[order_id].cause):
@@ -167,7 +180,7 @@ class Fulfilment:
                 return Unanswered()
             if leg.patience is Patience.BOUNDED and waited_s + wait_s > self._limits.patience_s:
                 return Unanswered()
-            await self._clock.sleep(jittered(self._clock, wait_s))
+            await self._rest(wait_s)
             wait_s = min(wait_s * 2, self._limits.retry_s_max)
             if self._open[order_id].newest != walk.newest:
                 return None
@@ -177,7 +190,7 @@ class Fulfilment:
             case Command(address, message):
                 return await self._command(address, message, f"{order_id}:{step}", walk)
             case Charge(_, price, payment_method_id):
-                async with asyncio.timeout(self._limits.reply_wait_s_max):
+                async with self._outside():
                     charged = await self._processor.charge(order_id, price, payment_method_id)
                 match charged:
                     case Captured():
@@ -185,7 +198,7 @@ class Fulfilment:
                     case Declined(why):
                         return Denied(why)
             case PayBack():
-                async with asyncio.timeout(self._limits.reply_wait_s_max):
+                async with self._outside():
                     refunded = await self._processor.refund(order_id)
                 match refunded:
                     case PaidBack():
@@ -193,7 +206,7 @@ class Fulfilment:
                     case RefundDenied(why):
                         return Denied(why)
             case Tell(receipt):
-                async with asyncio.timeout(self._limits.reply_wait_s_max):
+                async with self._outside():
                     await self._notices.send(receipt)
                 return Succeeded()
 
@@ -215,8 +228,28 @@ class Fulfilment:
                 return await self._bus.ask(command_subject(address), envelope)
             except BusError as error:
                 log.warning("%s: %s: %s %s", address, type(message).__name__, type(error).__name__, error)
-            await self._clock.sleep(jittered(self._clock, wait_s))
+            await self._rest(wait_s)
             wait_s = min(wait_s * 2, self._limits.retry_s_max)
+
+    async def _rest(self, seconds: float) -> None:
+        with self._away():
+            await self._clock.sleep(jittered(self._clock, seconds))
+
+    @asynccontextmanager
+    async def _outside(self) -> AsyncIterator[None]:
+        """Wait for somebody outside, for so long and no longer."""
+        with self._away():
+            async with asyncio.timeout(self._limits.reply_wait_s_max):
+                yield
+
+    @contextmanager
+    def _away(self) -> Iterator[None]:
+        """Note that for now an order is nobody's work here."""
+        self._elsewhere += 1
+        try:
+            yield
+        finally:
+            self._elsewhere -= 1
 
     def _envelope(self, message: Struct, command_id: str, walk: _Walk, is_step: bool) -> Envelope:
         return Envelope(

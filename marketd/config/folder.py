@@ -44,6 +44,7 @@ class Folder:
         self.reads = path / "read.db"
         self.search = path / "search"
         self.sandbox = path / "sandbox.db"
+        self.answers = path / "answers.db"
         self.files = path / "files"
         self.keys = path / "keys"
         self.nats = path / "nats"

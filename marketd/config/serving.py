@@ -6,15 +6,19 @@ Serving: from the bound socket to the ready line, until somebody asks for the en
 
 import asyncio
 import logging
+import resource
 import secrets
 import signal
 import socket
+from typing import Final
 
 from marketd.clock import Clock
 from marketd.config.folder import Folder
 from marketd.config.sample import load_sample
 from marketd.config.settings import Settings
 from marketd.config.wiring import Service, front, running, wait_caught_up
+
+FILES_BESIDE: Final = 512
 
 log = logging.getLogger("marketd")
 
@@ -29,6 +33,7 @@ async def serve(settings: Settings, clock: Clock, *, sample: bool) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    _make_room(settings.http.connections_max)
     with _listen(settings.http.host, settings.http.port) as listener:
         url = _url(settings.http.host, listener)
         async with running(settings, clock, url) as service, front(service, listener):
@@ -67,6 +72,18 @@ def _sample_password(folder: Folder) -> str:
         fresh.write_text(f"Aa1-{secrets.token_urlsafe(12)}\n", encoding="utf-8")
         fresh.replace(folder.sample_password)
     return folder.sample_password.read_text(encoding="utf-8").strip()
+
+
+def _make_room(connections_max: int) -> None:
+    """Let the process open as many files as there may be connections, and some beside them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections_max + FILES_BESIDE
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < wanted:
+        log.warning("http.connections_max is %d, but the system allows %d open files", connections_max, allowed)
 
 
 def _listen(host: str, port: int) -> socket.socket:

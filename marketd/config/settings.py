@@ -45,6 +45,16 @@ class Http(Struct, frozen=True):
         Meta(description="what clients call the service, no slash at the end; made of host and port if empty"),
     ] = None
     backlog_max: Annotated[int, Meta(description="connections waiting to be accepted", ge=1, le=65535)] = 1024
+    connections_max: Annotated[int, Meta(description="connections open at once", ge=1, le=1_000_000)] = 2000
+    keep_alive_s_max: Annotated[
+        float, Meta(description="how long a connection may stay open with nothing asked", gt=0, le=3600)
+    ] = 75.0
+    head_read_s_max: Annotated[
+        float, Meta(description="the time that a request's head may take to arrive", gt=0, le=600)
+    ] = 10.0
+    send_stall_s_max: Annotated[
+        float, Meta(description="how long a client may take nothing of an answer", gt=0, le=3600)
+    ] = 60.0
     body_bytes_max: Annotated[int, Meta(description="the largest body, uploads aside", ge=1, le=GIB)] = MIB
     body_read_s_max: Annotated[
         float, Meta(description="the time that a body may take to arrive, uploads aside", gt=0, le=600)
@@ -174,10 +184,61 @@ class Mail(Struct, frozen=True):
     files_max: Annotated[int, Meta(description="mails kept as files; the oldest goes first", ge=1, le=1_000_000)] = 1000
 
 
+class Idempotency(Struct, frozen=True):
+    """First answers, kept for requests that come again under their Idempotency-Key."""
+
+    keep_hours: Annotated[float, Meta(description="how long an answer is kept", gt=0, le=8760)] = 24.0
+    wait_s_max: Annotated[
+        float, Meta(description="the longest wait for the first request under a key", gt=0, le=600)
+    ] = 30.0
+    answer_bytes_max: Annotated[int, Meta(description="the largest answer that is kept", ge=0, le=GIB)] = 2 * MIB
+    owner_keys_max: Annotated[
+        int, Meta(description="keys kept of one user, or of one address; the oldest go first", ge=1, le=100_000_000)
+    ] = 100_000
+
+
+class Limits(Struct, frozen=True):
+    """How much one client may ask for. The lockout of accounts is in `[auth]`."""
+
+    enabled: Annotated[bool, Meta(description="whether there are such limits; without them, one can test the load")] = (
+        True
+    )
+    window_s: Annotated[int, Meta(description="the window in which requests are counted", ge=1, le=86_400)] = 60
+    user_requests_max: Annotated[int, Meta(description="requests of one user in a window", ge=1, le=1_000_000)] = 1200
+    address_requests_max: Annotated[
+        int, Meta(description="requests of one address in a window, nobody signed in", ge=1, le=1_000_000)
+    ] = 1200
+    auth_requests_max: Annotated[
+        int, Meta(description="requests to sign up, in and out of one address in a window", ge=1, le=1_000_000)
+    ] = 60
+    clients_max: Annotated[int, Meta(description="clients counted apart", ge=1, le=10_000_000)] = 100_000
+    address_connections_max: Annotated[
+        int, Meta(description="connections of one address open at once", ge=1, le=1_000_000)
+    ] = 256
+
+
+class Overload(Struct, frozen=True):
+    """When more comes than can be done: what is taken in hand, and what is sent away at once."""
+
+    delay_s_max: Annotated[
+        float, Meta(description="how long what is in hand may take at the pace at which it goes", gt=0, le=60)
+    ] = 0.4
+    in_hand_min: Annotated[
+        int, Meta(description="requests in hand, and orders under way, that may always be", ge=1, le=100_000)
+    ] = 128
+    in_hand_max: Annotated[
+        int, Meta(description="requests in hand, and orders under way, in a burst", ge=1, le=100_000)
+    ] = 512
+
+
 class Uploads(Struct, frozen=True):
     """What sellers send us."""
 
     bytes_max: Annotated[int, Meta(description="the largest upload", ge=1, le=KIB * GIB)] = GIB
+    window_s: Annotated[float, Meta(description="the window in which some of an upload must come", gt=0, le=3600)] = (
+        30.0
+    )
+    window_bytes_min: Annotated[int, Meta(description="how much of it must come in a window", ge=0, le=GIB)] = 16 * KIB
 
 
 class Images(Struct, frozen=True):
@@ -290,6 +351,9 @@ class Settings(Struct, frozen=True):
     log: Log = Log()
     auth: Auth = Auth()
     mail: Mail = Mail()
+    idempotency: Idempotency = Idempotency()
+    limits: Limits = Limits()
+    overload: Overload = Overload()
     uploads: Uploads = Uploads()
     images: Images = Images()
     downloads: Downloads = Downloads()

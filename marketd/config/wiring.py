@@ -41,8 +41,10 @@ from marketd.bus.nats import NatsBus
 from marketd.bus.server import NatsServer
 from marketd.clock import Clock
 from marketd.config.folder import Folder, opened
+from marketd.config.guarding import make_admission, make_answers, make_lines, make_once, make_rates
 from marketd.config.mailing import make_carrier, make_writer, postman_limits
 from marketd.config.settings import Settings
+from marketd.http.admission import Admission
 from marketd.http.app import make_app
 from marketd.http.cors import Cors
 from marketd.http.encodings import Encodings
@@ -51,6 +53,7 @@ from marketd.http.kept import KeptPages
 from marketd.http.keyring import KeyRing
 from marketd.http.keys import (
     ADDRESS_LOCKOUT,
+    ADMISSION,
     BUS,
     CARDS,
     CIRCUITS,
@@ -62,20 +65,30 @@ from marketd.http.keys import (
     LINKS,
     LOCKOUT,
     MAIL_TOKENS,
+    ONCE,
     PAGES,
     PASSWORDS,
     PROXIES,
+    RATES,
     READINESS,
     TOKENS,
     FrontLimits,
     PartLimits,
     Readiness,
 )
+from marketd.http.lines import Lines
 from marketd.http.lockout import Lockout
 from marketd.http.passwords import Passwords
 from marketd.http.proxies import Proxies
 from marketd.http.server import serving
-from marketd.http.tokens import AccessTokens, DownloadLinks, load_link_key, load_mail_key, load_signing_keys
+from marketd.http.tokens import (
+    AccessTokens,
+    DownloadLinks,
+    load_answers_key,
+    load_link_key,
+    load_mail_key,
+    load_signing_keys,
+)
 from marketd.storage.cards import EncodedProduct, ProductCards, ReadProduct
 from marketd.storage.catalog import CATALOG, BrowseProducts
 from marketd.storage.files import FileStore
@@ -261,36 +274,29 @@ async def front(service: Service, listener: socket.socket) -> AsyncIterator[None
     service.finder.on_renewed(pages.on_renewed)
     service.projector.on_applied(pages.on_applied)
     app[FILES] = service.files
-    app[READINESS] = service.readiness
     app[PASSWORDS] = passwords
     app[TOKENS] = tokens = AccessTokens(signing, clock, minutes=settings.auth.access_minutes)
     app[MAIL_TOKENS] = service.mail_tokens
     app[ENDED] = await _ended(service)
     app[LINKS] = DownloadLinks(linking, clock, minutes=settings.downloads.link_minutes)
     app[LOCKOUT], app[ADDRESS_LOCKOUT] = _lockouts(settings, clock)
-    app[LIMITS] = FrontLimits(
-        body_bytes_max=settings.http.body_bytes_max,
-        body_read_s_max=settings.http.body_read_s_max,
-        upload_bytes_max=settings.uploads.bytes_max,
-        reply_wait_s_max=settings.actors.reply_wait_s_max,
-        wait_s_max=settings.http.wait_s_max,
-        refresh_days=settings.auth.refresh_days,
-        verify_hours=settings.auth.verify_hours,
-        reset_minutes=settings.auth.reset_minutes,
-        reset_answer_s=settings.auth.reset_answer_s,
-        mails_hour_max=settings.auth.mails_hour_max,
-        public_url=settings.http.public_url,
-        parts=_part_limits(settings),
-    )
+    app[LIMITS] = _front_limits(settings)
     limits = settings.http
     app[CORS] = Cors(limits.cors_origins, limits.cors_max_age_s)
     app[ENCODINGS] = Encodings(limits.compressed_bytes_min, limits.compressed_kept_bytes_max)
     app[PROXIES] = Proxies(limits.trusted_proxies, limits.forwarded_by)
     ring = KeyRing(service.folder.keys, tokens, clock, check_s=settings.auth.keys_check_s)
+    app[ADMISSION] = admission = make_admission(settings, clock, service.fulfilment)
+    if settings.limits.enabled:
+        app[RATES] = make_rates(settings, clock)
+    lines, answers = make_lines(settings, clock, app[PROXIES]), make_answers(settings, service.folder.answers, clock)
+    app[READINESS] = lambda: _with_front(service.readiness(), admission, lines)
+    app[ONCE] = make_once(settings, answers, load_answers_key(service.folder.keys), clock)
     try:
         async with (
-            _background(ring.run()),
-            serving(app, listener, backlog_max=limits.backlog_max, shutdown_s_max=limits.shutdown_s_max),
+            answers,
+            _background(ring.run(), answers.run(), admission.run(), lines.run()),
+            serving(app, listener, lines, backlog_max=limits.backlog_max, shutdown_s_max=limits.shutdown_s_max),
         ):
             try:
                 yield
@@ -393,6 +399,30 @@ def _fulfilment_limits(settings: Settings) -> FulfilmentLimits:
         patience_s=limits.patience_s,
         reply_wait_s_max=settings.actors.reply_wait_s_max,
         orders_max=limits.orders_max,
+    )
+
+
+def _with_front(readiness: Readiness, admission: Admission, lines: Lines) -> Readiness:
+    front = {"state": "ok", "connections": len(lines), **admission.statistics()}
+    return Readiness(readiness.is_ready, {**readiness.parts, "front": front})
+
+
+def _front_limits(settings: Settings) -> FrontLimits:
+    return FrontLimits(
+        body_bytes_max=settings.http.body_bytes_max,
+        body_read_s_max=settings.http.body_read_s_max,
+        upload_bytes_max=settings.uploads.bytes_max,
+        upload_window_s=settings.uploads.window_s,
+        upload_window_bytes_min=settings.uploads.window_bytes_min,
+        reply_wait_s_max=settings.actors.reply_wait_s_max,
+        wait_s_max=settings.http.wait_s_max,
+        refresh_days=settings.auth.refresh_days,
+        verify_hours=settings.auth.verify_hours,
+        reset_minutes=settings.auth.reset_minutes,
+        reset_answer_s=settings.auth.reset_answer_s,
+        mails_hour_max=settings.auth.mails_hour_max,
+        public_url=settings.http.public_url,
+        parts=_part_limits(settings),
     )
 
 

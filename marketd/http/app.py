@@ -28,8 +28,9 @@ from marketd.http.cors import Cors
 from marketd.http.encodings import Encodings
 from marketd.http.etags import conditional
 from marketd.http.in_hand import InHand
-from marketd.http.keys import CLOCK, CORS, ENCODINGS, IN_HAND, LIMITS, PROXIES, REQUEST_ID
-from marketd.http.problems import RETRY_AFTER_S, SORTS, NotFound, Unavailable, allowed, response_of
+from marketd.http.keys import ADMISSION, CLOCK, CORS, ENCODINGS, IN_HAND, LIMITS, ONCE, PROXIES, RATES, REQUEST_ID
+from marketd.http.once import HEADER
+from marketd.http.problems import RETRY_AFTER_S, SORTS, NotFound, TooManyRequests, Unavailable, allowed, response_of
 from marketd.http.proxies import Proxies
 from marketd.trace import Cause, begin, end
 
@@ -65,13 +66,19 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
     app, given = request.app, request.headers
     named = given.get("X-Request-Id", "")
     request_id = request[REQUEST_ID] = named if _SANE_ID.fullmatch(named) else new_id(app[CLOCK])
-    in_hand = app[IN_HAND]
+    in_hand, allowance = app[IN_HAND], None
     before = begin((Cause(request_id, _traceparent(request), app[CLOCK]),))
     try:
         if in_hand.is_closing:
             raise Unavailable("the service is stopping", retry_after_s=RETRY_AFTER_S)
-        with in_hand:
-            response = await handler(request)
+        stay = app[ADMISSION].enter(request)
+        if (rates := app.get(RATES)) is not None:
+            allowance = rates.take(request)
+        if allowance is not None and allowance.wait_s:
+            raise TooManyRequests("too many requests in too short a time", retry_after_s=allowance.wait_s)
+        with in_hand, stay:
+            is_once = request.method == "POST" and HEADER in given
+            response = await (once(request, handler) if is_once else handler(request))
             if isinstance(response, web.Response):  # files see to themselves
                 response = await finished(request, response)
     except Exception as error:  # the last door: problems.py knows them all, and logs those it does not
@@ -79,6 +86,8 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
     finally:
         end(before)
     dressed(response, request_id)
+    if allowance is not None:
+        response.headers["RateLimit-Policy"], response.headers["RateLimit"] = allowance.policy, allowance.left
     if (cors := app[CORS]).origins:
         cors.allow(request, response)
     if (app[PROXIES].networks or app[LIMITS].public_url) and is_secure(request):
@@ -86,6 +95,13 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
     if in_hand.is_closing:
         response.force_close()
     return response
+
+
+async def once(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Have the handler answer what comes under a key, once; a path that there is not needs no memory."""
+    if request.match_info.http_exception is not None:
+        return await handler(request)
+    return await request.app[ONCE].answer(request, handler)
 
 
 async def finished(request: web.Request, response: web.Response) -> web.Response:

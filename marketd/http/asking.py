@@ -13,7 +13,7 @@ from msgspec import Struct
 from marketd.actors.address import Address
 from marketd.bus.port import Answer, Envelope
 from marketd.bus.subjects import command_subject, query_subject
-from marketd.clock import new_id
+from marketd.http.doing import id_for
 from marketd.http.keys import BUS, CLOCK, LIMITS, REQUEST_ID
 from marketd.http.problems import RETRY_AFTER_S, Unavailable
 from marketd.http.tokens import Principal
@@ -51,7 +51,7 @@ async def tell(
     until_seen: bool = True,
 ) -> Answer:
     """The same, where only the fact matters that it was done, and with `until_seen` that everybody can see it."""
-    envelope = _envelope(request, command, principal, is_command=True, wait_s=wait_s)
+    envelope = _envelope(request, command, principal, to=address, wait_s=wait_s)
     answer = await request.app[BUS].ask(command_subject(address), envelope)
     if not until_seen:
         return answer
@@ -83,16 +83,16 @@ def _envelope(
     message: Struct,
     principal: Principal | None = None,
     *,
-    is_command: bool = False,
+    to: Address | None = None,
     at_least: int = 0,
     extra_s: float = 0,
     wait_s: float | None = None,
 ) -> Envelope:
-    """Only a command needs an id of its own: nobody records a query."""
+    """Only a command, which is for an actor, needs an id of its own: nobody records a query."""
     clock = request.app[CLOCK]
     wait_s = (request.app[LIMITS].reply_wait_s_max if wait_s is None else wait_s) + extra_s
     return Envelope(
-        id=new_id(clock) if is_command else request[REQUEST_ID],
+        id=id_for(request, f"{to} {type(message).__struct_config__.tag}") if to else request[REQUEST_ID],
         message=message,
         correlation=request[REQUEST_ID],
         deadline=clock.now_ms() + int(wait_s * 1000),

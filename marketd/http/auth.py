@@ -7,7 +7,6 @@ kept as a SHA-256 alone; it is long and random, so it needs no slow hash.
 
 import hashlib
 import re
-import secrets
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
@@ -17,14 +16,15 @@ from msgspec import Meta, Struct
 from marketd.actors import account
 from marketd.actors.address import Address
 from marketd.actors.aggregate import Refused
-from marketd.clock import instant, new_id
+from marketd.clock import instant
 from marketd.http.answers import answered
 from marketd.http.asking import ask, read, tell
 from marketd.http.bodies import ShortLine, decode
 from marketd.http.client import client_network
+from marketd.http.doing import asked_at, id_for, secret_for
 from marketd.http.etags import expected, shown
 from marketd.http.identity import signed_in
-from marketd.http.keys import ADDRESS_LOCKOUT, CLOCK, LIMITS, LOCKOUT, PASSWORDS, TOKENS
+from marketd.http.keys import ADDRESS_LOCKOUT, LIMITS, LOCKOUT, PASSWORDS, TOKENS
 from marketd.http.problems import NotSignedIn, TooManyFailures
 from marketd.http.tokens import Principal
 from marketd.storage.people import FindPerson, Person
@@ -126,12 +126,11 @@ class RefreshToken(NamedTuple):
 async def register(request: web.Request) -> web.Response:
     """Make an account."""
     body = await decode(request, Registration)
-    clock = request.app[CLOCK]
     address = account.address_of(body.email)
 
     hashed = await request.app[PASSWORDS].hash(body.password)
-    ticket = verification(request)
-    command = account.Register(new_id(clock), body.email, body.name, body.role, hashed, clock.now_ms(), ticket)
+    ticket, user_id = verification(request), id_for(request, "account")
+    command = account.Register(user_id, body.email, body.name, body.role, hashed, asked_at(request), ticket)
     profile = await ask(request, address, command, account.Profile)
 
     return answered(Registered("the account is made", profile.user_id), status=201)
@@ -153,9 +152,9 @@ async def login(request: web.Request) -> web.Response:
             raise NotSignedIn(BAD_CREDENTIALS)
         lockout.succeeded(address.key)
 
-    token = RefreshToken(address.key, new_id(request.app[CLOCK]), secrets.token_urlsafe(32))
+    token = RefreshToken(address.key, id_for(request, "session"), secret_for(request, "token"))
     opened = await ask(
-        request, address, account.OpenSession(_session(request, token), _now(request)), account.SessionState
+        request, address, account.OpenSession(_session(request, token), asked_at(request)), account.SessionState
     )
 
     return _pair(request, opened, token)
@@ -165,8 +164,8 @@ async def login(request: web.Request) -> web.Response:
 async def refresh(request: web.Request) -> web.Response:
     """Exchange a refresh token for a new pair; one that was exchanged before ends the session."""
     given = _parse((await decode(request, RefreshBody)).refresh_token)
-    fresh = given._replace(secret=secrets.token_urlsafe(32))
-    command = account.RefreshSession(given.digest, _session(request, fresh), _now(request))
+    fresh = given._replace(secret=secret_for(request, "token"))
+    command = account.RefreshSession(given.digest, _session(request, fresh), asked_at(request))
 
     try:
         state = await ask(request, Address("account", given.account_key), command, account.SessionState)
@@ -235,13 +234,13 @@ async def own_address(request: web.Request) -> Address:
 
 def verification(request: web.Request) -> account.Ticket:
     """Make a ticket whose token proves that somebody reads the account's mail."""
-    now = _now(request)
+    now = asked_at(request)
     expires_at = now + request.app[LIMITS].verify_hours * HOUR_MS
-    return account.Ticket(new_id(request.app[CLOCK]), "verify-email", now, expires_at)
+    return account.Ticket(id_for(request, "ticket"), "verify-email", now, expires_at)
 
 
 def _session(request: web.Request, token: RefreshToken) -> account.Session:
-    now = _now(request)
+    now = asked_at(request)
     expires_at = now + request.app[LIMITS].refresh_days * DAY_MS
     return account.Session(token.session_id, token.digest, expires_at, now, now)
 
@@ -269,7 +268,3 @@ def _shown(profile: account.Profile) -> Profile:
         email_verified=profile.is_verified,
         created_at=instant(profile.created_at),
     )
-
-
-def _now(request: web.Request) -> int:
-    return request.app[CLOCK].now_ms()

@@ -113,7 +113,7 @@ async def decode(request: web.Request, kind: type[T]) -> T:
         raise WrongContentType(f"expected {JSON}, got {request.content_type}")
     if (coding := request.headers.get("Content-Encoding", "identity").lower()) not in CODINGS:
         raise WrongContentType(f"expected a body in one of {', '.join(CODINGS)}, got {coding[:CODING_SHOWN_MAX]}")
-    body = await _read(request)
+    body = await read_body(request)
     try:
         value = _untyped.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -126,8 +126,8 @@ async def decode(request: web.Request, kind: type[T]) -> T:
         raise BadRequest([Fault("", _worded(error))]) from None
 
 
-async def _read(request: web.Request) -> bytes:
-    """Read the body; raise `TooLarge` before anything of it is read where its length is told, or `TooSlow`."""
+async def read_body(request: web.Request) -> bytes:
+    """Read the whole body; raise `TooLarge` before anything of it is read where its length is told, or `TooSlow`."""
     limits = request.app[LIMITS]
     if (request.content_length or 0) > limits.body_bytes_max:
         raise TooLarge(f"the body may have at most {limits.body_bytes_max} bytes")

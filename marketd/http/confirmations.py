@@ -15,11 +15,11 @@ from marketd.actors.account import IssueTicket, Purpose, ResetPassword, Ticket, 
 from marketd.actors.address import Address
 from marketd.actors.aggregate import Refused
 from marketd.actors.notices.tokens import Claim
-from marketd.clock import new_id
 from marketd.http.answers import answered
 from marketd.http.asking import ask, tell
 from marketd.http.auth import Email, NewPassword, own_address, verification
 from marketd.http.bodies import decode
+from marketd.http.doing import asked_at, id_for
 from marketd.http.identity import signed_in
 from marketd.http.keys import CLOCK, LIMITS, LOCKOUT, MAIL_TOKENS, PASSWORDS
 from marketd.http.problems import TooManyMails
@@ -51,7 +51,7 @@ async def verify_email(request: web.Request) -> web.Response:
     """Take a token from a mail as proof that the e-mail address is the account's own; it is good once."""
     claim = _claim(request, "verify-email", (await decode(request, Verification)).token)
 
-    await _spend(request, claim, VerifyEmail(claim.ticket_id, request.app[CLOCK].now_ms()))
+    await _spend(request, claim, VerifyEmail(claim.ticket_id, asked_at(request)))
 
     return web.Response(status=204)
 
@@ -74,8 +74,8 @@ async def resend(request: web.Request) -> web.Response:
 async def request_reset(request: web.Request) -> web.Response:
     """Send a token to the address if it has an account. The answer is the same if not, and comes as late."""
     body, clock, limits = await decode(request, ResetRequest), request.app[CLOCK], request.app[LIMITS]
-    now, answer_at_s = clock.now_ms(), clock.monotonic_s() + limits.reset_answer_s
-    ticket = Ticket(new_id(clock), "password-reset", now, now + limits.reset_minutes * 60_000)
+    now, answer_at_s = asked_at(request), clock.monotonic_s() + limits.reset_answer_s
+    ticket = Ticket(id_for(request, "ticket"), "password-reset", now, now + limits.reset_minutes * 60_000)
 
     await _issue(request, account.address_of(body.email), IssueTicket(ticket, limits.mails_hour_max))
     await clock.sleep(max(0.0, answer_at_s - clock.monotonic_s()))
@@ -90,7 +90,7 @@ async def reset_password(request: web.Request) -> web.Response:
     claim = _claim(request, "password-reset", body.token)
 
     hashed = await request.app[PASSWORDS].hash(body.password)
-    await _spend(request, claim, ResetPassword(claim.ticket_id, hashed, request.app[CLOCK].now_ms()))
+    await _spend(request, claim, ResetPassword(claim.ticket_id, hashed, asked_at(request)))
     request.app[LOCKOUT].succeeded(claim.account_key)
 
     return web.Response(status=204)

@@ -4,12 +4,15 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from msgspec import Struct
 
 from marketd.actors.notices.tokens import MailTokens
 from marketd.bus.breaker import Circuit
 from marketd.bus.port import Bus
 from marketd.clock import Clock
+from marketd.http.admission import Admission
+from marketd.http.buckets import Allowance
 from marketd.http.cors import Cors
 from marketd.http.encodings import Encodings
 from marketd.http.ended import EndedSessions
@@ -40,6 +43,8 @@ class FrontLimits(Struct, frozen=True):
     body_bytes_max: int = 1024 * 1024
     body_read_s_max: float = 30
     upload_bytes_max: int = 1024**3
+    upload_window_s: float = 30
+    upload_window_bytes_min: int = 16 * 1024
     reply_wait_s_max: float = 10
     wait_s_max: float = 30
     refresh_days: int = 30
@@ -67,6 +72,25 @@ class Cards(Protocol):
 
 
 ADDRESS_LOCKOUT: Final = web.AppKey("address_lockout", Lockout)
+
+
+class Quotas(Protocol):
+    """Who counts what each client asks."""
+
+    def take(self, request: web.Request) -> Allowance | None:
+        """Count a request; None where nothing is counted."""
+        ...
+
+
+class Repeats(Protocol):
+    """Who knows what was asked before."""
+
+    async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Answer a request that came with an Idempotency-Key."""
+        ...
+
+
+ADMISSION: Final = web.AppKey("admission", Admission)
 BUS: Final = web.AppKey("bus", Bus)
 CARDS: Final = web.AppKey("cards", Cards)
 CLOCK: Final = web.AppKey("clock", Clock)
@@ -79,10 +103,12 @@ LIMITS: Final = web.AppKey("limits", FrontLimits)
 LINKS: Final = web.AppKey("links", DownloadLinks)
 LOCKOUT: Final = web.AppKey("lockout", Lockout)
 MAIL_TOKENS: Final = web.AppKey("mail_tokens", MailTokens)
+ONCE: Final[web.AppKey[Repeats]] = web.AppKey("once")
 PAGES: Final = web.AppKey("pages", KeptPages)
 PASSWORDS: Final = web.AppKey("passwords", Passwords)
 PROXIES: Final = web.AppKey("proxies", Proxies)
 CIRCUITS: Final[web.AppKey[Callable[[], list[Circuit]]]] = web.AppKey("circuits")
+RATES: Final[web.AppKey[Quotas]] = web.AppKey("rates")
 READINESS: Final[web.AppKey[Callable[[], Readiness]]] = web.AppKey("readiness")
 TOKENS: Final = web.AppKey("tokens", AccessTokens)
 

@@ -14,8 +14,9 @@ from marketd.clock import instant
 from marketd.http.answers import answered, listed
 from marketd.http.asking import ask, read
 from marketd.http.bodies import Paging, parameters
+from marketd.http.doing import asked_at
 from marketd.http.identity import signed_in
-from marketd.http.keys import CIRCUITS, CLOCK, READINESS
+from marketd.http.keys import CIRCUITS, READINESS
 from marketd.http.problems import RETRY_AFTER_S, NotFound
 from marketd.storage.orders import ListAlerts, OrderEntry, OrderPage
 
@@ -100,7 +101,7 @@ async def resolve(request: web.Request) -> web.Response:
     if not address.is_sound:
         raise NotFound("no such alert")
 
-    command = order.ResolveAlert(admin.user_id, request.app[CLOCK].now_ms())
+    command = order.ResolveAlert(admin.user_id, asked_at(request))
     view = await ask(request, address, command, order.View, principal=admin)
 
     return answered(_alert(OrderEntry(address.key, view)))

@@ -12,11 +12,12 @@ from marketd.actors import buyer, order, product
 from marketd.actors.address import Address
 from marketd.actors.aggregate import Refused
 from marketd.actors.watch import AwaitOutcome
-from marketd.clock import instant, new_id
+from marketd.clock import instant
 from marketd.http.answers import answered, listed
 from marketd.http.asking import ask, find, read, tell
 from marketd.http.bodies import Paging, decode, decode_optional, parameters
 from marketd.http.client import address_of, base_url
+from marketd.http.doing import asked_at, id_for, is_again
 from marketd.http.etags import shown
 from marketd.http.identity import signed_in
 from marketd.http.keys import CLOCK, LIMITS, LINKS
@@ -103,10 +104,12 @@ async def place(request: web.Request) -> web.Response:
     sold, self_address = Address("product", body.product_id), Address("buyer", principal.user_id)
     if not sold.is_sound:
         raise NotFound("no such product")
+    address = Address("order", id_for(request, "order"))
+    if is_again(request) and await _is_placed(request, address):  # whose product may be sold out by now, to ourselves
+        return _accepted(request, address)
 
     quote = await ask(request, sold, product.Quote(principal.user_id), product.Quoted, principal=principal)
     await tell(request, self_address, buyer.CheckFree(body.product_id), principal=principal)
-    address = Address("order", new_id(request.app[CLOCK]))
     command = order.Place(
         buyer_id=principal.user_id,
         seller_id=quote.seller_id,
@@ -114,12 +117,11 @@ async def place(request: web.Request) -> web.Response:
         title=quote.title,
         price=quote.price,
         payment_method_id=body.payment_method_id,
-        at=request.app[CLOCK].now_ms(),
+        at=asked_at(request),
     )
     await ask(request, address, command, order.View, principal=principal)
 
-    accepted = Accepted("the order is placed", address.key, "pending")
-    return answered(accepted, status=202, headers={"Location": address_of(request, f"/orders/{address.key}")})
+    return _accepted(request, address)
 
 
 @routes.get("/orders")
@@ -181,13 +183,24 @@ async def refund(request: web.Request) -> web.Response:
     body = await decode_optional(request, RefundBody)
     await _visible(request, principal)
 
-    command = order.RequestRefund(
-        principal.user_id, principal.role == "admin", body.reason or "", request.app[CLOCK].now_ms()
-    )
+    command = order.RequestRefund(principal.user_id, principal.role == "admin", body.reason or "", asked_at(request))
     view = await ask(request, _address(request), command, order.View, principal=principal)
 
     message = "the order is refunded already" if view.status == "refunded" else "the refund is under way"
     return answered(Accepted(message, request.match_info["id"], view.status), status=202)
+
+
+async def _is_placed(request: web.Request, address: Address) -> bool:
+    try:
+        await ask(request, address, order.Describe(), order.View)
+    except Refused:
+        return False
+    return True
+
+
+def _accepted(request: web.Request, address: Address) -> web.Response:
+    accepted = Accepted("the order is placed", address.key, "pending")
+    return answered(accepted, status=202, headers={"Location": address_of(request, f"/orders/{address.key}")})
 
 
 async def _visible(request: web.Request, principal: Principal) -> order.View:

@@ -10,20 +10,25 @@ The one place that knows which error is which HTTP status: every error leaves as
     ├── NotFound            404
     ├── TooSlow             408
     ├── WrongState          409
+    ├── InHandAlready       409, the same request
     ├── Gone                410
     ├── PreconditionFailed  412
     ├── TooLarge            413
     ├── WrongContentType    415
     ├── RangeNotSatisfiable 416, with the size that there is
     ├── ExpectationFailed   417
+    ├── KeyUsedDifferently  422
     ├── TooManyFailures     429
     ├── TooManyMails        429
+    ├── TooManyRequests     429
+    ├── Overloaded          503, and nothing was done
     └── Unavailable         503
 """
 
 import logging
 from collections.abc import Sequence
 from enum import StrEnum
+from math import ceil
 from typing import Final, NamedTuple
 
 import msgspec
@@ -121,12 +126,28 @@ class ExpectationFailed(Problem):
     slug = "expectation-failed"
 
 
+class InHandAlready(Problem):
+    slug = "in-hand-already"
+
+
+class KeyUsedDifferently(Problem):
+    slug = "key-used-differently"
+
+
 class TooManyFailures(Problem):
     slug = "too-many-failures"
 
 
 class TooManyMails(Problem):
     slug = "too-many-mails"
+
+
+class TooManyRequests(Problem):
+    slug = "too-many-requests"
+
+
+class Overloaded(Problem):
+    slug = "overloaded"
 
 
 class Unavailable(Problem):
@@ -183,14 +204,23 @@ SORTS: Final[dict[str, Sort]] = {
     "wrong-state": Sort(
         409, "The state forbids it", "Look at the thing itself: its state does not allow this, or not yet."
     ),
+    "in-hand-already": Sort(
+        409, "In hand already", "The first request under this key is still being worked on; send it again later."
+    ),
     "gone": Sort(410, "Gone", "The link has expired or was taken back; get a new one from the order's downloads."),
     "precondition-failed": Sort(412, "Precondition failed", "The thing has changed: fetch it again, and look."),
     "too-large": Sort(413, "Too large", "Send less; the detail says how much is allowed."),
     "wrong-content-type": Sort(415, "Wrong content type", "Send JSON, with `Content-Type: application/json`."),
     "range-not-satisfiable": Sort(416, "No such range", "`Content-Range` says how many bytes there are."),
     "expectation-failed": Sort(417, "Expectation failed", "Send the request without `Expect`, or with 100-continue."),
+    "key-used-differently": Sort(
+        422, "Another request under this key", "An `Idempotency-Key` is for one request: take a new one for another."
+    ),
     "too-many-failures": Sort(429, "Too many failures", "Wait as long as `Retry-After` says, then try again."),
     "too-many-mails": Sort(429, "Too many mails", "Look into the mailbox, or wait as long as `Retry-After` says."),
+    "too-many-requests": Sort(
+        429, "Too many requests", "Wait as long as `Retry-After` says; `RateLimit-Policy` names how many are allowed."
+    ),
     "request-refused": Sort(400, "The request was refused", "The detail says what was wrong with it."),
     "internal-error": Sort(
         500, "Internal error", "A defect of the service; its log has the details under the same id."
@@ -266,7 +296,7 @@ def response_of(error: Exception, instance: str) -> web.Response:
         document.errors = problem.faults
     headers = {}
     if problem.retry_after_s is not None:
-        headers["Retry-After"] = str(max(1, round(problem.retry_after_s)))
+        headers["Retry-After"] = str(max(1, ceil(problem.retry_after_s)))
     if isinstance(problem, NotSignedIn):
         error_code = ', error="invalid_token"' if isinstance(problem, TokenRefused) else ""  # RFC 6750, section 3
         headers["WWW-Authenticate"] = f'Bearer realm="marketd"{error_code}'

@@ -12,7 +12,6 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from marketd.actors import buyer, product
 from marketd.actors.address import Address
 from marketd.actors.money import Money, from_amount
-from marketd.clock import new_id
 from marketd.http.answers import answered, links
 from marketd.http.asking import ask, find, read, tell
 from marketd.http.bodies import (
@@ -29,6 +28,7 @@ from marketd.http.bodies import (
     price_of,
 )
 from marketd.http.client import address_of
+from marketd.http.doing import asked_at, id_for
 from marketd.http.etags import expected, tag_of, tagged
 from marketd.http.identity import signed_in, somebody
 from marketd.http.kept import Page
@@ -175,9 +175,9 @@ async def list_product(request: web.Request) -> web.Response:
         previews=previews,
     )
     keys = _unique(body.licence_keys)
-    address = Address("product", new_id(request.app[CLOCK]))
+    address = Address("product", id_for(request, "product"))
 
-    command = product.List(seller.user_id, offer, body.stock, keys, _now(request))
+    command = product.List(seller.user_id, offer, body.stock, keys, asked_at(request))
     await tell(request, address, command, principal=seller)
 
     shown = await read(request, ReadProduct(address.key), EncodedProduct)

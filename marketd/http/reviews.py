@@ -7,11 +7,11 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from marketd.actors import buyer
 from marketd.actors.address import Address
-from marketd.clock import new_id
 from marketd.http.answers import answered, listed
 from marketd.http.asking import ask, find, read, tell
 from marketd.http.bodies import Paging, Text, Title, decode, parameters
 from marketd.http.client import address_of
+from marketd.http.doing import asked_at, id_for
 from marketd.http.etags import expected, shown
 from marketd.http.identity import signed_in, somebody
 from marketd.http.keys import CLOCK
@@ -78,9 +78,9 @@ async def write(request: web.Request) -> web.Response:
     author = signed_in(request)
     body = await decode(request, NewReview)
     product_id = await _product(request)
-    review = buyer.Review(new_id(request.app[CLOCK]), body.rating, body.title or "", body.body)
+    review = buyer.Review(id_for(request, "review"), body.rating, body.title or "", body.body)
 
-    command = buyer.WriteReview(product_id, review, request.app[CLOCK].now_ms())
+    command = buyer.WriteReview(product_id, review, asked_at(request))
     await ask(request, Address("buyer", author.user_id), command, buyer.ReviewState, principal=author)
 
     location = address_of(request, f"/products/{product_id}/reviews/{review.review_id}")
@@ -124,8 +124,7 @@ async def reply(request: web.Request) -> web.Response:
     body = await decode(request, ReplyBody)
     card = await _addressed(request, seller)
 
-    now_ms = request.app[CLOCK].now_ms()
-    command = buyer.ReplyToReview(card.product_id, card.id, seller.user_id, body.body, now_ms)
+    command = buyer.ReplyToReview(card.product_id, card.id, seller.user_id, body.body, asked_at(request))
     await tell(request, Address("buyer", card.author_id), command, principal=seller)
 
     return answered(await _card(request, card.id), status=201)
@@ -138,8 +137,7 @@ async def hide(request: web.Request) -> web.Response:
     body = await decode(request, HideBody)
     card = await _addressed(request, admin)
 
-    now_ms = request.app[CLOCK].now_ms()
-    command = buyer.HideReview(card.product_id, card.id, admin.user_id, body.reason, now_ms)
+    command = buyer.HideReview(card.product_id, card.id, admin.user_id, body.reason, asked_at(request))
     await tell(request, Address("buyer", card.author_id), command, principal=admin)
 
     return answered(await _card(request, card.id))
@@ -150,7 +148,7 @@ async def show_again(request: web.Request) -> web.Response:
     """Let everybody see a hidden review again (admins)."""
     admin = signed_in(request, "admin")
     card = await _addressed(request, admin)
-    command = buyer.ShowReview(card.product_id, card.id, admin.user_id, request.app[CLOCK].now_ms())
+    command = buyer.ShowReview(card.product_id, card.id, admin.user_id, asked_at(request))
     await tell(request, Address("buyer", card.author_id), command, principal=admin)
     return answered(await _card(request, card.id))
 

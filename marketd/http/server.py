@@ -18,7 +18,16 @@ from aiohttp.http_exceptions import HttpProcessingError, InvalidURLError, LineTo
 from marketd.clock import Clock, new_id
 from marketd.http.app import dressed
 from marketd.http.keys import CLOCK, IN_HAND
-from marketd.http.problems import ExpectationFailed, RequestRefused, response_of
+from marketd.http.lines import SWEEP_S, Lines
+from marketd.http.problems import (
+    RETRY_AFTER_S,
+    ExpectationFailed,
+    Overloaded,
+    Problem,
+    RequestRefused,
+    TooSlow,
+    response_of,
+)
 
 CLEANUP_S_MAX: Final = 0.1  # what is left to who is cut off; to aiohttp, 0 means for ever
 
@@ -28,10 +37,62 @@ log = logging.getLogger("marketd.http")
 class Connection(web.RequestHandler):
     """A client's connection. What comes over it that is no request says nothing about us, so it is no error of ours."""
 
-    def __init__(self, server: web.Server, clock: Clock) -> None:
+    def __init__(self, server: web.Server, clock: Clock, lines: Lines) -> None:
         loop = asyncio.get_running_loop()
-        super().__init__(server, loop=loop, access_log=None)  # type: ignore[arg-type]  # as aiohttp does itself
-        self._clock = clock
+        # No access log, as aiohttp does it itself; its timer for idle lines comes after ours, which spares a late head.
+        idle_s_max = lines.limits.keep_alive_s_max + lines.limits.head_read_s_max + SWEEP_S
+        super().__init__(server, loop=loop, access_log=None, keepalive_timeout=idle_s_max)  # type: ignore[arg-type]
+        self._clock, self._lines = clock, lines
+        self.head_since_s: float | None = None
+        self.address = ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the line, or say that there is no room and hang up."""
+        peer = transport.get_extra_info("peername")
+        self.address = str(peer[0]) if peer else ""
+        super().connection_made(transport)
+        if not self._lines.opened(self):
+            self._say_and_hang_up(Overloaded("too many connections", retry_after_s=RETRY_AFTER_S))
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Give the line back."""
+        self._lines.closed(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes in; if they make no whole head while one is awaited, note since when."""
+        super().data_received(data)
+        waiter = self._waiter  # none while a request is worked on, and at the start, until somebody waits for the first
+        is_awaited = not self._request_count if waiter is None else not waiter.done()
+        if not is_awaited:
+            self.head_since_s = None
+        elif self.head_since_s is None:
+            self.head_since_s = self._loop.time()
+
+    def idle_since_s(self) -> float | None:
+        """Say since when nothing is asked, None while something is."""
+        is_idle = self._waiter is not None and not self._waiter.done() and self.head_since_s is None
+        return self._next_keepalive_close_time - self._keepalive_timeout if is_idle else None
+
+    def unsent_bytes(self) -> int:
+        """Say how much waits to be taken by the client."""
+        return self.transport.get_write_buffer_size() if self.transport is not None else 0
+
+    def end_slow(self) -> None:
+        """Say that the head took too long, and hang up."""
+        self._say_and_hang_up(TooSlow("the head of the request was not here in time"))
+
+    def hang_up(self) -> None:
+        """Hang up without a word, and without waiting for what is unsent."""
+        transport = self.transport
+        self.force_close()
+        if transport is not None:
+            transport.abort()
+
+    def _say_and_hang_up(self, problem: Problem) -> None:
+        if self.transport is not None:
+            self.transport.write(_written(problem, new_id(self._clock)))
+        self.force_close()
 
     def handle_error(
         self,
@@ -57,7 +118,12 @@ class Connection(web.RequestHandler):
 
 @asynccontextmanager
 async def serving(
-    app: web.Application, listener: socket.socket, *, backlog_max: int, shutdown_s_max: float
+    app: web.Application,
+    listener: socket.socket,
+    lines: Lines,
+    *,
+    backlog_max: int,
+    shutdown_s_max: float,
 ) -> AsyncIterator[None]:
     """Answer on a bound socket; at the end take no more connections, and finish what is in hand within that time."""
     runner = web.AppRunner(app, access_log=None)
@@ -76,7 +142,7 @@ async def serving(
     server.request_handler = expected
     try:
         listening = await asyncio.get_running_loop().create_server(
-            lambda: Connection(server, clock), sock=listener, backlog=backlog_max
+            lambda: Connection(server, clock, lines), sock=listener, backlog=backlog_max
         )
         try:
             yield
@@ -100,6 +166,18 @@ async def _finish(app: web.Application, server: web.Server, seconds: float) -> N
 def _refused(error: BaseException | None, request_id: str) -> web.StreamResponse:
     assert isinstance(error, Exception), error
     return dressed(response_of(error, request_id), request_id)
+
+
+def _written(problem: Problem, request_id: str) -> bytes:
+    """Write a whole answer for who has asked nothing yet."""
+    response = response_of(problem, request_id)
+    dressed(response, request_id)
+    body = response.body
+    assert isinstance(body, bytes), body
+    response.headers["Connection"] = "close"
+    response.headers["Content-Length"] = str(len(body))
+    head = [f"HTTP/1.1 {response.status} {response.reason}", *(f"{n}: {v}" for n, v in response.headers.items())]
+    return "\r\n".join([*head, "", ""]).encode() + body
 
 
 def _what_is_wrong(error: HttpProcessingError) -> str:

@@ -2,7 +2,8 @@
 Signed tokens, by PyJWT: access tokens (EdDSA, RFC 8037) and download links (HMAC, for ourselves alone).
 
 Keys lie in the data directory, readable by the service only: `<kid>.pem` to sign access tokens with, the newest in use
-and every other one still good for what it has signed; `links.key` for links; `mail.key` for tokens that go by mail.
+and every other one still good for what it has signed; `links.key` for links; `mail.key` for tokens that go by mail;
+`answers.key` for answers that are kept.
 
     TokenInvalid    not one of ours, or not meant for this
     TokenExpired    ours, but too old
@@ -195,6 +196,11 @@ def load_link_key(folder: Path) -> bytes:
 def load_mail_key(folder: Path) -> bytes:
     """Load the key for the tokens that go by mail; make it where there is none; raise `KeyUnusable`."""
     return _load_secret(folder / "mail.key")
+
+
+def load_answers_key(folder: Path) -> bytes:
+    """Load the key that first answers are kept under; make it where there is none; raise `KeyUnusable`."""
+    return _load_secret(folder / "answers.key")
 
 
 def _load_secret(path: Path) -> bytes:

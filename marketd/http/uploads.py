@@ -6,6 +6,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from marketd.http.answers import answered
+from marketd.http.arriving import arriving
 from marketd.http.bodies import FileName, media_type_fault, parameters
 from marketd.http.identity import signed_in
 from marketd.http.keys import FILES, LIMITS
@@ -17,7 +18,6 @@ from marketd.storage.images import VARIANT_TYPE, ImagesBusy, ImageUnfit, has_var
 
 routes = web.RouteTableDef()
 
-CHUNK_BYTES: Final = 64 * 1024
 # What a browser may show in place; anything else it only saves. An SVG may hold a script, so it is shown in a sandbox.
 SHOWN_IN_PLACE: Final = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/svg+xml"})
 
@@ -45,8 +45,7 @@ async def upload(request: web.Request) -> web.Response:
         raise TooLarge(f"a file may have at most {bytes_max} bytes")
 
     try:
-        chunks = request.content.iter_chunked(CHUNK_BYTES)
-        stored = await request.app[FILES].receive(chunks, bytes_max, request.content_type)
+        stored = await request.app[FILES].receive(arriving(request), bytes_max, request.content_type)
     except FileTooLarge as error:
         raise TooLarge(str(error)) from None
     except ImageUnfit as error:

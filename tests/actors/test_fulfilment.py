@@ -1,5 +1,6 @@
 """Every order is led to its end, one step after the other, whatever it meets on the way."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 
@@ -371,3 +372,31 @@ async def test_the_checkpoint_moves_on_with_the_orders(shop: Shop) -> None:
     await shop.rest()
 
     assert done <= await shop.log.checkpoint(CHECKPOINT)
+
+
+# What admission goes by.
+
+
+async def test_an_order_at_its_end_waits_for_nothing_and_is_counted(shop: Shop) -> None:
+    await shop.place("o1")
+    await shop.rest()
+
+    assert (0, 1) == (shop.fulfilment.waiting, shop.fulfilment.done)
+
+
+async def test_an_order_that_rests_before_it_asks_again_is_no_work(shop: Shop) -> None:
+    shop.processor.is_down = lambda what, order_id: True
+    await shop.place("o1")
+    await settle()
+
+    assert (0, 0, 1) == (shop.fulfilment.waiting, shop.fulfilment.done, shop.fulfilment.statistics()["open_orders"])
+
+
+async def test_an_order_on_its_way_waits_until_it_is_led_on(shop: Shop) -> None:
+    await shop.place("o1")
+    seen = set[int]()
+    for _ in range(200):
+        seen.add(shop.fulfilment.waiting)
+        await asyncio.sleep(0)
+
+    assert {0, 1} == seen

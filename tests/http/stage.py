@@ -19,12 +19,14 @@ from marketd.actors.account import Role
 from marketd.actors.notices.tokens import MailTokens
 from marketd.bus.breaker import Breaker
 from marketd.bus.port import Answer, Envelope, Handler
+from marketd.http.admission import Admission, Orders
 from marketd.http.app import make_app
 from marketd.http.cors import Cors
 from marketd.http.ended import EndedSessions
 from marketd.http.kept import KeptPages
 from marketd.http.keys import (
     ADDRESS_LOCKOUT,
+    ADMISSION,
     BUS,
     CARDS,
     CIRCUITS,
@@ -35,19 +37,32 @@ from marketd.http.keys import (
     LINKS,
     LOCKOUT,
     MAIL_TOKENS,
+    ONCE,
     PAGES,
     PASSWORDS,
     PROXIES,
+    RATES,
     READINESS,
     TOKENS,
     FrontLimits,
     Readiness,
 )
+from marketd.http.lines import LineLimits, Lines
 from marketd.http.lockout import Lockout
+from marketd.http.once import Once
 from marketd.http.passwords import Passwords
 from marketd.http.proxies import Proxies
+from marketd.http.rates import Rates
 from marketd.http.server import serving
-from marketd.http.tokens import AccessTokens, DownloadLinks, Principal, load_link_key, load_signing_keys
+from marketd.http.tokens import (
+    AccessTokens,
+    DownloadLinks,
+    Principal,
+    load_answers_key,
+    load_link_key,
+    load_signing_keys,
+)
+from marketd.storage.answers import FirstAnswers
 from marketd.storage.cards import EncodedProduct
 from marketd.storage.files import FileStore
 from marketd.storage.projector import AskReached, Reached
@@ -55,6 +70,15 @@ from tests.clock import TestClock
 
 PAGES_MAX = 3
 HEAD = 7  # the log position that every answer of the fake bus stands for
+ONCE_WAIT_S = 5
+RATES_HERE = {
+    "window_s": 60,
+    "user_requests_max": 10,
+    "address_requests_max": 5,
+    "auth_requests_max": 3,
+    "clients_max": 100,
+}
+LINES_HERE = LineLimits()
 LIMITS_HERE = FrontLimits(body_bytes_max=64 * 1024, upload_bytes_max=1_000, reply_wait_s_max=10, wait_s_max=30)
 
 Script = Struct | Exception | Callable[[Any], Struct | None] | None
@@ -111,13 +135,16 @@ class FakeCards:
 class FrontServer(TestServer):
     """The server as it is, where aiohttp's client for tests expects a server for tests."""
 
+    lines: Lines
+
     async def start_server(self, loop: asyncio.AbstractEventLoop | None = None, **kwargs: Any) -> None:
         listener = socket.create_server((self.host, 0))
         listener.setblocking(False)
         self.port = listener.getsockname()[1]
         self._root = URL(f"http://{self.host}:{self.port}")
         self._end = AsyncExitStack()
-        await self._end.enter_async_context(serving(self.app, listener, backlog_max=16, shutdown_s_max=1))
+        serves = serving(self.app, listener, self.lines, backlog_max=16, shutdown_s_max=1)
+        await self._end.enter_async_context(serves)
 
     async def close(self) -> None:
         await self._end.aclose()
@@ -159,7 +186,12 @@ class Stage:
     ended: EndedSessions
     passwords: Passwords
     keys: Path
+    lines: Lines
+    admission: Admission
+    answers: FirstAnswers
+    once: Once
     mail_tokens: MailTokens = field(default_factory=lambda: MailTokens(bytes(32)))
+    orders: Orders = field(default=Orders(0, 0))
     cards: FakeCards = field(default_factory=FakeCards)
     readiness: Readiness = field(default=Readiness(True, {}))
     pages: KeptPages = field(default_factory=lambda: KeptPages(PAGES_MAX))
@@ -192,13 +224,22 @@ class Stage:
 
 @asynccontextmanager
 async def staged(
-    folder: Path, limits: FrontLimits = LIMITS_HERE, *, cors: Cors | None = None, proxies: Proxies | None = None
+    folder: Path,
+    limits: FrontLimits = LIMITS_HERE,
+    *,
+    cors: Cors | None = None,
+    proxies: Proxies | None = None,
+    line_limits: LineLimits = LINES_HERE,
+    is_counting: bool = False,
 ) -> AsyncIterator[Stage]:
-    """Put the front up; its passwords are hashed as cheaply as Argon2 can."""
+    """Put the front up; its passwords are hashed as cheaply as Argon2 can, requests are counted if asked for."""
     clock, bus, keys = TestClock(), FakeBus(), folder / "keys"
     app = make_app(clock, body_bytes_max=limits.body_bytes_max)
+    server = FrontServer(app)
+    server.lines = Lines(clock, line_limits)
+    answers = FirstAnswers(folder / "answers.db", clock, keep_hours=24, owner_keys_max=100)
     stage = Stage(
-        client=TestClient(FrontServer(app)),
+        client=TestClient(server),
         bus=bus,
         clock=clock,
         files=FileStore(folder / "files"),
@@ -209,6 +250,10 @@ async def staged(
         ended=EndedSessions(clock, access_minutes=15, sessions_max=10),
         passwords=Passwords(threads=1, queue_max=4, memory_kib=8, time_cost=1),
         keys=keys,
+        lines=server.lines,
+        admission=Admission(clock, in_hand_min=2, in_hand_max=100, delay_s_max=0.4, orders=lambda: stage.orders),
+        answers=answers,
+        once=Once(answers, load_answers_key(keys), clock, wait_s_max=ONCE_WAIT_S, answer_bytes_max=1_000),
     )
     await stage.files.prepare()
     app[BUS], app[CARDS], app[FILES], app[LIMITS], app[LINKS] = bus, stage.cards, stage.files, limits, stage.links
@@ -217,8 +262,12 @@ async def staged(
     app[READINESS] = lambda: stage.readiness
     app[PAGES], app[CIRCUITS] = stage.pages, lambda: [breaker.statistics() for breaker in stage.breakers]
     app[CORS], app[PROXIES] = cors or app[CORS], proxies or app[PROXIES]
+    app[ADMISSION] = stage.admission
+    app[ONCE] = stage.once
+    if is_counting:
+        app[RATES] = Rates(clock, **RATES_HERE)
     try:
-        async with stage.client:
+        async with stage.answers, stage.client:
             yield stage
     finally:
         stage.passwords.close()

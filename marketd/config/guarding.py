@@ -1,0 +1,63 @@
+"""What guards the front: first answers, admission, rate limits and connections, as the settings want them."""
+
+from pathlib import Path
+
+from marketd.actors.fulfilment import Fulfilment
+from marketd.clock import Clock
+from marketd.config.settings import Settings
+from marketd.http.admission import Admission, Orders
+from marketd.http.lines import LineLimits, Lines
+from marketd.http.once import Once
+from marketd.http.proxies import Proxies
+from marketd.http.rates import Rates
+from marketd.storage.answers import FirstAnswers
+
+
+def make_answers(settings: Settings, path: Path, clock: Clock) -> FirstAnswers:
+    """Make the file of first answers; enter and run it."""
+    limits = settings.idempotency
+    return FirstAnswers(path, clock, keep_hours=limits.keep_hours, owner_keys_max=limits.owner_keys_max)
+
+
+def make_once(settings: Settings, answers: FirstAnswers, secret: bytes, clock: Clock) -> Once:
+    """Make who answers a request under a key once."""
+    limits = settings.idempotency
+    return Once(answers, secret, clock, wait_s_max=limits.wait_s_max, answer_bytes_max=limits.answer_bytes_max)
+
+
+def make_admission(settings: Settings, clock: Clock, fulfilment: Fulfilment) -> Admission:
+    """Make who sends away what is too much; run it."""
+    limits = settings.overload
+    return Admission(
+        clock,
+        in_hand_min=limits.in_hand_min,
+        in_hand_max=limits.in_hand_max,
+        delay_s_max=limits.delay_s_max,
+        orders=lambda: Orders(fulfilment.waiting, fulfilment.done),
+    )
+
+
+def make_rates(settings: Settings, clock: Clock) -> Rates:
+    """Make who counts requests."""
+    limits = settings.limits
+    return Rates(
+        clock,
+        window_s=limits.window_s,
+        user_requests_max=limits.user_requests_max,
+        address_requests_max=limits.address_requests_max,
+        auth_requests_max=limits.auth_requests_max,
+        clients_max=limits.clients_max,
+    )
+
+
+def make_lines(settings: Settings, clock: Clock, proxies: Proxies) -> Lines:
+    """Make the book of open connections; run it."""
+    limits = settings.http
+    bounds = LineLimits(
+        connections_max=limits.connections_max,
+        address_connections_max=settings.limits.address_connections_max if settings.limits.enabled else None,
+        head_read_s_max=limits.head_read_s_max,
+        keep_alive_s_max=limits.keep_alive_s_max,
+        send_stall_s_max=limits.send_stall_s_max,
+    )
+    return Lines(clock, bounds, proxies.trusts)

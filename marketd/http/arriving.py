@@ -1,0 +1,43 @@
+"""A long body as it arrives, which must not take for ever: in each window of time some of it has to come."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from typing import Final
+
+from aiohttp import web
+
+from marketd.http.keys import LIMITS
+from marketd.http.problems import TooLarge, TooSlow
+
+CHUNK_BYTES: Final = 64 * 1024
+
+DIGEST: "Final[web.RequestKey[hashlib._Hash]]" = web.RequestKey("digest")
+
+
+async def arriving(request: web.Request) -> AsyncIterator[bytes]:
+    """Give the body piece by piece, adding it to the request's `DIGEST` if it has one; raise `TooLarge`, `TooSlow`."""
+    limits, digest, loop = request.app[LIMITS], request.get(DIGEST), asyncio.get_running_loop()
+    size = came = 0
+    until_s = loop.time() + limits.upload_window_s
+    while True:
+        try:
+            async with asyncio.timeout_at(until_s):
+                chunk = await request.content.read(CHUNK_BYTES)
+        except TimeoutError:
+            if came < limits.upload_window_bytes_min:
+                wanted = f"{limits.upload_window_bytes_min} bytes in {limits.upload_window_s:g} s"
+                raise TooSlow(f"of an upload there have to come at least {wanted}") from None
+            came, until_s = 0, loop.time() + limits.upload_window_s
+            continue
+        if not chunk:
+            return
+        came += len(chunk)
+        size += len(chunk)
+        if size > limits.upload_bytes_max:
+            raise TooLarge(f"a file may have at most {limits.upload_bytes_max} bytes")
+        if digest is not None:
+            digest.update(chunk)
+        yield chunk
+        if loop.time() > until_s:  # whoever takes the bytes took long: not the sender's fault
+            came, until_s = 0, loop.time() + limits.upload_window_s

@@ -1,0 +1,217 @@
+"""
+Idempotency-Key (draft-ietf-httpapi-idempotency-key-header-07): a POST that is sent again under its key gets its first
+answer again, byte for byte, and nothing is done twice.
+
+    1. turn     of many under one key one goes on; the others wait their turn, and then find its answer
+    2. begin    the request is on record before anything is done; another one under the same key is refused
+    3. work     under ids that follow from user and key: what a crash cut off is met again, not done again
+    4. keep     the answer is on record before anybody gets it; then it goes out
+
+What another try might end differently is not kept: 401, 408, 413 and 429 change nothing and leave nothing, a 5xx leaves
+the beginning alone. An answer is sealed under its key and its body, and neither of them is stored: who sees the file
+without having sent the request learns nothing, not even whose it was.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final, NamedTuple
+
+import msgspec
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from msgspec import Struct
+
+from marketd.bus.port import Busy
+from marketd.clock import Clock
+from marketd.http.arriving import DIGEST, arriving
+from marketd.http.bodies import read_body
+from marketd.http.client import client_network
+from marketd.http.doing import DOING, Doing
+from marketd.http.identity import somebody
+from marketd.http.keys import REQUEST_ID
+from marketd.http.problems import (
+    BadRequest,
+    Fault,
+    InHandAlready,
+    KeyUsedDifferently,
+    NotSignedIn,
+    response_of,
+)
+from marketd.http.sealed import NONCE_BYTES, seal, unseal
+from marketd.storage.answers import FirstAnswers
+
+HEADER: Final = "Idempotency-Key"
+STREAMED: Final = frozenset({"/uploads"})  # whose bodies are never held whole
+PASSING: Final = frozenset({401, 408, 413, 429})
+AT_ONCE_MAX: Final = 64  # requests under one key
+DIGEST_BYTES: Final = 16
+
+_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+class Kept(Struct, frozen=True, array_like=True):
+    """An answer as it is kept."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+class _Name(NamedTuple):
+    """What a request is known by: digests, and the root of all that follows from its user and key."""
+
+    request: bytes
+    owner: bytes
+    root: bytes
+
+
+class _Seal(NamedTuple):
+    """What follows from the body too: how a repeat is told from another request, and the key of the answer."""
+
+    fingerprint: bytes
+    key: bytes
+
+
+class Once:
+    """Answers each request under a key once; `secret` is the service's own."""
+
+    def __init__(
+        self, answers: FirstAnswers, secret: bytes, clock: Clock, *, wait_s_max: float, answer_bytes_max: int
+    ) -> None:
+        self._answers, self._secret, self._clock = answers, secret, clock
+        self._wait_s_max, self._answer_bytes_max = wait_s_max, answer_bytes_max
+        self._turns: dict[bytes, tuple[asyncio.Lock, int]] = {}
+
+    async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Give the first answer to a request, now or again; raise a `Problem` where the key is no good for it."""
+        name = self._name(request, _key_of(request))
+        if request.path in STREAMED:
+            async with self._turn(name.request):
+                return await self._streamed(request, handler, name)
+        body = hashlib.sha256(await read_body(request)).digest()
+        async with self._turn(name.request):
+            return await self._whole(request, handler, name, _seal_of(request, name, body))
+
+    async def _whole(self, request: web.Request, handler: Handler, name: _Name, sealing: _Seal) -> web.StreamResponse:
+        begun = await self._answers.begin(name.request, name.owner, sealing.fingerprint)
+        if begun.fingerprint != sealing.fingerprint:
+            raise _used_differently()
+        if begun.answer is not None:
+            return _again(begun.answer, sealing)
+        seed = hmac.digest(name.root, b"seed %d" % begun.at, "sha256")
+        request[DOING] = Doing(begun.at, seed, is_again=not begun.is_first)
+        response = await _worked(request, handler)
+        if _is_lasting(response):
+            await self._keep(name, sealing, response)
+        elif response.status in PASSING and begun.is_first:
+            await self._answers.forget(name.request)
+        return response
+
+    async def _streamed(self, request: web.Request, handler: Handler, name: _Name) -> web.StreamResponse:
+        """The same for a body that is known only at its end. What is made of it is named by it, so nothing is begun."""
+        request[DIGEST] = digest = hashlib.sha256()
+        known = await self._answers.find(name.request)
+        if known is not None and known.answer is not None:
+            async for _ in arriving(request):
+                pass
+            sealing = _seal_of(request, name, digest.digest())
+            if known.fingerprint != sealing.fingerprint:
+                raise _used_differently()
+            return _again(known.answer, sealing)
+        response = await _worked(request, handler)
+        if _is_lasting(response) and request.content.at_eof():
+            await self._keep(name, _seal_of(request, name, digest.digest()), response)
+        return response
+
+    async def _keep(self, name: _Name, sealing: _Seal, response: web.StreamResponse) -> None:
+        """Keep an answer, unless it is too large: then a repeat is worked on again, under the same ids."""
+        assert isinstance(response, web.Response), response
+        body = response.body or b""
+        assert isinstance(body, bytes), body
+        if len(body) > self._answer_bytes_max:
+            return
+        headers = [(str(header), value) for header, value in response.headers.items()]
+        plain = msgspec.msgpack.encode(Kept(response.status, headers, body))
+        sealed = seal(sealing.key, self._clock.random_bytes(NONCE_BYTES), plain)
+        await self._answers.keep(name.request, name.owner, sealing.fingerprint, sealed)
+
+    def _name(self, request: web.Request, key: str) -> _Name:
+        """Keys are a user's own. Those of strangers are one's whose body they fit, wherever that one is now."""
+        user = _user_of(request)
+        root = self._digest(f"{user}\0{key}")
+        owner = self._digest(f"user {user}" if user else f"address {client_network(request)}")
+        return _Name(hmac.digest(root, b"request", "sha256")[:DIGEST_BYTES], owner[:DIGEST_BYTES], root)
+
+    def _digest(self, text: str) -> bytes:
+        return hmac.digest(self._secret, text.encode(), "sha256")
+
+    @asynccontextmanager
+    async def _turn(self, request: bytes) -> AsyncIterator[None]:
+        lock, count = self._turns.get(request, (asyncio.Lock(), 0))
+        if count >= AT_ONCE_MAX:
+            raise Busy(f"{count} requests under one key wait already")
+        self._turns[request] = (lock, count + 1)
+        try:
+            await self._wait_turn(lock)
+            try:
+                yield
+            finally:
+                lock.release()
+        finally:
+            lock, count = self._turns.pop(request)
+            if count > 1:
+                self._turns[request] = (lock, count - 1)
+
+    async def _wait_turn(self, lock: asyncio.Lock) -> None:
+        try:
+            async with asyncio.timeout(self._wait_s_max):
+                await lock.acquire()
+        except TimeoutError:
+            said = f"a request under this {HEADER} is still in hand"
+            raise InHandAlready(said, retry_after_s=self._wait_s_max) from None
+
+
+def _key_of(request: web.Request) -> str:
+    given = request.headers.getall(HEADER)
+    if len(given) != 1 or not _KEY.fullmatch(given[0]):
+        raise BadRequest([Fault(f"/{HEADER}", "Expected one key, of 1 to 255 visible ASCII characters")])
+    return given[0]
+
+
+def _user_of(request: web.Request) -> str:
+    """Say whose key it is, "" of a stranger's; a token that is no good is for the handler to refuse."""
+    try:
+        principal = somebody(request)
+    except NotSignedIn:
+        return ""
+    return principal.user_id if principal else ""
+
+
+def _seal_of(request: web.Request, name: _Name, body: bytes) -> _Seal:
+    what = hmac.digest(name.root, request.rel_url.raw_path_qs.encode() + b"\0" + body, "sha256")
+    return _Seal(hmac.digest(what, b"fingerprint", "sha256")[:DIGEST_BYTES], hmac.digest(what, b"seal", "sha256"))
+
+
+async def _worked(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give the handler's answer, be it a problem."""
+    try:
+        return await handler(request)
+    except Exception as error:  # as at the last door: problems.py knows them all
+        return response_of(error, request[REQUEST_ID])
+
+
+def _is_lasting(response: web.StreamResponse) -> bool:
+    return response.status < 500 and response.status not in PASSING
+
+
+def _again(sealed: bytes, sealing: _Seal) -> web.Response:
+    kept = msgspec.msgpack.decode(unseal(sealing.key, sealed), type=Kept)
+    return web.Response(status=kept.status, headers=kept.headers, body=kept.body)
+
+
+def _used_differently() -> KeyUsedDifferently:
+    return KeyUsedDifferently(f"this {HEADER} came with another request before")

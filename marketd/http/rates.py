@@ -1,0 +1,47 @@
+"""Who may send how much: users by themselves, strangers by the address they come from."""
+
+from typing import Final
+
+from aiohttp import web
+
+from marketd.clock import Clock
+from marketd.http.buckets import Allowance, Buckets, Quota
+from marketd.http.client import client_network
+from marketd.http.identity import somebody
+from marketd.http.problems import NotSignedIn
+
+UNLIMITED: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+AUTH: Final = "/auth/"
+
+
+class Rates:
+    """The quotas: of users, of addresses that nobody has signed in from, and of addresses at the door to accounts."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        window_s: int,
+        user_requests_max: int,
+        address_requests_max: int,
+        auth_requests_max: int,
+        clients_max: int,
+    ) -> None:
+        self._users = Buckets(Quota("default", user_requests_max, window_s), clock, clients_max)
+        self._addresses = Buckets(Quota("default", address_requests_max, window_s), clock, clients_max)
+        self._auth = Buckets(Quota("auth", auth_requests_max, window_s), clock, clients_max)
+
+    def take(self, request: web.Request) -> Allowance | None:
+        """Count a request; None where nothing is counted."""
+        path = request.rel_url.raw_path
+        if path in UNLIMITED:
+            return None
+        if path.startswith(AUTH) and request.method == "POST":
+            return self._auth.take(client_network(request))
+        try:
+            principal = somebody(request)
+        except NotSignedIn:
+            principal = None
+        if principal is not None:
+            return self._users.take(principal.user_id)
+        return self._addresses.take(client_network(request))
