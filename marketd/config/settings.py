@@ -204,13 +204,13 @@ class Limits(Struct, frozen=True):
         True
     )
     window_s: Annotated[int, Meta(description="the window in which requests are counted", ge=1, le=86_400)] = 60
-    user_requests_max: Annotated[int, Meta(description="requests of one user in a window", ge=1, le=1_000_000)] = 1200
+    user_requests_max: Annotated[int, Meta(description="requests of one user in a window", ge=1, le=1_000_000)] = 3000
     address_requests_max: Annotated[
         int, Meta(description="requests of one address in a window, nobody signed in", ge=1, le=1_000_000)
-    ] = 1200
+    ] = 3000
     auth_requests_max: Annotated[
         int, Meta(description="requests to sign up, in and out of one address in a window", ge=1, le=1_000_000)
-    ] = 60
+    ] = 300
     clients_max: Annotated[int, Meta(description="clients counted apart", ge=1, le=10_000_000)] = 100_000
     address_connections_max: Annotated[
         int, Meta(description="connections of one address open at once", ge=1, le=1_000_000)
