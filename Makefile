@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check bench docs format clean
+.PHONY: help install run test fuzz check bench docs format clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -16,6 +16,10 @@ run: .venv/.installed  ## serve on http://127.0.0.1:8080 with a sample catalogue
 
 test: .venv/.installed-dev  ## run all tests
 	$(BIN)/python -m pytest -n 2
+
+fuzz: .venv/.installed-dev  ## try out the document of the API for longer, with other examples each time
+	MARKETD_FUZZ_EXAMPLES=$(or $(EXAMPLES),200) MARKETD_FUZZ_SEED=$(or $(SEED),$$(date +%s)) \
+		$(BIN)/python -m pytest -n 0 tests/journeys/test_document.py
 
 check: .venv/.installed-dev  ## check format, manners and types
 	$(BIN)/ruff format --check .

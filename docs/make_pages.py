@@ -1,68 +1,79 @@
 """
-Writes the pages that follow from the code: docs/api.md from the routes, docs/settings.md from the settings.
+Writes the pages that follow from the code: docs/api.md from the API's document, docs/settings.md from the settings.
 
 `make docs` runs it; a test sees that what it would write is what is there.
 """
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from aiohttp import web
-
-from marketd.clock import SystemClock
 from marketd.config.settings import FIELDS, SECTIONS, Settings
 from marketd.config.shown import shown
-from marketd.http.app import make_app
+from marketd.http import openapi
+from marketd.http.app import ROOMS
 
 FOLDER: Final = Path(__file__).parent
-METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
+EVERYWHERE: Final = {"408", "413", "415", "417", "500", "503"}
+TABLE: Final = ("| call | what it does | answers |", "| --- | --- | --- |")
+NOTES: Final = (
+    "Any POST takes an `Idempotency-Key` of up to 255 visible characters: sent again within a day under the",
+    "same key it gets the first answer again and nothing is done twice; another request under the key is",
+    "refused with 422. `RateLimit-Policy` and `RateLimit` say how many requests one may send and how many are",
+    "left; 429 and 503 come with `Retry-After`.",
+    "",
+    "`GET /orders/{id}` takes `Prefer: wait=N`: it answers when the order is no longer pending, or after N",
+    "seconds. Lists take `page` (from 1) and `size` (1 to 100), and answer with `total` and `Link` headers.",
+    "",
+    "Tokens that come by mail are good once, until the time that the mail names, and only the newest of its",
+    "sort; one that is no good is a 400 that names `/token`. What ends a session (signing out, a new password,",
+    "`DELETE /auth/sessions`, a refresh token used twice) ends its access tokens at once.",
+    "",
+    "Reviews come in the order of `sort`: `newest`, `oldest`, `highest` or `lowest`. A hidden one is neither",
+    "listed nor counted; its author and admins find it at its own address, with `hidden` and `hiddenReason`.",
+    "",
+    "A single thing has an `ETag`: `If-None-Match` saves an answer that is known already (304); `If-Match` on",
+    "`PATCH` and `DELETE` guards against overwriting what somebody else has changed meanwhile (412). Answers",
+    "are compressed with zstd or gzip for who accepts it. Every path answers `OPTIONS`, and `HEAD` where it",
+    "answers `GET`. A W3C `traceparent` is taken up, and found again in each record and log line that follows.",
+    "",
+    "`/mobile/…` and `/web/…` are whole screens in one answer, each part of which has its own deadline. A part",
+    "that fails leaves its field empty and its name in `degraded`; such an answer is not to be kept. Uploaded",
+    "images have a smaller variant, a WebP at most 640 pixels wide, which `mobileUrl` names.",
+)
 
 
 def api_page() -> str:
-    """Every route, with what its handler says of itself."""
-    rows = [
-        f"| `{route.method} {route.resource.canonical}` | {_first_sentence(route)} |"
-        for route in make_app(SystemClock(), body_bytes_max=0).router.routes()
-        if route.method in METHODS and route.resource
+    """Every operation: what it does, for whom, and with what it may answer."""
+    document = openapi.document(ROOMS)
+    lines = [
+        "# The HTTP API",
+        "",
+        "A running service has more of this at `/docs`, and for programs at `/openapi.json`: every parameter, body,",
+        "answer and problem, with examples. Bodies and answers are JSON in UTF-8; errors are problem documents (RFC",
+        "9457) whose `type` is a page that explains it; times are RFC 3339 in UTC; ids are UUIDs. To be signed in,",
+        "send `Authorization: Bearer` and the access token of `POST /auth/login`.",
     ]
-    return "\n".join(
-        [
-            "# The HTTP API",
+    for tag in document["tags"]:
+        lines += [
             "",
-            "Bodies and answers are JSON in UTF-8; errors are problem documents (RFC 9457) whose `type` is a page that",
-            "explains it; times are RFC 3339 in UTC; ids are UUIDs. Where somebody has to be signed in, send",
-            "`Authorization: Bearer` and the access token of `POST /auth/login`.",
+            f"## {tag['name']}",
             "",
-            "| call | what it does |",
-            "| --- | --- |",
-            *rows,
+            tag["description"],
             "",
-            "Any POST takes an `Idempotency-Key` of up to 255 visible characters: sent again within a day under the",
-            "same key it gets the first answer again and nothing is done twice; another request under the key is",
-            "refused with 422. `RateLimit-Policy` and `RateLimit` say how many requests one may send and how many are",
-            "left; 429 and 503 come with `Retry-After`.",
-            "",
-            "`GET /orders/{id}` takes `Prefer: wait=N`: it answers when the order is no longer pending, or after N",
-            "seconds. Lists take `page` (from 1) and `size` (1 to 100), and answer with `total` and `Link` headers.",
-            "",
-            "Tokens that come by mail are good once, until the time that the mail names, and only the newest of its",
-            "sort; one that is no good is a 400 that names `/token`. What ends a session (signing out, a new password,",
-            "`DELETE /auth/sessions`, a refresh token used twice) ends its access tokens at once.",
-            "",
-            "Reviews come in the order of `sort`: `newest`, `oldest`, `highest` or `lowest`. A hidden one is neither",
-            "listed nor counted; its author and admins find it at its own address, with `hidden` and `hiddenReason`.",
-            "",
-            "A single thing has an `ETag`: `If-None-Match` saves an answer that is known already (304); `If-Match` on",
-            "`PATCH` and `DELETE` guards against overwriting what somebody else has changed meanwhile (412). Answers",
-            "are compressed with zstd or gzip for who accepts it. Every path answers `OPTIONS`, and `HEAD` where it",
-            "answers `GET`. A W3C `traceparent` is taken up, and found again in each record and log line that follows.",
-            "",
-            "`/mobile/…` and `/web/…` are whole screens in one answer, each part of which has its own deadline. A part",
-            "that fails leaves its field empty and its name in `degraded`; such an answer is not to be kept. Uploaded",
-            "images have a smaller variant, a WebP at most 640 pixels wide, which `mobileUrl` names.",
-            "",
+            "| call | what it does | answers |",
+            "| --- | --- | --- |",
         ]
-    )
+        for path, methods in document["paths"].items():
+            for method, operation in methods.items():
+                if tag["name"] in operation["tags"]:
+                    said = f"{operation['summary']} {operation['description']}".replace("\n", " ")
+                    lines.append(f"| `{method.upper()} {path}` | {said} | {_answers(operation)} |")
+    return "\n".join([*lines, "", *NOTES, ""])
+
+
+def _answers(operation: dict[str, Any]) -> str:
+    """Name the statuses that are an operation's own; what any can meet is left out."""
+    return ", ".join(status for status in operation["responses"] if status not in EVERYWHERE)
 
 
 def settings_page() -> str:
@@ -93,10 +104,6 @@ def settings_page() -> str:
 
 
 PAGES: Final = {"api.md": api_page, "settings.md": settings_page}
-
-
-def _first_sentence(route: web.AbstractRoute) -> str:
-    return (route.handler.__doc__ or "").strip().split("\n")[0]
 
 
 if __name__ == "__main__":

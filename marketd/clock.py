@@ -8,10 +8,14 @@ import asyncio
 import os
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Final, Protocol
+from typing import Annotated, Final, Protocol
+
+from msgspec import Meta
 
 CHANCE_BYTES: Final = 4_096
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+Instant = Annotated[datetime, Meta(tz=True)]  # a time that says where it counts from; `instant` makes them
 
 
 class Clock(Protocol):
@@ -89,7 +93,7 @@ def jittered(clock: Clock, seconds: float) -> float:
     return seconds * (0.5 + int.from_bytes(clock.random_bytes(2), "big") / 0x2_0000)
 
 
-def instant(ms: int) -> datetime:
+def instant(ms: int) -> Instant:
     """Turn milliseconds since the epoch into a time, exactly."""
     return EPOCH + timedelta(milliseconds=ms)
 

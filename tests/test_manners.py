@@ -206,7 +206,12 @@ def test_the_front_knows_messages_queries_and_the_port_of_the_bus() -> None:
     known = {*AGGREGATE_MODULES, *READ_MODELS, "actors.watch", "bus.port", "bus.subjects", "clock"} - {"actors.saga"}
     known.add("trace")
     known |= {"storage.answers", "storage.files", "storage.images", "storage.pages", "actors.notices.tokens"}
-    names = {("storage.projector", "AskReached"), ("storage.database", "DiskTrouble"), ("bus.breaker", "Circuit")}
+    names = {
+        ("marketd", "__version__"),
+        ("storage.projector", "AskReached"),
+        ("storage.database", "DiskTrouble"),
+        ("bus.breaker", "Circuit"),
+    }
     kept = {("storage.log", "Recorded"), ("storage.cards", "touched_by")}  # what makes a kept page old, or a session
     followers = {"http.kept", "http.ended"}
 

@@ -5,8 +5,8 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from marketd.http.bodies import JSON
 from marketd.http.client import address_of
+from marketd.http.operation import JSON
 from marketd.storage.pages import Page
 
 _encoder: Final = msgspec.json.Encoder(decimal_format="number")

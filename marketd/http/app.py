@@ -1,9 +1,10 @@
 """The application: every route, and what every request passes through."""
 
-import html
 import re
+from functools import cache
 from typing import Final
 
+import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
@@ -15,9 +16,11 @@ from marketd.http import (
     landing,
     library,
     mobile,
+    openapi,
     operations,
     orders,
     products,
+    reference,
     reviews,
     sessions,
     storefront,
@@ -28,22 +31,48 @@ from marketd.http.cors import Cors
 from marketd.http.encodings import Encodings
 from marketd.http.etags import conditional
 from marketd.http.in_hand import InHand
-from marketd.http.keys import ADMISSION, CLOCK, CORS, ENCODINGS, IN_HAND, LIMITS, ONCE, PROXIES, RATES, REQUEST_ID
+from marketd.http.keys import (
+    ADMISSION,
+    CLOCK,
+    CORS,
+    DOCUMENT,
+    ENCODINGS,
+    IN_HAND,
+    LIMITS,
+    ONCE,
+    PROXIES,
+    RATES,
+    REQUEST_ID,
+)
 from marketd.http.once import HEADER
-from marketd.http.problems import RETRY_AFTER_S, SORTS, NotFound, TooManyRequests, Unavailable, allowed, response_of
+from marketd.http.problems import RETRY_AFTER_S, TooManyRequests, Unavailable, allowed, response_of
 from marketd.http.proxies import Proxies
 from marketd.trace import Cause, begin, end
 
-PAGE_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 API_POLICY: Final = "default-src 'none'; frame-ancestors 'none'"
-PERMISSIONS: Final = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
 OWN_ORIGIN: Final = "same-origin"  # who may embed an answer; what other shops may embed says so itself
 YEAR_S: Final = 365 * 24 * 60 * 60
 HEADERS: Final = {"Server": "marketd", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
-_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+# Where the routes are; the document of the API takes them in this order.
+ROOMS: Final = (
+    auth,
+    confirmations,
+    sessions,
+    landing,
+    uploads,
+    products,
+    reviews,
+    mobile,
+    storefront,
+    orders,
+    downloads,
+    library,
+    operations,
+    reference,
+)
 
-routes = web.RouteTableDef()
+_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 def make_app(clock: Clock, *, body_bytes_max: int) -> web.Application:
@@ -52,12 +81,16 @@ def make_app(clock: Clock, *, body_bytes_max: int) -> web.Application:
     app[CLOCK] = clock
     app[IN_HAND] = InHand()
     app[CORS], app[ENCODINGS], app[PROXIES] = Cors(), Encodings(), Proxies()
-    for room in (auth, confirmations, sessions, landing, uploads, products, reviews, mobile, storefront):
+    app[DOCUMENT] = described()
+    for room in ROOMS:
         app.add_routes(room.routes)
-    for room in (orders, downloads, library, operations):
-        app.add_routes(room.routes)
-    app.add_routes(routes)
     return app
+
+
+@cache
+def described() -> bytes:
+    """Write the document of the API, once for all applications: it follows from the code alone."""
+    return msgspec.json.encode(openapi.document(ROOMS))
 
 
 @web.middleware
@@ -143,22 +176,3 @@ def _traceparent(request: web.Request) -> str:
         return ""
     given = headers.getall("traceparent")
     return given[0] if len(given) == 1 else ""
-
-
-@routes.get("/problems/{slug}")
-async def explain(request: web.Request) -> web.Response:
-    """Explain a sort of problem to who follows its `type`."""
-    sort = SORTS.get(request.match_info["slug"])
-    if sort is None:
-        raise NotFound("no such sort of problem")
-    title = html.escape(f"{sort.title} ({sort.status})")
-    page = (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>"
-        "<style>body{font:1.1em/1.5 system-ui;max-width:40em;margin:3em auto;padding:0 1em}</style>"
-        f"<h1>{title}</h1><p>{html.escape(sort.advice)}</p></html>"
-    )
-    return web.Response(
-        text=page,
-        content_type="text/html",
-        headers={"Content-Security-Policy": PAGE_POLICY, "Permissions-Policy": PERMISSIONS},
-    )

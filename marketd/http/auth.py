@@ -6,25 +6,25 @@ kept as a SHA-256 alone; it is long and random, so it needs no slow hash.
 """
 
 import hashlib
-import re
-from datetime import datetime
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Final, Literal, NamedTuple
 
 from aiohttp import web
 from msgspec import Meta, Struct
 
 from marketd.actors import account
+from marketd.actors.account import Role
 from marketd.actors.address import Address
 from marketd.actors.aggregate import Refused
-from marketd.clock import instant
+from marketd.clock import Instant, instant
 from marketd.http.answers import answered
 from marketd.http.asking import ask, read, tell
-from marketd.http.bodies import ShortLine, decode
+from marketd.http.bodies import ShortLine, decode, formed
 from marketd.http.client import client_network
 from marketd.http.doing import asked_at, id_for, secret_for
 from marketd.http.etags import expected, shown
 from marketd.http.identity import signed_in
 from marketd.http.keys import ADDRESS_LOCKOUT, LIMITS, LOCKOUT, PASSWORDS, TOKENS
+from marketd.http.operation import SIGNED_IN, Answer, operation
 from marketd.http.problems import NotSignedIn, TooManyFailures
 from marketd.http.tokens import Principal
 from marketd.storage.people import FindPerson, Person
@@ -36,24 +36,21 @@ DAY_MS: Final = 24 * HOUR_MS
 BAD_CREDENTIALS: Final = "the e-mail address or the password is wrong"
 BAD_REFRESH: Final = "the refresh token is not good any more: sign in again"
 
-# What browsers take for an e-mail address (WHATWG HTML, section 4.10.5.1.5), and lengths of RFC 5321.
+# What browsers take for an e-mail address (WHATWG HTML, section 4.10.5.1.5), and lengths of RFC 5321; without what a
+# mail program could take for an encoded word (RFC 2047).
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_EMAIL = re.compile(rf"[A-Za-z0-9.!#$%&'*+/=?^_`{{|}}~-]{{1,64}}@{_LABEL}(?:\.{_LABEL})*")
+_EMAIL = rf"(?![^@]*=\?)[A-Za-z0-9.!#$%&'*+/=?^_`{{|}}~-]{{1,64}}@{_LABEL}(?:\.{_LABEL})*"
+_PASSWORD = r"(?=[^a-z]*[a-z])(?=[^A-Z]*[A-Z])(?=[^0-9]*[0-9])[\s\S]*"
 
-
-def _email_fault(email: str) -> str | None:
-    """Refuse also what a mail program could take for an encoded word (RFC 2047)."""
-    return None if _EMAIL.fullmatch(email) and "=?" not in email else "Expected an e-mail address"
-
-
-def _password_fault(password: str) -> str | None:
-    if re.search("[a-z]", password) and re.search("[A-Z]", password) and re.search("[0-9]", password):
-        return None
-    return "Expected a lower-case letter, an upper-case letter and a digit"
-
-
-Email = Annotated[str, Meta(min_length=3, max_length=254, extra={"check": _email_fault})]
-NewPassword = Annotated[str, Meta(min_length=8, max_length=128, extra={"check": _password_fault})]
+Email = Annotated[str, Meta(min_length=3, max_length=254, **formed(_EMAIL, "Expected an e-mail address"))]
+NewPassword = Annotated[
+    str,
+    Meta(
+        min_length=8,
+        max_length=128,
+        **formed(_PASSWORD, "Expected a lower-case letter, an upper-case letter and a digit"),
+    ),
+]
 GivenPassword = Annotated[str, Meta(max_length=1024)]
 GivenToken = Annotated[str, Meta(min_length=1, max_length=512)]
 
@@ -95,7 +92,7 @@ class TokenPair(Struct, rename="camel"):
 
     access_token: str
     refresh_token: str
-    token_type: str
+    token_type: Literal["Bearer"]
     expires_in: int
     user_id: str
 
@@ -104,9 +101,24 @@ class Profile(Struct, rename="camel"):
     user_id: str
     email: str
     name: str
-    role: str
+    role: Role
     email_verified: bool
-    created_at: datetime
+    created_at: Instant
+
+
+class PublicKey(Struct):
+    """A public key of Ed25519 (RFC 8037) as a JSON Web Key (RFC 7517)."""
+
+    kty: Literal["OKP"]
+    crv: Literal["Ed25519"]
+    x: str
+    kid: str
+    alg: Literal["EdDSA"]
+    use: Literal["sig"]
+
+
+class KeySet(Struct):
+    keys: list[PublicKey]
 
 
 class RefreshToken(NamedTuple):
@@ -123,6 +135,11 @@ class RefreshToken(NamedTuple):
 
 
 @routes.post("/auth/register")
+@operation(
+    body=Registration,
+    answers={201: Answer(Registered)},
+    problems=(account.Reason.EMAIL_TAKEN,),
+)
 async def register(request: web.Request) -> web.Response:
     """Make an account."""
     body = await decode(request, Registration)
@@ -137,6 +154,11 @@ async def register(request: web.Request) -> web.Response:
 
 
 @routes.post("/auth/login")
+@operation(
+    body=Credentials,
+    answers={200: Answer(TokenPair, headers=("Cache-Control",))},
+    problems=(NotSignedIn, TooManyFailures),
+)
 async def login(request: web.Request) -> web.Response:
     """Open a session. An unknown address and a wrong password are the same in words and in time."""
     body = await decode(request, Credentials)
@@ -161,6 +183,7 @@ async def login(request: web.Request) -> web.Response:
 
 
 @routes.post("/auth/refresh")
+@operation(body=RefreshBody, answers={200: Answer(TokenPair, headers=("Cache-Control",))}, problems=(NotSignedIn,))
 async def refresh(request: web.Request) -> web.Response:
     """Exchange a refresh token for a new pair; one that was exchanged before ends the session."""
     given = _parse((await decode(request, RefreshBody)).refresh_token)
@@ -178,6 +201,7 @@ async def refresh(request: web.Request) -> web.Response:
 
 
 @routes.post("/auth/logout")
+@operation(body=RefreshBody, answers={204: Answer()})
 async def logout(request: web.Request) -> web.Response:
     """End the session of a refresh token; of one that is no good there is nothing to end."""
     body = await decode(request, RefreshBody)
@@ -190,6 +214,7 @@ async def logout(request: web.Request) -> web.Response:
 
 
 @routes.get("/auth/me")
+@operation(access=SIGNED_IN, answers={200: Answer(Profile, headers=("ETag",))})
 async def me(request: web.Request) -> web.Response:
     """Say who one is."""
     profile = await ask(request, await own_address(request), account.Describe(), account.Profile)
@@ -197,6 +222,7 @@ async def me(request: web.Request) -> web.Response:
 
 
 @routes.patch("/auth/me")
+@operation(access=SIGNED_IN, body=NameChange, answers={200: Answer(Profile, headers=("ETag",))}, takes=("If-Match",))
 async def rename(request: web.Request) -> web.Response:
     """Change one's name."""
     principal = signed_in(request)
@@ -210,10 +236,10 @@ async def rename(request: web.Request) -> web.Response:
 
 
 @routes.get("/.well-known/jwks.json")
+@operation(answers={200: Answer(KeySet, headers=("ETag", "Cache-Control"))})
 async def jwks(request: web.Request) -> web.Response:
     """Give the public keys of the access tokens."""
-    keys: dict[str, Any] = request.app[TOKENS].jwks()
-    return shown(keys, headers={"Cache-Control": "public, max-age=300"})
+    return shown(request.app[TOKENS].jwks(), headers={"Cache-Control": "public, max-age=300"})
 
 
 async def _credentials(request: web.Request, address: Address) -> account.Credentials | None:

@@ -2,7 +2,8 @@
 Bodies and parameters, strictly decoded: each wrong field is named, not only the first.
 
 Types say what is right: msgspec's own constraints, and checks of our own as `Meta(extra={"check": …})`, each a function
-from a value to a sentence about what is wrong with it, or None.
+from a value to a sentence about what is wrong with it, or None. Beside each stands what it comes to in JSON Schema
+(`extra_json_schema`), so that the document of the API says what is checked; where it can be, one pattern is both.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from msgspec.structs import fields as fields_of
 
 from marketd.actors.money import CURRENCIES
 from marketd.http.keys import LIMITS
+from marketd.http.operation import JSON, assert_declared
 from marketd.http.problems import BadRequest, Fault, TooLarge, TooSlow, WrongContentType
 from marketd.storage.pages import Page
 
@@ -31,11 +33,31 @@ PRICE_DECIMALS_MAX: Final = 2
 PAGE_SIZE_MAX: Final = 100
 PAGE_NUMBER_MAX: Final = 1_000_000
 MEDIA_TYPE_MAX: Final = 127
-JSON: Final = "application/json"
 CODINGS: Final = ("identity", "gzip", "deflate")  # which aiohttp reads, whatever else is installed
 CODING_SHOWN_MAX: Final = 20
+WHOLE_DIGITS_MAX: Final = 20  # no field takes a whole number that is longer
 
-_MEDIA_TYPE: Final = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]*/[a-z0-9][a-z0-9!#$&^_.+-]*")
+# Patterns are written so that they mean the same in Python and in ECMA 262, which JSON Schema takes them from.
+# UNSEEN is what shows nothing, breaks lines or turns them around, but for the joiners that emoji and scripts need.
+UNSEEN: Final = r"\u0000-\u001f\u007f-\u009f\u200b\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb"
+SEEN: Final = rf"[^\s\u200c-\u200f{UNSEEN}]"
+_UNSEEN_BUT_BREAKS: Final = UNSEEN.replace(r"\u0000-\u001f", r"\u0000-\u0008\u000b\u000c\u000e-\u001f")
+LINE: Final = rf"[^{UNSEEN}]*{SEEN}[^{UNSEEN}]*"
+LINES: Final = rf"[^{_UNSEEN_BUT_BREAKS}]*{SEEN}[^{_UNSEEN_BUT_BREAKS}]*"
+MEDIA_TYPE: Final = r"[a-z0-9][a-z0-9!#$&^_.+-]*/[a-z0-9][a-z0-9!#$&^_.+-]*"
+_FILE_NAME: Final = rf"[^/\\{UNSEEN}]*[^/\\\s\u200c-\u200f{UNSEEN}][^/\\{UNSEEN}]*"
+_PLAIN_NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+
+
+def formed(pattern: str, fault: str, but_not: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Say for `Meta` that the whole of a text has this form, once for the check and once for the schema."""
+    form = re.compile(pattern)
+
+    def check(text: str) -> str | None:
+        return None if form.fullmatch(text) and text not in but_not else fault
+
+    schema: dict[str, Any] = {"pattern": f"^(?:{pattern})$"} | ({"not": {"enum": list(but_not)}} if but_not else {})
+    return {"extra": {"check": check}, "extra_json_schema": schema}
 
 
 def _price_fault(price: object) -> str | None:
@@ -48,30 +70,11 @@ def _price_fault(price: object) -> str | None:
     return None if is_short else f"Expected at most {PRICE_DECIMALS_MAX} decimals"
 
 
-def _line_fault(text: str) -> str | None:
-    if not text.strip():
-        return "Expected something other than spaces"
-    return None if text.isprintable() else "Expected one line without control characters"
-
-
-def _file_name_fault(name: str) -> str | None:
-    if "/" in name or "\\" in name or name in (".", ".."):
-        return "Expected the name of a file, without folders"
-    return _line_fault(name)
-
-
 def media_type_fault(media_type: str) -> str | None:
     """Say what is wrong with a media type (RFC 6838, section 4.2); parameters are no part of it."""
-    if len(media_type) <= MEDIA_TYPE_MAX and _MEDIA_TYPE.fullmatch(media_type):
+    if len(media_type) <= MEDIA_TYPE_MAX and re.fullmatch(MEDIA_TYPE, media_type):
         return None
     return "Expected a media type in lower case, such as application/zip"
-
-
-def _text_fault(text: str) -> str | None:
-    if not text.strip():
-        return "Expected something other than spaces"
-    printable = all(character.isprintable() or character in "\n\r\t" for character in text)
-    return None if printable else "Expected no control characters but line breaks and tabs"
 
 
 def _currency_fault(code: str) -> str | None:
@@ -80,14 +83,32 @@ def _currency_fault(code: str) -> str | None:
 
 # What many bodies have in common.
 
-Price = Annotated[Raw, Meta(extra={"check": _price_fault})]
-Currency = Annotated[str, Meta(extra={"check": _currency_fault})]
-Title = Annotated[str, Meta(min_length=1, max_length=200, extra={"check": _line_fault})]
-ShortLine = Annotated[str, Meta(min_length=1, max_length=100, extra={"check": _line_fault})]
-FileName = Annotated[str, Meta(min_length=1, max_length=255, extra={"check": _file_name_fault})]
-MediaType = Annotated[str, Meta(extra={"check": media_type_fault})]
-LongText = Annotated[str, Meta(min_length=1, max_length=20_000, extra={"check": _text_fault})]
-Text = Annotated[str, Meta(min_length=1, max_length=5_000, extra={"check": _text_fault})]
+_LINE: Final = formed(LINE, "Expected one line with something to read, without control characters")
+_LINES: Final = formed(LINES, "Expected something to read, and no control characters but line breaks and tabs")
+_NAME: Final = formed(_FILE_NAME, "Expected the name of a file, without folders", but_not=(".", ".."))
+
+Price = Annotated[
+    Raw,
+    Meta(
+        extra={"check": _price_fault},
+        extra_json_schema={"type": "number", "exclusiveMinimum": 0, "maximum": PRICE_MAX, "multipleOf": 0.01},
+    ),
+]
+Currency = Annotated[
+    str, Meta(extra={"check": _currency_fault}, extra_json_schema={"enum": sorted(CURRENCIES), "type": "string"})
+]
+Title = Annotated[str, Meta(min_length=1, max_length=200, **_LINE)]
+ShortLine = Annotated[str, Meta(min_length=1, max_length=100, **_LINE)]
+FileName = Annotated[str, Meta(min_length=1, max_length=255, **_NAME)]
+MediaType = Annotated[
+    str,
+    Meta(
+        extra={"check": media_type_fault},
+        extra_json_schema={"pattern": f"^(?:{MEDIA_TYPE})$", "maxLength": MEDIA_TYPE_MAX},
+    ),
+]
+LongText = Annotated[str, Meta(min_length=1, max_length=20_000, **_LINES)]
+Text = Annotated[str, Meta(min_length=1, max_length=5_000, **_LINES)]
 
 
 class Paging(Struct, frozen=True, forbid_unknown_fields=True):
@@ -108,7 +129,12 @@ def price_of(raw: Raw) -> Decimal:
 
 
 async def decode(request: web.Request, kind: type[T]) -> T:
-    """Decode a JSON body; raise `BadRequest` naming every field at fault, or what else is wrong with it."""
+    """
+    Decode a JSON body; raise `BadRequest` naming every field at fault, or what else is wrong with it.
+
+    Of a name given twice the last value counts. A number is whole if its value is: 5.0 is 5, as JSON Schema has it.
+    """
+    assert_declared(request, body=kind)
     if request.content_type != JSON and not request.content_type.endswith("+json"):
         raise WrongContentType(f"expected {JSON}, got {request.content_type}")
     if (coding := request.headers.get("Content-Encoding", "identity").lower()) not in CODINGS:
@@ -120,10 +146,7 @@ async def decode(request: web.Request, kind: type[T]) -> T:
         raise BadRequest([Fault("", f"Not valid JSON: {error}")]) from None
     if found := faults_of(kind, value):
         raise BadRequest(found)
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except msgspec.ValidationError as error:  # a name given twice, whose last value alone was looked at
-        raise BadRequest([Fault("", _worded(error))]) from None
+    return msgspec.json.decode(_encoder.encode(value), type=kind)
 
 
 async def read_body(request: web.Request) -> bytes:
@@ -145,6 +168,7 @@ async def decode_optional(request: web.Request, kind: type[T]) -> T:
 
 def parameters(request: web.Request, kind: type[T]) -> T:
     """Decode the query's parameters; raise `BadRequest` naming every one at fault."""
+    assert_declared(request, query=kind)
     query = request.query
     found = [Fault(f"/{name}", "Given more than once") for name in set(query) if len(query.getall(name)) > 1]
     given: Mapping[str, str] = dict(query)
@@ -179,6 +203,9 @@ def _faults(kind: Any, value: Any, pointer: str, *, strict: bool) -> Iterator[Fa
             yield Fault(pointer, _worded(error))
         for index, item in enumerate(value):
             yield from _faults(get_args(bare)[0], item, f"{pointer}/{index}", strict=strict)
+        return
+    if bare is Decimal and isinstance(value, str) and not _PLAIN_NUMBER.fullmatch(value):
+        yield Fault(pointer, "Expected a number")  # Decimal itself would take 1_000 and numbers of other scripts
         return
     if bare is not Raw:  # which holds whatever its check lets through
         try:
@@ -229,15 +256,18 @@ def _worded(error: msgspec.ValidationError) -> str:
     return str(error).replace("`", "").replace("got decimal", "got float")
 
 
-def _number(text: str) -> Decimal:
-    """Read a number that is not whole, exactly; one whose exponent nobody can hold is beyond every bound."""
+def _number(text: str) -> Decimal | int:
+    """Read a number with a point or an exponent, exactly; one whose exponent nobody can hold is beyond every bound."""
     try:
-        return Decimal(text)
+        number = Decimal(text)
     except InvalidOperation:
         return Decimal("Infinity")
+    is_whole = number.adjusted() < WHOLE_DIGITS_MAX and number == number.to_integral_value()
+    return int(number) if is_whole else number
 
 
 _untyped: Final = msgspec.json.Decoder(float_hook=_number)
+_encoder: Final = msgspec.json.Encoder(decimal_format="number")
 
 
 def _escaped(name: str) -> str:

@@ -22,6 +22,7 @@ from marketd.http.bodies import decode
 from marketd.http.doing import asked_at, id_for
 from marketd.http.identity import signed_in
 from marketd.http.keys import CLOCK, LIMITS, LOCKOUT, MAIL_TOKENS, PASSWORDS
+from marketd.http.operation import SIGNED_IN, Answer, operation
 from marketd.http.problems import TooManyMails
 
 routes = web.RouteTableDef()
@@ -42,11 +43,12 @@ class NewPasswordBody(Struct, forbid_unknown_fields=True):
     password: NewPassword
 
 
-class Accepted(Struct):
+class MailUnderway(Struct):
     message: str
 
 
 @routes.post("/auth/verify-email")
+@operation(body=Verification, answers={204: Answer()})
 async def verify_email(request: web.Request) -> web.Response:
     """Take a token from a mail as proof that the e-mail address is the account's own; it is good once."""
     claim = _claim(request, "verify-email", (await decode(request, Verification)).token)
@@ -57,6 +59,7 @@ async def verify_email(request: web.Request) -> web.Response:
 
 
 @routes.post("/auth/verify-email/resend")
+@operation(access=SIGNED_IN, answers={202: Answer(MailUnderway)}, problems=(TooManyMails,))
 async def resend(request: web.Request) -> web.Response:
     """Send the mail again, with a new token; there is none for an address that is verified."""
     principal, limits = signed_in(request), request.app[LIMITS]
@@ -67,10 +70,11 @@ async def resend(request: web.Request) -> web.Response:
     if state.again_at:
         wait_s = (state.again_at - request.app[CLOCK].now_ms()) / 1000
         raise TooManyMails(f"there were {limits.mails_hour_max} mails within the hour", retry_after_s=wait_s)
-    return answered(Accepted("a mail is on its way, unless the address is verified already"), status=202)
+    return answered(MailUnderway("a mail is on its way, unless the address is verified already"), status=202)
 
 
 @routes.post("/auth/password-reset")
+@operation(body=ResetRequest, answers={202: Answer(MailUnderway)})
 async def request_reset(request: web.Request) -> web.Response:
     """Send a token to the address if it has an account. The answer is the same if not, and comes as late."""
     body, clock, limits = await decode(request, ResetRequest), request.app[CLOCK], request.app[LIMITS]
@@ -80,10 +84,11 @@ async def request_reset(request: web.Request) -> web.Response:
     await _issue(request, account.address_of(body.email), IssueTicket(ticket, limits.mails_hour_max))
     await clock.sleep(max(0.0, answer_at_s - clock.monotonic_s()))
 
-    return answered(Accepted("if there is such an account, a mail is on its way"), status=202)
+    return answered(MailUnderway("if there is such an account, a mail is on its way"), status=202)
 
 
 @routes.post("/auth/password-reset/confirm")
+@operation(body=NewPasswordBody, answers={204: Answer()})
 async def reset_password(request: web.Request) -> web.Response:
     """Choose a new password with a token from a mail; every session of the account ends."""
     body = await decode(request, NewPasswordBody)

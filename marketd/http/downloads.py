@@ -9,8 +9,9 @@ from marketd.actors import order
 from marketd.actors.address import Address
 from marketd.http.asking import ask
 from marketd.http.keys import FILES, LINKS
-from marketd.http.problems import Forbidden, Gone
-from marketd.http.ranges import file_response
+from marketd.http.operation import Answer, operation
+from marketd.http.problems import Forbidden, Gone, RangeNotSatisfiable
+from marketd.http.ranges import FILE_ANSWERS, FILE_CONDITIONS, file_response
 from marketd.http.tokens import TokenExpired, TokenInvalid
 from marketd.storage.files import digest_of
 
@@ -18,6 +19,11 @@ routes = web.RouteTableDef()
 
 
 @routes.get("/downloads/{token}")
+@operation(
+    answers=FILE_ANSWERS | {302: Answer(headers=("Location",))},
+    problems=(order.Reason.NO_SUCH_ORDER, Forbidden, Gone, RangeNotSatisfiable),
+    takes=FILE_CONDITIONS,
+)
 async def download(request: web.Request) -> web.StreamResponse:
     """Give the file, or a part of it (RFC 9110, section 14), or send on to where it is."""
     try:

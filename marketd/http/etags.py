@@ -15,6 +15,7 @@ from aiohttp import web
 
 from marketd.actors.aggregate import Expected
 from marketd.http.answers import encoded, written
+from marketd.http.operation import assert_takes
 from marketd.http.problems import BadRequest, Fault, PreconditionFailed
 
 DIGITS: Final = 32
@@ -50,6 +51,7 @@ def expected(request: web.Request) -> Expected:
     Give the versions that `If-Match` lets a change be made to; None for any. Weak tags never match (section 13.1.1).
     What can't be read is refused: who wanted to be careful must not be taken for somebody who did not.
     """
+    assert_takes(request, "If-Match")
     if "If-Match" not in request.headers:
         return None
     given = ",".join(request.headers.getall("If-Match"))

@@ -4,13 +4,15 @@ from aiohttp import web
 
 from marketd.actors.account import Role
 from marketd.http.keys import ENDED, TOKENS
+from marketd.http.operation import SIGNED_IN_OR_NOT, Access, assert_declared
 from marketd.http.problems import Forbidden, NotSignedIn, TokenRefused
 from marketd.http.tokens import Principal, TokenExpired, TokenInvalid
 
 
 def signed_in(request: web.Request, *roles: Role) -> Principal:
     """Say who it is; raise `NotSignedIn`, or `Forbidden` where the role is none of these."""
-    principal = somebody(request)
+    assert_declared(request, access=Access(True, roles))
+    principal = bearer(request)
     if principal is None:
         raise NotSignedIn("this needs an access token")
     if roles and principal.role not in roles:
@@ -20,6 +22,12 @@ def signed_in(request: web.Request, *roles: Role) -> Principal:
 
 def somebody(request: web.Request) -> Principal | None:
     """Say who it is, None for anybody; raise `NotSignedIn` for a token that is no good."""
+    assert_declared(request, access=SIGNED_IN_OR_NOT)
+    return bearer(request)
+
+
+def bearer(request: web.Request) -> Principal | None:
+    """The same for those who stand before the routes, whatever the route declares."""
     authorization = request.headers.get("Authorization")
     if authorization is None:
         return None

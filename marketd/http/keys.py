@@ -93,6 +93,7 @@ class Repeats(Protocol):
 ADMISSION: Final = web.AppKey("admission", Admission)
 BUS: Final = web.AppKey("bus", Bus)
 CARDS: Final = web.AppKey("cards", Cards)
+DOCUMENT: Final = web.AppKey("document", bytes)
 CLOCK: Final = web.AppKey("clock", Clock)
 CORS: Final = web.AppKey("cors", Cors)
 ENCODINGS: Final = web.AppKey("encodings", Encodings)

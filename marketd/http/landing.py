@@ -11,6 +11,8 @@ from typing import Final
 
 from aiohttp import web
 
+from marketd.http.operation import Answer, Bytes, operation
+
 routes = web.RouteTableDef()
 
 SCRIPT: Final = """
@@ -56,12 +58,14 @@ POLICY: Final = (
 
 
 @routes.get("/auth/verify-email")
+@operation(answers={200: Answer(Bytes, "text/html")})
 async def verify_email_page(request: web.Request) -> web.Response:
     """Show the page on which one confirms one's e-mail address."""
     return _page("Confirm your e-mail address", "", "", "Confirm", "Your e-mail address is confirmed.")
 
 
 @routes.get("/auth/password-reset")
+@operation(answers={200: Answer(Bytes, "text/html")})
 async def reset_password_page(request: web.Request) -> web.Response:
     """Show the page on which one chooses a new password."""
     return _page("Choose a new password", "/confirm", PASSWORD, "Change", "Your password is changed: sign in with it.")

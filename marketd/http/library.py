@@ -7,6 +7,7 @@ from marketd.http.answers import listed
 from marketd.http.asking import read
 from marketd.http.bodies import Paging, parameters
 from marketd.http.identity import signed_in
+from marketd.http.operation import SIGNED_IN, Answer, operation
 from marketd.storage.library import Library, LibraryEntry, ReadLibrary
 
 routes = web.RouteTableDef()
@@ -20,6 +21,7 @@ class LibraryPage(Struct):
 
 
 @routes.get("/library")
+@operation(access=SIGNED_IN, query=Paging, answers={200: Answer(LibraryPage, headers=("Link",))})
 async def browse(request: web.Request) -> web.Response:
     """List what one owns, the newest first."""
     owner = signed_in(request)

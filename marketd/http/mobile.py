@@ -1,6 +1,5 @@
 """What apps get: a screen in one answer, its texts cut and its images small."""
 
-from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, Literal
 
@@ -9,12 +8,15 @@ from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import asdict
 
 from marketd.actors import product
+from marketd.clock import Instant
 from marketd.http.asking import read
 from marketd.http.etags import shown
 from marketd.http.gathering import Gathering, together
 from marketd.http.identity import somebody
 from marketd.http.keys import LIMITS
+from marketd.http.operation import SIGNED_IN_OR_NOT, Answer, operation
 from marketd.http.parts import access_of, cards_of, newest_reviews, product_of, related_to
+from marketd.http.problems import NotFound
 from marketd.http.tokens import Principal
 from marketd.storage.catalog import PREVIEWS, BrowseProducts, CardFile, ProductCard, Rating, Sort
 from marketd.storage.finding import FoundPage
@@ -24,6 +26,8 @@ from marketd.storage.pages import Page
 from marketd.storage.reviews import ReviewCard
 
 routes = web.RouteTableDef()
+
+KEPT: Final = ("ETag", "Cache-Control")
 
 DESCRIPTION_CHARACTERS_MAX: Final = 200
 REVIEWS: Final = 3
@@ -61,8 +65,8 @@ class MobileCard(Struct, frozen=True, kw_only=True, rename="camel"):
     status: Literal["active", "withdrawn"]
     stock: int | None
     rating: Rating
-    created_at: datetime
-    updated_at: datetime
+    created_at: Instant
+    updated_at: Instant
 
 
 class MobileProduct(MobileCard, frozen=True, kw_only=True, rename="camel"):
@@ -93,6 +97,11 @@ class MobileHome(Struct, frozen=True):
 
 
 @routes.get("/mobile/products/{id}")
+@operation(
+    access=SIGNED_IN_OR_NOT,
+    answers={200: Answer(MobileProduct, headers=KEPT)},
+    problems=(NotFound,),
+)
 async def show(request: web.Request) -> web.Response:
     """Show a product to an app, with its newest reviews, what goes with it, and whether one owns it."""
     viewer = somebody(request)
@@ -115,6 +124,10 @@ async def show(request: web.Request) -> web.Response:
 
 
 @routes.get("/mobile/home")
+@operation(
+    access=SIGNED_IN_OR_NOT,
+    answers={200: Answer(MobileHome, headers=KEPT)},
+)
 async def home(request: web.Request) -> web.Response:
     """Give what an app opens with: what is new, what sells, a few of each category, and one's own purchases."""
     viewer = somebody(request)

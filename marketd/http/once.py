@@ -31,7 +31,7 @@ from marketd.http.arriving import DIGEST, arriving
 from marketd.http.bodies import read_body
 from marketd.http.client import client_network
 from marketd.http.doing import DOING, Doing
-from marketd.http.identity import somebody
+from marketd.http.identity import bearer
 from marketd.http.keys import REQUEST_ID
 from marketd.http.problems import (
     BadRequest,
@@ -185,7 +185,7 @@ def _key_of(request: web.Request) -> str:
 def _user_of(request: web.Request) -> str:
     """Say whose key it is, "" of a stranger's; a token that is no good is for the handler to refuse."""
     try:
-        principal = somebody(request)
+        principal = bearer(request)
     except NotSignedIn:
         return ""
     return principal.user_id if principal else ""

@@ -1,6 +1,5 @@
 """What operators look at: whether the service lives, whether it is ready, and what needs a hand."""
 
-from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -10,13 +9,14 @@ from msgspec import Struct
 from marketd.actors import order
 from marketd.actors.address import Address
 from marketd.bus.breaker import Circuit
-from marketd.clock import instant
+from marketd.clock import Instant, instant
 from marketd.http.answers import answered, listed
 from marketd.http.asking import ask, read
 from marketd.http.bodies import Paging, parameters
 from marketd.http.doing import asked_at
 from marketd.http.identity import signed_in
 from marketd.http.keys import CIRCUITS, READINESS
+from marketd.http.operation import ADMINS, Answer, operation
 from marketd.http.problems import RETRY_AFTER_S, NotFound
 from marketd.storage.orders import ListAlerts, OrderEntry, OrderPage
 
@@ -47,7 +47,7 @@ class Alert(Struct, rename="camel"):
     seller_id: str
     price: Decimal
     currency: str
-    created_at: datetime
+    created_at: Instant
 
 
 class Alerts(Struct):
@@ -58,12 +58,14 @@ class Alerts(Struct):
 
 
 @routes.get("/healthz")
+@operation(answers={200: Answer(Alive)})
 async def health(request: web.Request) -> web.Response:
     """Say that the process lives."""
     return answered(Alive())
 
 
 @routes.get("/readyz")
+@operation(answers={200: Answer(Ready, headers=("Cache-Control",)), 503: Answer(Ready, headers=("Cache-Control",))})
 async def readiness(request: web.Request) -> web.Response:
     """Say whether each part works and the read models have caught up."""
     state = request.app[READINESS]()
@@ -75,6 +77,7 @@ async def readiness(request: web.Request) -> web.Response:
 
 
 @routes.get("/admin/circuits")
+@operation(access=ADMINS, answers={200: Answer(Circuits)})
 async def circuits(request: web.Request) -> web.Response:
     """Show the circuit breaker of each thing outside."""
     signed_in(request, "admin")
@@ -82,6 +85,7 @@ async def circuits(request: web.Request) -> web.Response:
 
 
 @routes.get("/admin/alerts")
+@operation(access=ADMINS, query=Paging, answers={200: Answer(Alerts, headers=("Link",))})
 async def alerts(request: web.Request) -> web.Response:
     """List what needs a hand, the open ones first."""
     signed_in(request, "admin")
@@ -94,6 +98,11 @@ async def alerts(request: web.Request) -> web.Response:
 
 
 @routes.post("/admin/alerts/{id}/resolve")
+@operation(
+    access=ADMINS,
+    answers={200: Answer(Alert)},
+    problems=(NotFound, order.Reason.NO_SUCH_ORDER, order.Reason.NO_ALERT),
+)
 async def resolve(request: web.Request) -> web.Response:
     """Note that it has been seen to."""
     admin = signed_in(request, "admin")

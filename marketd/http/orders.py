@@ -1,7 +1,6 @@
 """Orders over HTTP: buying, watching, refunding, and the links to what was bought."""
 
 import re
-from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Final, Literal
 
@@ -12,7 +11,7 @@ from marketd.actors import buyer, order, product
 from marketd.actors.address import Address
 from marketd.actors.aggregate import Refused
 from marketd.actors.watch import AwaitOutcome
-from marketd.clock import instant
+from marketd.clock import Instant, instant
 from marketd.http.answers import answered, listed
 from marketd.http.asking import ask, find, read, tell
 from marketd.http.bodies import Paging, decode, decode_optional, parameters
@@ -21,6 +20,7 @@ from marketd.http.doing import asked_at, id_for, is_again
 from marketd.http.etags import shown
 from marketd.http.identity import signed_in
 from marketd.http.keys import CLOCK, LIMITS, LINKS
+from marketd.http.operation import SIGNED_IN, Answer, operation
 from marketd.http.problems import Forbidden, NotFound, WrongState
 from marketd.http.tokens import DownloadGrant, Principal
 from marketd.storage.history import Happening, History, ReadHistory
@@ -31,6 +31,17 @@ routes = web.RouteTableDef()
 _WAIT: Final = re.compile(r"\s*wait\s*=\s*(\d{1,6})\s*", re.IGNORECASE)
 
 Id = Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+Status = Literal["pending", "completed", "failed", "refunded"]
+
+# What may stand in the way of who buys a product.
+NOT_FOR_SALE: Final = (
+    product.Reason.NO_SUCH_PRODUCT,
+    product.Reason.WITHDRAWN,
+    product.Reason.OWN_PRODUCT,
+    product.Reason.SOLD_OUT,
+)
 
 
 class NewOrder(Struct, forbid_unknown_fields=True, rename="camel"):
@@ -49,7 +60,7 @@ class OrderList(Paging, frozen=True, forbid_unknown_fields=True, rename={"as_": 
 class Accepted(Struct, rename="camel"):
     message: str
     order_id: str
-    status: str
+    status: Status
 
 
 class OrderBody(Struct, rename="camel", omit_defaults=True):
@@ -62,11 +73,11 @@ class OrderBody(Struct, rename="camel", omit_defaults=True):
     product_title: str
     price: Decimal
     currency: str
-    status: str
-    payment_status: str
-    delivery_status: str
-    created_at: datetime
-    updated_at: datetime
+    status: Status
+    payment_status: Literal["pending", "captured", "declined", "refunded", "refund_failed"]
+    delivery_status: Literal["pending", "delivered", "failed", "revoked"]
+    created_at: Instant
+    updated_at: Instant
     failure_reason: str | None = None
     licence_key: str | None = None
 
@@ -89,7 +100,7 @@ class Download(Struct, rename="camel"):
     type: str
     size: int
     url: str
-    expires_at: datetime
+    expires_at: Instant
 
 
 class Downloads(Struct):
@@ -97,6 +108,12 @@ class Downloads(Struct):
 
 
 @routes.post("/orders")
+@operation(
+    access=SIGNED_IN,
+    body=NewOrder,
+    answers={202: Answer(Accepted, headers=("Location",))},
+    problems=(NotFound, *NOT_FOR_SALE, buyer.Reason.ALREADY_OWNED),
+)
 async def place(request: web.Request) -> web.Response:
     """Buy a product."""
     principal = signed_in(request)
@@ -125,6 +142,7 @@ async def place(request: web.Request) -> web.Response:
 
 
 @routes.get("/orders")
+@operation(access=SIGNED_IN, query=OrderList, answers={200: Answer(Orders, headers=("Link",))})
 async def browse(request: web.Request) -> web.Response:
     """List what one has bought, or sold; the newest first."""
     principal = signed_in(request)
@@ -137,6 +155,12 @@ async def browse(request: web.Request) -> web.Response:
 
 
 @routes.get("/orders/{id}")
+@operation(
+    access=SIGNED_IN,
+    answers={200: Answer(OrderBody, headers=("ETag",), maybe=("Preference-Applied",))},
+    problems=(order.Reason.NO_SUCH_ORDER,),
+    takes=("Prefer",),
+)
 async def show(request: web.Request) -> web.Response:
     """Show an order; with `Prefer: wait=N` (RFC 7240), once it is no longer pending."""
     principal = signed_in(request)
@@ -153,6 +177,7 @@ async def show(request: web.Request) -> web.Response:
 
 
 @routes.get("/orders/{id}/events")
+@operation(access=SIGNED_IN, answers={200: Answer(Events)}, problems=(order.Reason.NO_SUCH_ORDER,))
 async def events(request: web.Request) -> web.Response:
     """Tell what happened to an order, from the log."""
     await _visible(request, signed_in(request))
@@ -161,6 +186,11 @@ async def events(request: web.Request) -> web.Response:
 
 
 @routes.get("/orders/{id}/downloads")
+@operation(
+    access=SIGNED_IN,
+    answers={200: Answer(Downloads, headers=("Cache-Control",))},
+    problems=(order.Reason.NO_SUCH_ORDER, Forbidden, WrongState),
+)
 async def downloads(request: web.Request) -> web.Response:
     """Give links to the files of a completed order."""
     principal = signed_in(request)
@@ -177,6 +207,13 @@ async def downloads(request: web.Request) -> web.Response:
 
 
 @routes.post("/orders/{id}/refund")
+@operation(
+    access=SIGNED_IN,
+    body=RefundBody,
+    body_is_optional=True,
+    answers={202: Answer(Accepted)},
+    problems=(order.Reason.NO_SUCH_ORDER, order.Reason.NOT_YOUR_SALE, order.Reason.NOT_COMPLETED),
+)
 async def refund(request: web.Request) -> web.Response:
     """Take a completed sale back."""
     principal = signed_in(request)

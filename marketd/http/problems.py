@@ -231,8 +231,8 @@ SORTS: Final[dict[str, Sort]] = {
 }
 
 
-class Document(Struct, rename="camel"):
-    """A problem document."""
+class ProblemDocument(Struct, rename="camel"):
+    """A problem (RFC 9457): `type` is a page that explains it, `instance` the id of the request."""
 
     type: str
     title: str
@@ -291,7 +291,7 @@ def response_of(error: Exception, instance: str) -> web.Response:
     """Write the error as a problem document; `instance` is the id of the request."""
     problem = problem_of(error, instance)
     sort = SORTS[problem.slug]
-    document = Document(f"/problems/{problem.slug}", sort.title, sort.status, str(problem), instance)
+    document = ProblemDocument(f"/problems/{problem.slug}", sort.title, sort.status, str(problem), instance)
     if isinstance(problem, BadRequest):
         document.errors = problem.faults
     headers = {}

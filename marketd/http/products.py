@@ -1,9 +1,8 @@
 """Products over HTTP: listing, changing, finding and looking at them."""
 
-import re
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
 
 import msgspec
 from aiohttp import web
@@ -11,10 +10,12 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from marketd.actors import buyer, product
 from marketd.actors.address import Address
-from marketd.actors.money import Money, from_amount
+from marketd.actors.money import CURRENCIES, Money, decimals, from_amount
 from marketd.http.answers import answered, links
 from marketd.http.asking import ask, find, read, tell
 from marketd.http.bodies import (
+    SEEN,
+    UNSEEN,
     Currency,
     FileName,
     LongText,
@@ -24,6 +25,7 @@ from marketd.http.bodies import (
     ShortLine,
     Title,
     decode,
+    formed,
     parameters,
     price_of,
 )
@@ -33,46 +35,59 @@ from marketd.http.etags import expected, tag_of, tagged
 from marketd.http.identity import signed_in, somebody
 from marketd.http.kept import Page
 from marketd.http.keys import CARDS, CLOCK, FILES, PAGES
+from marketd.http.operation import SELLERS, SIGNED_IN, SIGNED_IN_OR_NOT, Answer, holding, operation
 from marketd.http.problems import BadRequest, Fault, NotFound
 from marketd.http.tokens import Principal
 from marketd.storage.cards import EncodedProduct, ReadProduct
-from marketd.storage.catalog import BrowseProducts, Sort
+from marketd.storage.catalog import BrowseProducts, ProductCard, Sort
 from marketd.storage.files import digest_of
 from marketd.storage.finding import FindRelated, FoundPage, Related, Suggest, Suggestions
 
 routes = web.RouteTableDef()
 
+PRODUCT: Final = "/products/{id:(?!suggest$)[^/]+}"  # so that `Allow` at /products/suggest is its own
+
 FILES_MAX: Final = 50
 PREVIEWS_MAX: Final = 20
 LICENCE_KEYS_MAX: Final = 10_000
 STOCK_MAX: Final = 1_000_000_000
+PRICE_BOUND_MAX: Final = 1_000_000_000
 FOR_ALL: Final = {"Vary": "Authorization"}
 FOR_ONE: Final = {"Vary": "Authorization", "Cache-Control": "private"}
 
-_FILE_ADDRESS: Final = re.compile(r"upload://[0-9a-f]{64}|https://[^\s\x00-\x1f\x7f/?#@]+(/[^\s\x00-\x1f\x7f]*)?")
-_LICENCE_KEY: Final = re.compile(r"\S(.*\S)?")
+_FILE_ADDRESS: Final = rf"upload://[0-9a-f]{{64}}|https://[^\s/?#@{UNSEEN}]+(?:/[^\s{UNSEEN}]*)?"
+_LICENCE_KEY: Final = rf"{SEEN}(?:[^{UNSEEN}]*{SEEN})?"
 
 
-def _file_address_fault(url: str) -> str | None:
-    return None if _FILE_ADDRESS.fullmatch(url) else "Expected the address of an upload, or one of https"
-
-
-def _licence_key_fault(key: str) -> str | None:
-    return None if _LICENCE_KEY.fullmatch(key) else "Expected one line without spaces around it"
-
-
-FileAddress = Annotated[str, Meta(max_length=2048, extra={"check": _file_address_fault})]
-LicenceKey = Annotated[str, Meta(min_length=1, max_length=500, extra={"check": _licence_key_fault})]
+FileAddress = Annotated[
+    str, Meta(max_length=2048, **formed(_FILE_ADDRESS, "Expected the address of an upload, or one of https"))
+]
+LicenceKey = Annotated[
+    str, Meta(min_length=1, max_length=500, **formed(_LICENCE_KEY, "Expected one line without spaces around it"))
+]
 Stock = Annotated[int, Meta(ge=0, le=STOCK_MAX)]
 
 
 def _bound_fault(price: Decimal) -> str | None:
-    return None if price.is_finite() and 0 <= price <= 10**9 else "Expected a number from 0 to a billion"
+    return None if price.is_finite() and 0 <= price <= PRICE_BOUND_MAX else "Expected a number from 0 to a billion"
 
 
 def _rating_fault(rating: Decimal) -> str | None:
     fits = rating.is_finite() and 0 <= rating <= 5 and rating == round(rating, 2)
     return None if fits else "Expected a number from 0 to 5 with at most two decimals"
+
+
+PriceBound = Annotated[
+    Decimal,
+    Meta(extra={"check": _bound_fault}, extra_json_schema={"minimum": 0, "maximum": PRICE_BOUND_MAX}),
+]
+RatingBound = Annotated[
+    Decimal,
+    Meta(extra={"check": _rating_fault}, extra_json_schema={"minimum": 0, "maximum": 5, "multipleOf": 0.01}),
+]
+
+
+WHOLE_CURRENCIES: Final = frozenset(currency for currency in CURRENCIES if not decimals(currency))
 
 
 class FileBody(Struct, forbid_unknown_fields=True):
@@ -92,11 +107,23 @@ class PreviewBody(Struct, forbid_unknown_fields=True):
 
 FileBodies = Annotated[list[FileBody], Meta(min_length=1, max_length=FILES_MAX)]
 PreviewBodies = Annotated[list[PreviewBody], Meta(max_length=PREVIEWS_MAX)]
-LicenceKeys = Annotated[list[LicenceKey], Meta(max_length=LICENCE_KEYS_MAX)]
+LicenceKeys = Annotated[list[LicenceKey], Meta(max_length=LICENCE_KEYS_MAX, extra_json_schema={"uniqueItems": True})]
+
+# What may stand in the way of who changes a product.
+NOT_TO_CHANGE: Final = (product.Reason.NO_SUCH_PRODUCT, product.Reason.NOT_YOUR_PRODUCT)
+
+
+# A price has no fraction where its currency has none. (That there are keys for the whole stock, no schema can say.)
+FITTING_PRICE: Final = {
+    "if": {"properties": {"currency": {"enum": sorted(WHOLE_CURRENCIES)}}, "required": ["currency"]},
+    "then": {"properties": {"price": {"multipleOf": 1}}},
+}
 
 
 class NewProduct(Struct, forbid_unknown_fields=True, rename="camel"):
     """`stock` null means unlimited; `licenceKeys` are handed out one an order."""
+
+    also: ClassVar = FITTING_PRICE
 
     title: Title
     description: LongText
@@ -112,6 +139,8 @@ class NewProduct(Struct, forbid_unknown_fields=True, rename="camel"):
 class ProductChange(Struct, forbid_unknown_fields=True, rename="camel"):
     """What is given changes; `stock` sets what is left, `licenceKeys` are added to those left."""
 
+    also: ClassVar = FITTING_PRICE
+
     title: Title | UnsetType = UNSET
     description: LongText | UnsetType = UNSET
     price: Price | UnsetType = UNSET
@@ -126,10 +155,10 @@ class ProductChange(Struct, forbid_unknown_fields=True, rename="camel"):
 class BrowseParameters(Paging, frozen=True, forbid_unknown_fields=True, rename="camel"):
     q: Annotated[str, Meta(max_length=500)] = ""
     category: Annotated[str, Meta(max_length=100)] | None = None
-    min_price: Annotated[Decimal, Meta(extra={"check": _bound_fault})] | None = None
-    max_price: Annotated[Decimal, Meta(extra={"check": _bound_fault})] | None = None
+    min_price: PriceBound | None = None
+    max_price: PriceBound | None = None
     seller: Annotated[str, Meta(max_length=64)] | None = None
-    min_rating: Annotated[Decimal, Meta(extra={"check": _rating_fault})] | None = None
+    min_rating: RatingBound | None = None
     sort: Sort = "relevance"
 
 
@@ -146,14 +175,24 @@ class Facets(Struct):
     category: dict[str, int]
 
 
+class ScoredProduct(ProductCard, frozen=True, rename="camel"):
+    """A product, and how well it fits what was asked for; 0 where nothing was."""
+
+    score: float
+
+
 class FoundProducts(Struct):
-    """`products` are those of GET /products/{id}, each with its `score`."""
+    """One page, and how the whole result divides among the categories."""
 
     total: int
     page: int
     size: int
-    products: list[msgspec.Raw]
+    products: list[Annotated[msgspec.Raw, holding(ScoredProduct)]]
     facets: Facets
+
+
+class RelatedProducts(Struct):
+    products: list[Annotated[msgspec.Raw, holding(ProductCard)]]
 
 
 class HasAccess(Struct, rename="camel"):
@@ -161,6 +200,11 @@ class HasAccess(Struct, rename="camel"):
 
 
 @routes.post("/products")
+@operation(
+    access=SELLERS,
+    body=NewProduct,
+    answers={201: Answer(ProductCard, headers=("ETag", "Location"))},
+)
 async def list_product(request: web.Request) -> web.Response:
     """Put a product on sale."""
     seller = signed_in(request, "seller")
@@ -186,6 +230,10 @@ async def list_product(request: web.Request) -> web.Response:
 
 
 @routes.get("/products")
+@operation(
+    query=BrowseParameters,
+    answers={200: Answer(FoundProducts, headers=("ETag", "Cache-Control", "X-Data-Source", "Link"))},
+)
 async def browse(request: web.Request) -> web.Response:
     """Find products."""
     pages, query = request.app[PAGES], request.rel_url.raw_query_string
@@ -229,6 +277,7 @@ async def _found(request: web.Request) -> tuple[Page, bool]:
 
 
 @routes.get("/products/suggest")
+@operation(query=SuggestParameters, answers={200: Answer(SuggestionList, headers=("Cache-Control",))})
 async def suggest(request: web.Request) -> web.Response:
     """Complete what somebody is typing."""
     wanted = parameters(request, SuggestParameters)
@@ -237,6 +286,7 @@ async def suggest(request: web.Request) -> web.Response:
 
 
 @routes.get("/products/{id}/related")
+@operation(answers={200: Answer(RelatedProducts, headers=("Cache-Control",))}, problems=(NotFound,))
 async def related(request: web.Request) -> web.Response:
     """Show what goes with a product: what its buyers bought too, then what is like it."""
     product_id = request.match_info["id"]
@@ -246,10 +296,15 @@ async def related(request: web.Request) -> web.Response:
     found = await read(request, FindRelated(product_id), Related)
 
     products = [msgspec.Raw(card) for card in found.cards]
-    return answered({"products": products}, headers={"Cache-Control": "max-age=60"})
+    return answered(RelatedProducts(products), headers={"Cache-Control": "max-age=60"})
 
 
-@routes.get("/products/{id}")
+@routes.get(PRODUCT)
+@operation(
+    access=SIGNED_IN_OR_NOT,
+    answers={200: Answer(ProductCard, headers=("ETag",), maybe=("Cache-Control",))},
+    problems=(NotFound,),
+)
 async def show(request: web.Request) -> web.Response:
     """Show a product; the addresses of its files to its seller alone."""
     viewer = somebody(request)
@@ -264,7 +319,14 @@ async def show(request: web.Request) -> web.Response:
     return tagged(shown.public, tag=shown.tag, headers=FOR_ALL)
 
 
-@routes.patch("/products/{id}")
+@routes.patch(PRODUCT)
+@operation(
+    access=SELLERS,
+    body=ProductChange,
+    answers={200: Answer(ProductCard, headers=("ETag",))},
+    problems=(NotFound, *NOT_TO_CHANGE, product.Reason.WITHDRAWN),
+    takes=("If-Match",),
+)
 async def revise(request: web.Request) -> web.Response:
     """Change a product."""
     seller = signed_in(request, "seller")
@@ -294,7 +356,8 @@ async def revise(request: web.Request) -> web.Response:
     return tagged(shown.own, tag=_own_tag(shown))
 
 
-@routes.delete("/products/{id}")
+@routes.delete(PRODUCT)
+@operation(access=SELLERS, answers={204: Answer()}, problems=(NotFound, *NOT_TO_CHANGE), takes=("If-Match",))
 async def withdraw(request: web.Request) -> web.Response:
     """Take a product off sale."""
     seller = signed_in(request, "seller")
@@ -305,6 +368,7 @@ async def withdraw(request: web.Request) -> web.Response:
 
 
 @routes.get("/products/{id}/access")
+@operation(access=SIGNED_IN, answers={200: Answer(HasAccess)}, problems=(NotFound,))
 async def access(request: web.Request) -> web.Response:
     """Say whether one owns the product."""
     viewer = signed_in(request)

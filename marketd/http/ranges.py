@@ -13,12 +13,22 @@ from typing import Final
 from aiohttp import ETag, web
 from aiohttp.abc import AbstractStreamWriter
 
+from marketd.http.operation import ANY, Answer, Bytes
 from marketd.http.problems import PreconditionFailed, RangeNotSatisfiable
 
 KEPT: Final = ("Cache-Control", "Content-Security-Policy", "Cross-Origin-Resource-Policy")  # by a 304
 
 # One range alone: whoever asks for several gets the whole, which every client understands.
 _RANGE: Final = re.compile(r"bytes=[ \t]*(\d{0,18})-(\d{0,18})[ \t]*", re.ASCII | re.IGNORECASE)
+
+
+# What a route says that answers with one, and what it looks at.
+FILE_ANSWERS: Final = {
+    200: Answer(Bytes, ANY, headers=("ETag", "Cache-Control", "Accept-Ranges", "Content-Disposition")),
+    206: Answer(Bytes, ANY, headers=("ETag", "Cache-Control", "Accept-Ranges", "Content-Disposition", "Content-Range")),
+    304: Answer(headers=("ETag", "Cache-Control")),
+}
+FILE_CONDITIONS: Final = ("If-Range", "Range")
 
 
 class KeptFile(web.FileResponse):

@@ -7,7 +7,7 @@ from aiohttp import web
 from marketd.clock import Clock
 from marketd.http.buckets import Allowance, Buckets, Quota
 from marketd.http.client import client_network
-from marketd.http.identity import somebody
+from marketd.http.identity import bearer
 from marketd.http.problems import NotSignedIn
 
 UNLIMITED: Final = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -39,7 +39,7 @@ class Rates:
         if path.startswith(AUTH) and request.method == "POST":
             return self._auth.take(client_network(request))
         try:
-            principal = somebody(request)
+            principal = bearer(request)
         except NotSignedIn:
             principal = None
         if principal is not None:

@@ -15,6 +15,7 @@ from marketd.http.doing import asked_at, id_for
 from marketd.http.etags import expected, shown
 from marketd.http.identity import signed_in, somebody
 from marketd.http.keys import CLOCK
+from marketd.http.operation import ADMINS, SELLERS, SIGNED_IN, SIGNED_IN_OR_NOT, Answer, operation
 from marketd.http.problems import Forbidden, NotFound
 from marketd.http.tokens import Principal
 from marketd.storage.cards import EncodedProduct, ReadProduct
@@ -61,6 +62,7 @@ class ReviewPage(Struct):
 
 
 @routes.get("/products/{id}/reviews")
+@operation(query=ReviewList, answers={200: Answer(ReviewPage, headers=("Link",))}, problems=(NotFound,))
 async def browse(request: web.Request) -> web.Response:
     """Give what people say of a product, the newest first where not asked otherwise."""
     wanted = parameters(request, ReviewList)
@@ -73,6 +75,12 @@ async def browse(request: web.Request) -> web.Response:
 
 
 @routes.post("/products/{id}/reviews")
+@operation(
+    access=SIGNED_IN,
+    body=NewReview,
+    answers={201: Answer(ReviewCard, headers=("ETag", "Location"))},
+    problems=(NotFound, buyer.Reason.NOT_OWNED, buyer.Reason.ALREADY_REVIEWED),
+)
 async def write(request: web.Request) -> web.Response:
     """Review a product that one has bought."""
     author = signed_in(request)
@@ -88,12 +96,20 @@ async def write(request: web.Request) -> web.Response:
 
 
 @routes.get("/products/{id}/reviews/{review_id}")
+@operation(access=SIGNED_IN_OR_NOT, answers={200: Answer(ReviewCard, headers=("ETag",))}, problems=(NotFound,))
 async def show(request: web.Request) -> web.Response:
     """Show one review; a hidden one to its author and to admins alone."""
     return _tagged(await _addressed(request, somebody(request)))
 
 
 @routes.patch("/products/{id}/reviews/{review_id}")
+@operation(
+    access=SIGNED_IN,
+    body=ReviewChange,
+    answers={200: Answer(ReviewCard, headers=("ETag",))},
+    takes=("If-Match",),
+    problems=(NotFound, Forbidden, buyer.Reason.NO_SUCH_REVIEW),
+)
 async def edit(request: web.Request) -> web.Response:
     """Change one's review."""
     author = signed_in(request)
@@ -108,6 +124,12 @@ async def edit(request: web.Request) -> web.Response:
 
 
 @routes.delete("/products/{id}/reviews/{review_id}")
+@operation(
+    access=SIGNED_IN,
+    answers={204: Answer()},
+    takes=("If-Match",),
+    problems=(NotFound, Forbidden, buyer.Reason.NO_SUCH_REVIEW),
+)
 async def delete(request: web.Request) -> web.Response:
     """Take one's review back."""
     author = signed_in(request)
@@ -118,6 +140,12 @@ async def delete(request: web.Request) -> web.Response:
 
 
 @routes.post("/products/{id}/reviews/{review_id}/reply")
+@operation(
+    access=SELLERS,
+    body=ReplyBody,
+    answers={201: Answer(ReviewCard)},
+    problems=(NotFound, buyer.Reason.NO_SUCH_REVIEW, buyer.Reason.NOT_YOUR_SALE),
+)
 async def reply(request: web.Request) -> web.Response:
     """Answer a review of one's product; a later answer takes the place of an earlier one."""
     seller = signed_in(request, "seller")
@@ -131,6 +159,12 @@ async def reply(request: web.Request) -> web.Response:
 
 
 @routes.post("/products/{id}/reviews/{review_id}/hide")
+@operation(
+    access=ADMINS,
+    body=HideBody,
+    answers={200: Answer(ReviewCard)},
+    problems=(NotFound, buyer.Reason.NO_SUCH_REVIEW),
+)
 async def hide(request: web.Request) -> web.Response:
     """Take a review from everybody's sight but its author's, and say why (admins)."""
     admin = signed_in(request, "admin")
@@ -144,6 +178,7 @@ async def hide(request: web.Request) -> web.Response:
 
 
 @routes.post("/products/{id}/reviews/{review_id}/show")
+@operation(access=ADMINS, answers={200: Answer(ReviewCard)}, problems=(NotFound, buyer.Reason.NO_SUCH_REVIEW))
 async def show_again(request: web.Request) -> web.Response:
     """Let everybody see a hidden review again (admins)."""
     admin = signed_in(request, "admin")

@@ -1,17 +1,16 @@
 """The sessions of an account over HTTP: where one is signed in, and how that is ended."""
 
-from datetime import datetime
-
 from aiohttp import web
 from msgspec import UNSET, Struct, UnsetType
 
 from marketd.actors import account
-from marketd.clock import instant, made_at
+from marketd.clock import Instant, instant, made_at
 from marketd.http.answers import answered
 from marketd.http.asking import ask, tell
 from marketd.http.auth import own_address
 from marketd.http.identity import signed_in
 from marketd.http.keys import CLOCK
+from marketd.http.operation import SIGNED_IN, Answer, operation
 
 routes = web.RouteTableDef()
 
@@ -20,9 +19,9 @@ class Session(Struct, rename="camel"):
     """One place where the account is signed in; `current` is only there, and true, for the one that asks."""
 
     id: str
-    created_at: datetime
-    last_used_at: datetime
-    expires_at: datetime
+    created_at: Instant
+    last_used_at: Instant
+    expires_at: Instant
     current: bool | UnsetType = UNSET
 
 
@@ -31,6 +30,7 @@ class Sessions(Struct):
 
 
 @routes.get("/auth/sessions")
+@operation(access=SIGNED_IN, answers={200: Answer(Sessions)})
 async def list_sessions(request: web.Request) -> web.Response:
     """List where one is signed in, the one used last first."""
     principal = signed_in(request)
@@ -43,6 +43,7 @@ async def list_sessions(request: web.Request) -> web.Response:
 
 
 @routes.delete("/auth/sessions/{id}")
+@operation(access=SIGNED_IN, answers={204: Answer()})
 async def end_session(request: web.Request) -> web.Response:
     """End a session, also its access tokens; of one that is not open there is nothing to end."""
     principal = signed_in(request)
@@ -54,6 +55,7 @@ async def end_session(request: web.Request) -> web.Response:
 
 
 @routes.delete("/auth/sessions")
+@operation(access=SIGNED_IN, answers={204: Answer()})
 async def end_sessions(request: web.Request) -> web.Response:
     """End all sessions, also the one that asks."""
     principal = signed_in(request)

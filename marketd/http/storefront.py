@@ -1,22 +1,26 @@
 """What the page of a shop gets: all that it shows of a product, in one answer."""
 
-from datetime import datetime
 from typing import Final
 
 from aiohttp import web
 from msgspec import Struct
 from msgspec.structs import asdict
 
+from marketd.clock import Instant
 from marketd.http.etags import shown
 from marketd.http.gathering import Gathering
 from marketd.http.identity import somebody
 from marketd.http.keys import LIMITS
+from marketd.http.operation import SIGNED_IN_OR_NOT, Answer, operation
 from marketd.http.parts import access_of, newest_reviews, product_of, related_to, seller_card
+from marketd.http.problems import NotFound
 from marketd.storage.catalog import ProductCard, Rating
 from marketd.storage.people import Seller
 from marketd.storage.reviews import ReviewCard, Reviews
 
 routes = web.RouteTableDef()
+
+KEPT: Final = ("ETag", "Cache-Control")
 
 REVIEWS: Final = 10
 
@@ -34,7 +38,7 @@ class SellerCard(Struct, frozen=True, rename="camel"):
     name: str
     products: int
     rating: Rating
-    member_since: datetime
+    member_since: Instant
 
 
 class ProductPage(ProductCard, frozen=True, kw_only=True, rename="camel"):
@@ -49,6 +53,11 @@ class ProductPage(ProductCard, frozen=True, kw_only=True, rename="camel"):
 
 
 @routes.get("/web/products/{id}")
+@operation(
+    access=SIGNED_IN_OR_NOT,
+    answers={200: Answer(ProductPage, headers=KEPT)},
+    problems=(NotFound,),
+)
 async def show(request: web.Request) -> web.Response:
     """Show a product to a page, with its reviews, its seller, what goes with it, and whether one owns it."""
     viewer = somebody(request)

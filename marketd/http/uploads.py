@@ -10,8 +10,17 @@ from marketd.http.arriving import arriving
 from marketd.http.bodies import FileName, media_type_fault, parameters
 from marketd.http.identity import signed_in
 from marketd.http.keys import FILES, LIMITS
-from marketd.http.problems import RETRY_AFTER_S, BadRequest, Fault, NotFound, TooLarge, Unavailable
-from marketd.http.ranges import file_response
+from marketd.http.operation import SELLERS, Answer, Bytes, operation
+from marketd.http.problems import (
+    RETRY_AFTER_S,
+    BadRequest,
+    Fault,
+    NotFound,
+    RangeNotSatisfiable,
+    TooLarge,
+    Unavailable,
+)
+from marketd.http.ranges import FILE_ANSWERS, FILE_CONDITIONS, file_response
 from marketd.storage.catalog import PREVIEWS
 from marketd.storage.files import SCHEME, FileTooLarge, digest_of
 from marketd.storage.images import VARIANT_TYPE, ImagesBusy, ImageUnfit, has_variant
@@ -36,6 +45,7 @@ class Upload(Struct):
 
 
 @routes.post("/uploads")
+@operation(access=SELLERS, query=UploadParameters, body=Bytes, answers={201: Answer(Upload)})
 async def upload(request: web.Request) -> web.Response:
     """Keep the bytes of the body; of an image, a smaller variant too."""
     seller = signed_in(request, "seller")
@@ -68,6 +78,11 @@ def _media_type(request: web.Request) -> str:
 
 
 @routes.get(PREVIEWS + "{digest}")
+@operation(
+    answers=FILE_ANSWERS,
+    problems=(NotFound, RangeNotSatisfiable),
+    takes=FILE_CONDITIONS,
+)
 async def preview(request: web.Request) -> web.StreamResponse:
     """Show a file that is a product's preview."""
     digest, media_type = await _public(request)
@@ -75,6 +90,11 @@ async def preview(request: web.Request) -> web.StreamResponse:
 
 
 @routes.get(PREVIEWS + "{digest}/mobile")
+@operation(
+    answers=FILE_ANSWERS,
+    problems=(NotFound, RangeNotSatisfiable),
+    takes=FILE_CONDITIONS,
+)
 async def mobile_preview(request: web.Request) -> web.StreamResponse:
     """Show a preview's smaller variant; what has none as it is."""
     digest, media_type = await _public(request)

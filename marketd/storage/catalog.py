@@ -7,7 +7,6 @@ for.
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
 from decimal import Decimal
 from math import ceil, floor
 from typing import Final, Literal
@@ -19,7 +18,7 @@ from msgspec import Struct
 from marketd.actors import product
 from marketd.actors.address import Address
 from marketd.actors.money import Money, decimals, from_amount
-from marketd.clock import instant, ms_of
+from marketd.clock import Instant, instant, ms_of
 from marketd.storage.database import Connection, Row
 from marketd.storage.files import digest_of
 from marketd.storage.log import Recorded
@@ -89,8 +88,8 @@ class ProductCard(Struct, frozen=True, rename="camel"):
     status: Literal["active", "withdrawn"]
     stock: int | None
     rating: Rating
-    created_at: datetime
-    updated_at: datetime
+    created_at: Instant
+    updated_at: Instant
 
 
 class Hit(Struct, frozen=True):

@@ -1,6 +1,5 @@
 """The history of an order, read from the log itself; what is nobody's business is left out."""
 
-from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -9,7 +8,7 @@ from msgspec import Struct
 from marketd.actors.address import Address
 from marketd.bus.port import Answer, Bus, Envelope
 from marketd.bus.subjects import query_subject
-from marketd.clock import instant
+from marketd.clock import Instant, instant
 from marketd.storage.log import EventLog
 
 PRIVATE: Final = frozenset({"payment_method_id", "licence_key", "type", "at"})
@@ -23,7 +22,7 @@ class Happening(Struct, frozen=True):
     """One event: its type as it is stored, when, what, and the log position of the record that holds it."""
 
     type: str
-    at: datetime
+    at: Instant
     data: dict[str, Any]
     position: int
 

@@ -1,13 +1,12 @@
 """The library: what each buyer owns."""
 
-from datetime import datetime
 from typing import Final
 
 from msgspec import Struct
 
 from marketd.actors import buyer
 from marketd.actors.address import Address
-from marketd.clock import instant
+from marketd.clock import Instant, instant
 from marketd.storage.database import Connection, Row
 from marketd.storage.log import Recorded
 from marketd.storage.pages import Page
@@ -29,7 +28,7 @@ class LibraryEntry(Struct, frozen=True, rename="camel"):
     title: str
     seller_id: str
     seller_name: str
-    acquired_at: datetime
+    acquired_at: Instant
 
 
 class Library(Struct, frozen=True, tag="library.page"):

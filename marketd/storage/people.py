@@ -1,6 +1,5 @@
 """People: who is behind a user id, for those who know only the id; and sellers as their buyers see them."""
 
-from datetime import datetime
 from typing import Final
 
 from msgspec import Struct
@@ -8,7 +7,7 @@ from msgspec import Struct
 from marketd.actors import account
 from marketd.actors.account import Role
 from marketd.actors.address import Address
-from marketd.clock import instant
+from marketd.clock import Instant, instant
 from marketd.storage.catalog import Rating
 from marketd.storage.database import Connection
 from marketd.storage.log import Recorded
@@ -40,7 +39,7 @@ class Seller(Struct, frozen=True, tag="people.seller"):
     name: str
     products: int
     rating: Rating
-    member_since: datetime
+    member_since: Instant
 
 
 class ReadEnded(Struct, frozen=True, tag="ended-sessions"):

@@ -6,14 +6,13 @@ The one rule: a hidden review is kept but neither listed nor counted; only who a
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Final, Literal
 
 from msgspec import Struct
 
 from marketd.actors import buyer
 from marketd.actors.address import Address
-from marketd.clock import instant
+from marketd.clock import Instant, instant
 from marketd.storage.database import Connection, Row
 from marketd.storage.log import Recorded
 from marketd.storage.pages import Page
@@ -47,8 +46,8 @@ class ReviewCard(Struct, frozen=True, rename="camel", omit_defaults=True):
     title: str
     body: str
     reply: str | None
-    created_at: datetime
-    updated_at: datetime
+    created_at: Instant
+    updated_at: Instant
     hidden: bool = False
     hidden_reason: str | None = None
 

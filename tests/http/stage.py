@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from aiohttp import web
+from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.typedefs import StrOrURL
 from msgspec import Struct
 from multidict import CIMultiDictProxy
 from yarl import URL
@@ -67,6 +68,7 @@ from marketd.storage.cards import EncodedProduct
 from marketd.storage.files import FileStore
 from marketd.storage.projector import AskReached, Reached
 from tests.clock import TestClock
+from tests.http.conformance import assert_conforms
 
 PAGES_MAX = 3
 HEAD = 7  # the log position that every answer of the fake bus stands for
@@ -132,6 +134,19 @@ class FakeCards:
         return self.cards.get(product_id)
 
 
+class Client(TestClient[web.Request, web.Application]):
+    """A client that holds every answer to the document of the API, unless a test has the impossible happen."""
+
+    is_strict = True
+
+    async def _request(self, method: str, path: StrOrURL, **kwargs: Any) -> ClientResponse:
+        response = await super()._request(method, path, **kwargs)
+        body = await response.read()
+        if self.is_strict:
+            assert_conforms(response.method, response.url.path, response.status, response.headers, body)
+        return response
+
+
 class FrontServer(TestServer):
     """The server as it is, where aiohttp's client for tests expects a server for tests."""
 
@@ -175,7 +190,7 @@ class Reply(NamedTuple):
 class Stage:
     """The front and what stands behind it."""
 
-    client: TestClient[web.Request, web.Application]
+    client: Client
     bus: FakeBus
     clock: TestClock
     files: FileStore
@@ -239,7 +254,7 @@ async def staged(
     server.lines = Lines(clock, line_limits)
     answers = FirstAnswers(folder / "answers.db", clock, keep_hours=24, owner_keys_max=100)
     stage = Stage(
-        client=TestClient(server),
+        client=Client(server),
         bus=bus,
         clock=clock,
         files=FileStore(folder / "files"),

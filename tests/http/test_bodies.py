@@ -143,6 +143,10 @@ async def test_a_wrong_item_does_not_hide_a_wrong_field_beside_the_list(stage: S
         ("title", "a\x00b"),
         ("title", "a\u202eb"),
         ("title", " \t "),
+        ("title", "\u3000\u200d"),
+        ("title", "a\u200bb"),
+        ("title", "a\u2066b"),
+        ("title", "\ufeff"),
         ("title", 5),
         ("title", None),
         ("description", "x" * 20_001),
@@ -343,10 +347,40 @@ async def test_of_a_name_given_twice_the_last_value_counts(stage: Stage) -> None
     assert isinstance(command := stage.bus.last.message, account.Register) and "Bob" == command.name
 
 
-async def test_a_name_given_twice_is_refused_where_the_first_value_has_the_wrong_type(stage: Stage) -> None:
+async def test_of_a_name_given_twice_the_first_value_is_not_even_looked_at(stage: Stage) -> None:
+    stage.bus.answers(account.Register, PROFILE)
     body = '{"name": 5, ' + json.dumps(REGISTRATION)[1:]
 
-    assert (400, [""]) == await register(stage, body.encode())
+    assert (201, []) == await register(stage, body.encode())
+
+
+@pytest.mark.parametrize("stock", ["5", "5.0", "5e0", "0.5e1", "50e-1", "5.000"])
+async def test_a_number_is_whole_if_its_value_is(stage: Stage, stock: str) -> None:
+    stage.bus.answers(product.List, None)
+    stage.bus.answers(ReadProduct, ENCODED)
+    text = json.dumps(LISTING | {"stock": 0}).replace('"stock": 0', f'"stock": {stock}')
+
+    await stage.call("POST", "/products", user="sam", role="seller", data=text, headers=JSON)
+
+    (command,) = (message for _, message in stage.bus.messages if isinstance(message, product.List))
+    assert 5 == command.stock
+
+
+@pytest.mark.parametrize("stock", ["1e999999999", "1e19", "5.000000001", "1e-999999999"])
+async def test_a_number_that_is_not_whole_or_that_nobody_can_hold_is_none(stage: Stage, stock: str) -> None:
+    text = json.dumps(LISTING | {"stock": 0}).replace('"stock": 0', f'"stock": {stock}')
+
+    answer = await stage.call("POST", "/products", user="sam", role="seller", data=text, headers=JSON)
+
+    assert ["/stock"] == answer.faults
+
+
+@pytest.mark.parametrize("title", ["👨‍👩‍👧 album", "کتاب‌ها", "Zoë", "　full width　", "a\u00a0b"])
+async def test_a_line_may_be_of_any_script(stage: Stage, title: str) -> None:
+    stage.bus.answers(product.List, None)
+    stage.bus.answers(ReadProduct, ENCODED)
+
+    assert 201 == (await stage.call("POST", "/products", LISTING | {"title": title}, user="sam", role="seller")).status
 
 
 async def test_text_may_be_escaped_as_json_allows(stage: Stage) -> None:

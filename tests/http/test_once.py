@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from marketd.actors import account, buyer, order, product
 from marketd.actors.aggregate import Refused
 from marketd.bus.port import NoAnswer, Unsure
+from marketd.http.answers import written
 from marketd.http.once import AT_ONCE_MAX
 from marketd.storage.answers import FirstAnswers
-from marketd.storage.cards import EncodedProduct, ReadProduct
+from marketd.storage.cards import ReadProduct
 from marketd.storage.database import DiskTrouble
 from tests.http.stage import Reply, Stage, staged
-from tests.http.things import AT, DESCRIBED, ENCODED, LISTING, PENDING, PROFILE, QUOTED, REGISTRATION, VIEW
+from tests.http.things import AT, CARD, DESCRIBED, ENCODED, LISTING, PENDING, PROFILE, QUOTED, REGISTRATION, VIEW
 
 pytestmark = pytest.mark.asyncio
 
@@ -141,7 +143,7 @@ async def test_the_answer_is_there_for_a_day(stage: Stage) -> None:
 
 async def test_an_answer_too_large_to_be_kept_is_made_again_under_the_same_ids(stage: Stage) -> None:
     stage.bus.answers(product.List, DESCRIBED)
-    stage.bus.answers(ReadProduct, EncodedProduct("sam", True, b"{}", b'"%s"' % (b"x" * 2_000)))
+    stage.bus.answers(ReadProduct, replace(ENCODED, own=written(replace(CARD, description="x" * 2_000))))
     for _ in range(2):
         await post(stage, "/products", LISTING, user="sam", role="seller")
 

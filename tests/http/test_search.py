@@ -1,16 +1,18 @@
 """Finding products: every condition is handed on, and what is found is shown."""
 
+import json
 from decimal import Decimal
 
 import pytest
 from msgspec.structs import replace
 
+from marketd.http.answers import written
 from marketd.storage.cards import ReadProduct
 from marketd.storage.catalog import BrowseProducts
 from marketd.storage.finding import FindRelated, FoundPage, FoundProduct, Related, Suggest, Suggestions
 from marketd.storage.pages import Page
 from tests.http.stage import Stage
-from tests.http.things import ENCODED, FOUND, SHOWN
+from tests.http.things import CARD, ENCODED, FOUND, SHOWN
 
 pytestmark = pytest.mark.asyncio
 
@@ -63,7 +65,7 @@ async def test_what_is_found_is_shown_with_its_score(stage: Stage) -> None:
     body = (await stage.call("GET", "/products")).json()
 
     assert (1, 1, 20, {"category": {"light": 1}}) == (body["total"], body["page"], body["size"], body["facets"])
-    assert [{"id": "lamp", "sellerId": "sam", "price": 19.90, "score": 1.5}] == body["products"]
+    assert [json.loads(SHOWN.card) | {"score": 1.5}] == body["products"]
 
 
 @pytest.mark.parametrize("score", [0.0, 0.0001, 1.0, 12.3456, 98765.4321, 1e-7])
@@ -124,11 +126,11 @@ async def test_there_is_no_completing_nothing_nor_a_novel(stage: Stage, query: s
 
 async def test_what_goes_with_a_product_is_shown(stage: Stage) -> None:
     stage.bus.answers(ReadProduct, ENCODED)
-    stage.bus.answers(FindRelated, Related([b'{"id":"bulb"}', b'{"id":"saw"}']))
+    stage.bus.answers(FindRelated, Related([written(replace(CARD, id=name)) for name in ("bulb", "saw")]))
 
     answer = await stage.call("GET", "/products/lamp/related")
 
-    assert (200, {"products": [{"id": "bulb"}, {"id": "saw"}]}) == (answer.status, answer.json())
+    assert (200, ["bulb", "saw"]) == (answer.status, [shown["id"] for shown in answer.json()["products"]])
     assert FindRelated("lamp") == stage.bus.last.message
 
 
@@ -173,7 +175,9 @@ async def test_a_page_is_asked_for_again_when_the_index_was_renewed(stage: Stage
     stage.bus.answers(BrowseProducts, FOUND)
     await stage.call("GET", "/products?q=lamp")
     stage.pages.on_renewed()
-    stage.bus.answers(BrowseProducts, replace(FOUND, products=[FoundProduct("saw", b'{"id":"saw"}', 2.0)]))
+    stage.bus.answers(
+        BrowseProducts, replace(FOUND, products=[FoundProduct("saw", written(replace(CARD, id="saw")), 2.0)])
+    )
 
     answer = await stage.call("GET", "/products?q=lamp")
 

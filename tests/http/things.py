@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from marketd.actors import account, order, product
 from marketd.actors.money import Money
 from marketd.clock import instant
+from marketd.http.answers import written
 from marketd.storage.cards import EncodedProduct
 from marketd.storage.catalog import CardFile, ProductCard, Rating
 from marketd.storage.finding import FoundPage, FoundProduct
@@ -34,9 +35,6 @@ OFFER = product.Offer(
 )
 DESCRIBED = product.Description(seller_id="sam", offer=OFFER, stock=None, is_active=True, created_at=AT, updated_at=AT)
 QUOTED = product.Quoted("sam", "Lamp", Money(1999, "USD"))
-ENCODED = EncodedProduct("sam", True, b'{"card":"public"}', b'{"card":"own"}')
-SHOWN = FoundProduct("lamp", b'{"id":"lamp","sellerId":"sam","price":19.90}', 1.5)
-FOUND = FoundPage(1, [SHOWN], {"light": 1}, "index", 7)
 CARD = ProductCard(
     id="lamp",
     seller_id="sam",
@@ -54,6 +52,10 @@ CARD = ProductCard(
     created_at=instant(AT),
     updated_at=instant(AT),
 )
+OWN = replace(CARD, files=[CardFile("lamp.zip", "application/zip", 3, "https://files.example/lamp.zip")])
+ENCODED = EncodedProduct("sam", True, written(CARD), written(OWN))
+SHOWN = FoundProduct("lamp", written(CARD), 1.5)
+FOUND = FoundPage(1, [SHOWN], {"light": 1}, "index", 7)
 
 VIEW = order.View(
     buyer_id="ann",

@@ -46,6 +46,7 @@ class Visitor:
     def __init__(self, service: Service, session: ClientSession, token: str = "") -> None:
         self.service = service
         self._session = session
+        self.token = token
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     async def ask(

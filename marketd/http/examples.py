@@ -1,0 +1,154 @@
+"""
+Examples: what a field of each name may hold, once; those of whole bodies and answers are put together from them.
+
+The one rule: a field of a new name needs an example here, or the document can't be made.
+"""
+
+from typing import Any, Final
+
+from marketd.http.schemas import PREFIX, Schema
+
+_DIGEST: Final = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+_BUYER: Final = "0192f3a4-1b7d-7e02-8c55-9d1f3a6b2e47"
+_SELLER: Final = "0192f39f-66c8-7a19-b1d4-4e8c7f205a93"
+_PRODUCT: Final = "0192f3a5-7c1e-7b44-9a3d-5f2e8c6b1d70"
+_ORDER: Final = "0192f3ae-93f0-7d28-a7c1-6b4f8e2d5091"
+_REVIEW: Final = "0192f3b1-02d4-7c11-8f6a-2b9d4e7a3c58"
+_TIME: Final = "2026-11-23T09:30:00Z"
+
+FIELDS: Final[dict[str, Any]] = {
+    "accessToken": "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiIwMTkyIn0.c2lnbmF0dXJl",
+    "acquiredAt": _TIME,
+    "as": "buyer",
+    "at": _TIME,
+    "authorId": _BUYER,
+    "authorName": "Ann",
+    "average": 4.5,
+    "body": "Just what I was looking for.",
+    "buyerId": _BUYER,
+    "calls": 1204,
+    "category": "sound",
+    "count": 12,
+    "createdAt": _TIME,
+    "current": True,
+    "currency": "USD",
+    "data": {"orderId": _ORDER},
+    "degraded": [],
+    "description": "An hour of rain on a tin roof.",
+    "detail": "Required",
+    "didYouMean": "rain",
+    "email": "ann@example.org",
+    "emailVerified": True,
+    "expiresAt": _TIME,
+    "expiresIn": 900,
+    "failureReason": None,
+    "failures": 0,
+    "failuresInRow": 0,
+    "hasAccess": True,
+    "hidden": False,
+    "hiddenReason": None,
+    "histogram": {"1": 0, "2": 0, "3": 1, "4": 4, "5": 7},
+    "id": _PRODUCT,
+    "instance": _PRODUCT,
+    "kid": "2026-11",
+    "lastError": None,
+    "lastUsedAt": _TIME,
+    "licenceKey": "RAIN-4711",
+    "licenceKeys": ["RAIN-4711", "RAIN-4712"],
+    "maxPrice": 50,
+    "memberSince": _TIME,
+    "message": "done",
+    "minPrice": 5,
+    "minRating": 4,
+    "mobileUrl": f"/previews/{_DIGEST}/mobile",
+    "name": "Ann",
+    "opened": 0,
+    "orderId": _ORDER,
+    "page": 1,
+    "parts": {"log": {"state": "ok"}},
+    "password": "Passw0rd-of-Ann",
+    "paymentMethodId": "pm_card_visa",
+    "pointer": "/name",
+    "position": 4711,
+    "price": 19.99,
+    "productId": _PRODUCT,
+    "productTitle": "Field recordings",
+    "q": "rain",
+    "rating": 5,
+    "reason": "It was bought by mistake.",
+    "refreshToken": "6f1c.0192f3a4.Qm9vbQ",
+    "refused": 0,
+    "reply": "Thank you!",
+    "score": 3.2,
+    "seller": _SELLER,
+    "sellerId": _SELLER,
+    "sellerName": "Sam",
+    "shortDescription": "An hour of rain on a tin roof...",
+    "size": 20,
+    "stock": None,
+    "suggestions": ["rain", "rain on a tin roof"],
+    "title": "Field recordings",
+    "token": "MDE5MmYzYTQ.c2lnbmF0dXJl",
+    "total": 1,
+    "type": "application/zip",
+    "updatedAt": _TIME,
+    "url": "https://files.example/rain.zip",
+    "userId": _BUYER,
+    "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+}
+# Where a name means something else.
+OF_TYPES: Final[dict[str, Any]] = {
+    "Alert.id": _ORDER,
+    "Circuit.name": "search",
+    "Download.size": 146_515,
+    "Download.name": "rain.zip",
+    "Facets.category": {"sound": 1},
+    "CardFile.name": "rain.zip",
+    "CardFile.size": 146_515,
+    "FileBody.name": "rain.zip",
+    "FileBody.size": 146_515,
+    "Happening.type": "order.placed",
+    "MobilePreview.name": "cover.png",
+    "MobilePreview.type": "image/png",
+    "MobilePreview.url": f"/previews/{_DIGEST}",
+    "OrderBody.id": _ORDER,
+    "Preview.name": "cover.png",
+    "Preview.type": "image/png",
+    "Preview.url": f"/previews/{_DIGEST}",
+    "PreviewBody.name": "cover.png",
+    "PreviewBody.type": "image/png",
+    "PreviewBody.url": "https://files.example/cover.png",
+    "ProblemDocument.type": "/problems/not-found",
+    "ProblemDocument.title": "Not found",
+    "ProblemDocument.status": 404,
+    "ProblemDocument.detail": "no such product",
+    "ReviewCard.id": _REVIEW,
+    "ReviewCard.title": "Lovely",
+    "NewReview.title": "Lovely",
+    "ReviewChange.title": "Lovely",
+    "SellerCard.id": _SELLER,
+    "SellerCard.name": "Sam",
+    "SellerCard.products": 3,
+    "Upload.name": "rain.zip",
+    "Upload.size": 146_515,
+    "Upload.url": f"upload://{_DIGEST}",
+    "UploadParameters.name": "rain.zip",
+}
+
+
+def example(schema: Schema, schemas: dict[str, Schema], kind: str, name: str = "") -> Any:
+    """Give an example of a schema: that of the field `name` of the type `kind`, or of the whole type."""
+    if "$ref" in schema:
+        inner = schema["$ref"].removeprefix(PREFIX)
+        return example(schemas[inner], schemas, inner)
+    if f"{kind}.{name}" in OF_TYPES:
+        return OF_TYPES[f"{kind}.{name}"]
+    if "anyOf" in schema:
+        return example(schema["anyOf"][0], schemas, kind, name)
+    if "properties" in schema:
+        return {name: example(field, schemas, kind, name) for name, field in schema["properties"].items()}
+    if "enum" in schema and FIELDS.get(name) not in schema["enum"]:
+        return schema["enum"][0]
+    if schema.get("type") == "array" and name not in FIELDS:
+        return [example(schema["items"], schemas, kind, name)]
+    return FIELDS[name]

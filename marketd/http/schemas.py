@@ -1,0 +1,68 @@
+"""
+The JSON Schemas of our types, as msgspec makes them, in the words of OpenAPI 3.1.
+
+The one rule: they say what travels. A Decimal goes out as a number, which msgspec would call a text. What the fields of
+a type have to do with each other stands in its `also`, a class variable.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, Final, get_args, get_origin
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import fields
+
+Schema = dict[str, Any]
+
+PREFIX: Final = "#/components/schemas/"
+_DECIMAL: Final = {"type": "string", "format": "decimal"}
+
+
+def components(kinds: Iterable[type[Struct]]) -> dict[str, Schema]:
+    """Give the schema of each of these types, and of all that is in them, by name."""
+    wanted = list(dict.fromkeys(inner for kind in kinds for inner in [kind, *_held(kind)]))
+    _, found = msgspec.json.schema_components(wanted, ref_template=PREFIX + "{name}")
+    for kind in wanted:
+        found[kind.__name__] |= getattr(kind, "also", {})
+    return {name: _travelling(schema) for name, schema in sorted(found.items())}
+
+
+def reference(kind: type[Struct]) -> Schema:
+    """Refer to the schema of a type."""
+    return {"$ref": PREFIX + kind.__name__}
+
+
+def bare(kind: Any) -> Schema:
+    """Give the schema of what is no Struct."""
+    schema: Schema = _travelling(msgspec.json.schema(kind))
+    return schema
+
+
+def as_text(schema: Schema) -> Schema:
+    """Give the schema of a parameter: nobody can send null in one."""
+    choices = [choice for choice in schema.get("anyOf", []) if choice != {"type": "null"}]
+    others = {key: value for key, value in schema.items() if key != "anyOf" and (key, value) != ("default", None)}
+    return {**choices[0], **others} if choices else others
+
+
+def _travelling(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_travelling(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if _DECIMAL.items() <= schema.items():
+        schema = {key: value for key, value in schema.items() if key != "format"} | {"type": "number"}
+    return {key: _travelling(value) for key, value in schema.items()}
+
+
+def _held(kind: Any) -> Iterator[type[Struct]]:
+    """Find the types of the JSON that is written already, anywhere in a type."""
+    if get_origin(kind) is Annotated:
+        yield from (
+            meta.extra["holds"] for meta in kind.__metadata__ if getattr(meta, "extra", None) and "holds" in meta.extra
+        )
+    if isinstance(kind, type) and issubclass(kind, Struct):
+        for field in fields(kind):
+            yield from _held(field.type)
+    for argument in get_args(kind):
+        yield from _held(argument)

@@ -1,0 +1,74 @@
+"""
+What no schema can say, done to what Schemathesis has made of the document before it is sent.
+
+The one rule: only requests that are meant to be right are touched, and only to make them meet what stands in no schema:
+that a thing is there, that a key is a new one, that an upload is some bytes and one's own, that there are as many
+licence keys as units. Some of the ids are replaced by those of things that there are, or nearly all answers would be a
+404.
+"""
+
+import json
+import os
+import re
+from typing import Any
+
+import schemathesis
+from schemathesis.core.failures import Failure
+from schemathesis.openapi.checks import RejectedPositiveData, UseAfterFree
+
+THINGS: dict[str, str] = json.loads(os.environ.get("MARKETD_TRIED_WITH", "{}"))
+KEY, KEY_CHARACTERS_MAX = "Idempotency-Key", 255
+MAILED = ("/auth/verify-email", "/auth/password-reset/confirm")
+KEPT = ("DELETE",)  # what is there for all is not taken away
+
+
+@schemathesis.hook
+def before_call(context: schemathesis.HookContext, case: schemathesis.Case[Any], kwargs: dict[str, Any]) -> None:
+    """Make a request that is right in form right in substance too."""
+    if case.meta is not None and case.meta.generation.mode.is_negative:
+        return
+    headers = case.headers
+    if headers and KEY in headers:  # a key is for one request, and examples are repeated
+        headers[KEY] = f"{case.id}{headers[KEY]}"[:KEY_CHARACTERS_MAX]
+    known = THINGS.get(_noun(case.path))
+    is_made_up = not (case.meta and "stateful" in str(case.meta.phase.name).lower())
+    if known and case.path_parameters and is_made_up and case.method not in KEPT and sum(case.id.encode()) % 2:
+        case.path_parameters["id"] = known
+    if case.path == "/uploads" and not (isinstance(case.body, bytes) and case.body):
+        case.body, case.media_type = b"the work", "application/octet-stream"
+    if isinstance(case.body, dict) and case.path.startswith("/products"):
+        _fit(case.body, is_change=case.method == "PATCH")
+
+
+@schemathesis.hook
+def filter_failure(
+    context: schemathesis.HookContext, failure: Failure, case: schemathesis.Case[Any], response: schemathesis.Response
+) -> bool:
+    """
+    Let pass the two cases in which a check does not fit what the service promises. A product that was taken off sale is
+    `withdrawn`, not gone, for those who have bought it; of reviews, which do go, the check holds. And a token that was
+    not mailed to anybody is refused as a bad field, however right its form is.
+    """
+    is_mailed = isinstance(failure, RejectedPositiveData) and case.path in MAILED
+    is_product = isinstance(failure, UseAfterFree) and re.fullmatch(r"DELETE /products/[^/]+", failure.free)
+    return not (is_mailed or is_product)
+
+
+def _noun(path: str) -> str:
+    """Name what the `{id}` of a path is the id of."""
+    before, found, _ = path.partition("/{id}")
+    return before.rpartition("/")[2] if found else ""
+
+
+def _fit(body: dict[str, Any], *, is_change: bool) -> None:
+    """See to the uploads, the licence keys and the price of a product; of one that is changed nobody knows them."""
+    for named in [*(body.get("files") or []), *(body.get("previews") or [])]:
+        if named["url"].startswith("upload://"):
+            named["url"] = THINGS["upload"]
+            if "size" in named:
+                named["size"] = int(THINGS["size"])
+    if body.get("licenceKeys") or is_change:
+        body.pop("stock", None)
+    if is_change and ("currency" in body) != ("price" in body):
+        body.pop("currency", None)
+        body["price"] = 5
