@@ -14,6 +14,7 @@ from tests.journeys.process import Service
 PASSWORD: Final = "Passw0rd-of-all"
 WAIT_S: Final = 20
 CHANGE_S_MAX: Final = 10.0
+FOUND_S_MAX: Final = 10.0
 
 Json = dict[str, Any]
 
@@ -87,6 +88,13 @@ class Visitor:
             if len(found) >= answer["total"]:
                 break
         return found
+
+    async def finds(self, total: int) -> None:
+        """Look for products until there are so many: the index may be two seconds behind."""
+        async with asyncio.timeout(FOUND_S_MAX):
+            while (found := (await self.get("/products")).expect(200)["total"]) != total:
+                assert found < total
+                await asyncio.sleep(0.05)
 
     async def joins(self, role: str) -> "Person":
         """Make an account and sign in."""
