@@ -5,6 +5,7 @@ Serving: from the bound socket to the ready line, until somebody asks for the en
 """
 
 import asyncio
+import gc
 import logging
 import resource
 import secrets
@@ -43,6 +44,8 @@ async def serve(settings: Settings, clock: Clock, *, sample: bool) -> None:
                 await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
                 if starting.done():
                     starting.result()
+                    gc.collect()
+                    gc.freeze()  # what is there now stays: no request has to wait while it is looked through
                     data = service.folder.path
                     print(f"marketd ready http={url} nats={service.nats_url} data={data}", flush=True)
                 await stop.wait()
