@@ -4,7 +4,8 @@ to a request, also in an actor, a saga's step or the index, names it before the 
 
 The one rule: a record stays one line, whatever a client, a library or a traceback put into it. A line break is written
 as `\\n`, so `sed 's/\\\\n/\\n/g'` unfolds a traceback. Nobody logs a secret; those that a library puts into a message,
-in the address of a server or as a signed token, are masked here.
+in the address of a server or as a signed token, are masked here. What libraries do is nobody's business at any level:
+aiosqlite would tell all that it writes.
 """
 
 import logging
@@ -15,6 +16,8 @@ from typing import Final
 
 from marketd.config.shown import MASK, without_credentials
 from marketd.trace import described
+
+OURS: Final = "marketd"
 
 # C0 and C1 controls, DEL, and Unicode's own line breaks: they would break the line, or move a terminal's cursor.
 CONTROLS: Final = {code: repr(chr(code))[1:-1] for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)}
@@ -37,8 +40,13 @@ class OneLine(logging.Formatter):
 
 
 def set_up(level: str) -> None:
-    """Send the records of `level` and above to stderr. Requests are measured, not logged, so aiohttp's are left out."""
+    """
+    Send the records of `level` and above to stderr; of those who are not ours none below info. Requests are measured,
+    not logged, so aiohttp's are left out.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(OneLine())
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    wanted = logging.getLevelNamesMapping()[level.upper()]
+    logging.basicConfig(level=max(wanted, logging.INFO), handlers=[handler], force=True)
+    logging.getLogger(OURS).setLevel(wanted)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)

@@ -209,7 +209,8 @@ async def running(settings: Settings, clock: Clock, url: str | None = None) -> A
         projector = await enter(
             Projector(folder.reads, events, MODELS, read_wait_s_max=settings.storage.read_wait_s_max)
         )
-        files = FileStore(folder.files, Shrinker(_image_limits(settings)))
+        shrinker = Shrinker(_image_limits(settings))
+        files = FileStore(folder.files, shrinker, free_bytes_min=settings.uploads.free_bytes_min)
         await files.prepare()
         server = None
         if settings.nats.url is None:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from functools import cache
+from itertools import islice
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin
 
@@ -36,16 +37,20 @@ MEDIA_TYPE_MAX: Final = 127
 CODINGS: Final = ("identity", "gzip", "deflate")  # which aiohttp reads, whatever else is installed
 CODING_SHOWN_MAX: Final = 20
 WHOLE_DIGITS_MAX: Final = 20  # no field takes a whole number that is longer
+FAULTS_MAX: Final = 100  # who sends more gets an answer that is no larger for it
+NAME_SHOWN_MAX: Final = 100
 
 # Patterns are written so that they mean the same in Python and in ECMA 262, which JSON Schema takes them from.
 # UNSEEN is what shows nothing, breaks lines or turns them around, but for the joiners that emoji and scripts need.
 UNSEEN: Final = r"\u0000-\u001f\u007f-\u009f\u200b\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb"
 SEEN: Final = rf"[^\s\u200c-\u200f{UNSEEN}]"
 _UNSEEN_BUT_BREAKS: Final = UNSEEN.replace(r"\u0000-\u001f", r"\u0000-\u0008\u000b\u000c\u000e-\u001f")
-LINE: Final = rf"[^{UNSEEN}]*{SEEN}[^{UNSEEN}]*"
-LINES: Final = rf"[^{_UNSEEN_BUT_BREAKS}]*{SEEN}[^{_UNSEEN_BUT_BREAKS}]*"
+# What may stand before the first that is SEEN; the two have nothing in common, so a text is read through once.
+_BLANK: Final = r" \u00a0\u1680\u2000-\u200a\u200c-\u200f\u202f\u205f\u3000"
+LINE: Final = rf"[{_BLANK}]*{SEEN}[^{UNSEEN}]*"
+LINES: Final = rf"[\t\n\r{_BLANK}]*{SEEN}[^{_UNSEEN_BUT_BREAKS}]*"
 MEDIA_TYPE: Final = r"[a-z0-9][a-z0-9!#$&^_.+-]*/[a-z0-9][a-z0-9!#$&^_.+-]*"
-_FILE_NAME: Final = rf"[^/\\{UNSEEN}]*[^/\\\s\u200c-\u200f{UNSEEN}][^/\\{UNSEEN}]*"
+_FILE_NAME: Final = rf"[{_BLANK}]*[^/\\\s\u200c-\u200f{UNSEEN}][^/\\{UNSEEN}]*"
 _PLAIN_NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
@@ -143,7 +148,7 @@ async def decode(request: web.Request, kind: type[T]) -> T:
     try:
         value = _untyped.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest([Fault("", f"Not valid JSON: {error}")]) from None
+        raise BadRequest([Fault("", f"Not valid JSON: {_what_is_wrong(error)}")]) from None
     if found := faults_of(kind, value):
         raise BadRequest(found)
     return msgspec.json.decode(_encoder.encode(value), type=kind)
@@ -172,15 +177,15 @@ def parameters(request: web.Request, kind: type[T]) -> T:
     query = request.query
     found = [Fault(f"/{name}", "Given more than once") for name in set(query) if len(query.getall(name)) > 1]
     given: Mapping[str, str] = dict(query)
-    found += _faults(kind, given, "", strict=False)
+    found += islice(_faults(kind, given, "", strict=False), FAULTS_MAX)
     if found:
-        raise BadRequest(found)
+        raise BadRequest(found[:FAULTS_MAX])
     return msgspec.convert(given, kind, strict=False)
 
 
 def faults_of(kind: type[Struct], value: Any) -> list[Fault]:
-    """Name everything in a decoded JSON value that does not fit the type."""
-    return list(_faults(kind, value, "", strict=True))
+    """Name everything in a decoded JSON value that does not fit the type, as far as anybody would read it."""
+    return list(islice(_faults(kind, value, "", strict=True), FAULTS_MAX))
 
 
 def _faults(kind: Any, value: Any, pointer: str, *, strict: bool) -> Iterator[Fault]:
@@ -270,5 +275,17 @@ _untyped: Final = msgspec.json.Decoder(float_hook=_number)
 _encoder: Final = msgspec.json.Encoder(decimal_format="number")
 
 
+def _what_is_wrong(error: Exception) -> str:
+    """Say it without the words of Python."""
+    match error:
+        case UnicodeDecodeError():
+            return "it is not in UTF-8"
+        case RecursionError():
+            return "it is nested too deeply"
+        case _:
+            return str(error)
+
+
 def _escaped(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")
+    """Write a name in a pointer; one that no field of ours is as long as, cut."""
+    return name[:NAME_SHOWN_MAX].replace("~", "~0").replace("/", "~1")

@@ -28,10 +28,12 @@ def somebody(request: web.Request) -> Principal | None:
 
 def bearer(request: web.Request) -> Principal | None:
     """The same for those who stand before the routes, whatever the route declares."""
-    authorization = request.headers.get("Authorization")
-    if authorization is None:
+    given = request.headers.getall("Authorization", [])
+    if not given:
         return None
-    scheme, _, token = authorization.partition(" ")
+    if len(given) > 1:
+        raise NotSignedIn("expected one `Authorization`, not several")
+    scheme, _, token = given[0].partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise NotSignedIn("expected `Authorization: Bearer` and an access token")
     try:

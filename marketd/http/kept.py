@@ -15,6 +15,7 @@ from marketd.storage.cards import touched_by
 from marketd.storage.log import Recorded
 
 PAGE_BYTES_MAX: Final = 256 * 1024
+ALL_BYTES_MAX: Final = 32 * 1024 * 1024  # whoever asks for many different pages must not fill the memory with them
 
 
 class Page(Struct, frozen=True):
@@ -28,13 +29,14 @@ class Page(Struct, frozen=True):
 
 
 class KeptPages:
-    """At most `pages_max` pages, those least recently asked for leaving first."""
+    """At most `pages_max` pages, of `ALL_BYTES_MAX` bytes, those least recently asked for leaving first."""
 
     def __init__(self, pages_max: int) -> None:
         self._pages_max = pages_max
         self._pages: OrderedDict[str, Page] = OrderedDict()
         self._showing: defaultdict[str, set[str]] = defaultdict(set)
         self._changes = 0
+        self._bytes = 0
 
     @property
     def changes(self) -> int:
@@ -58,15 +60,17 @@ class KeptPages:
             return
         self._drop([query])
         self._pages[query] = page
+        self._bytes += len(page.body)
         for product_id in page.product_ids:
             self._showing[product_id].add(query)
-        while len(self._pages) > self._pages_max:
+        while len(self._pages) > self._pages_max or self._bytes > ALL_BYTES_MAX:
             self._drop([next(iter(self._pages))])
 
     def on_renewed(self) -> None:
         """The index has changed: drop all."""
         self._changes += 1
         self._pages.clear()
+        self._bytes = 0
         self._showing.clear()
 
     def on_applied(self, batch: Sequence[Recorded]) -> None:
@@ -82,6 +86,7 @@ class KeptPages:
     def _drop(self, queries: Iterable[str]) -> None:
         for query in queries:
             page = self._pages.pop(query, None)
+            self._bytes -= len(page.body) if page else 0
             for product_id in page.product_ids if page else ():
                 self._showing[product_id].discard(query)
                 if not self._showing[product_id]:

@@ -18,7 +18,7 @@ Told = Literal["x-forwarded", "forwarded"]
 
 HOPS_MAX: Final = 32
 
-_HOST: Final = re.compile(r"(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?")
+HOST: Final = re.compile(r"(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?")
 _WITH_PORT: Final = re.compile(r"\[([^\]]+)\](?::\d{1,5})?|([0-9.]+):\d{1,5}")
 # One pair of RFC 7239, section 4: a token, and a token or a quoted string.
 _PAIR: Final = re.compile(
@@ -63,7 +63,7 @@ class Proxies:
             if not self.trusts(client.address):
                 break
             scheme = hop.scheme if hop.scheme in ("http", "https") else client.scheme
-            host = hop.host if _HOST.fullmatch(hop.host) else client.host
+            host = hop.host if HOST.fullmatch(hop.host) else client.host
             address = _plain(hop.address)
             client = Client(address or client.address, scheme, host)
             if not address:  # unknown, hidden, or nonsense: nobody further left can be told from it

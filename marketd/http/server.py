@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
-from aiohttp import HttpVersion11, web
-from aiohttp.http_exceptions import HttpProcessingError, InvalidURLError, LineTooLong
+from aiohttp import HttpVersion10, HttpVersion11, web
+from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError, InvalidURLError, LineTooLong
 
 from marketd.clock import Clock, new_id
 from marketd.http.app import dressed
@@ -26,8 +26,10 @@ from marketd.http.problems import (
     Problem,
     RequestRefused,
     TooSlow,
+    WrongContentType,
     response_of,
 )
+from marketd.http.proxies import HOST
 
 CLEANUP_S_MAX: Final = 0.1  # what is left to who is cut off; to aiohttp, 0 means for ever
 
@@ -102,10 +104,10 @@ class Connection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """Answer what never became a request, and close."""
-        log.debug("%s sent what is no request: %s", request.remote, exc)
+        error = _named(exc) if isinstance(exc, HttpProcessingError) else exc
+        log.debug("%s sent what is no request: %s", request.remote, error)
         if request.writer.output_size > 0:
             raise ConnectionResetError("an answer is under way already")
-        error = RequestRefused(_what_is_wrong(exc)) if isinstance(exc, HttpProcessingError) else exc
         response = _refused(error, new_id(self._clock))
         response.force_close()
         return response
@@ -132,14 +134,18 @@ async def serving(
     assert server is not None
     answer, clock = server.request_handler, app[CLOCK]
 
-    async def expected(request: web.BaseRequest) -> web.StreamResponse:
-        """See to `Expect` (RFC 9110, section 10.1.1) before aiohttp does."""
+    async def looked_at(request: web.BaseRequest) -> web.StreamResponse:
+        """See to the frame of a request, and to `Expect` (RFC 9110, section 10.1.1), before aiohttp does."""
+        if fault := _frame_fault(request):
+            response = _refused(RequestRefused(fault), new_id(clock))
+            response.force_close()
+            return response
         wanted = request.headers.get("Expect", "")
         if wanted and wanted.lower() != "100-continue" and request.version >= HttpVersion11:
             return _refused(ExpectationFailed("this service knows 100-continue and no other"), new_id(clock))
         return await answer(request)
 
-    server.request_handler = expected
+    server.request_handler = looked_at
     try:
         listening = await asyncio.get_running_loop().create_server(
             lambda: Connection(server, clock, lines), sock=listener, backlog=backlog_max
@@ -178,6 +184,27 @@ def _written(problem: Problem, request_id: str) -> bytes:
     response.headers["Content-Length"] = str(len(body))
     head = [f"HTTP/1.1 {response.status} {response.reason}", *(f"{n}: {v}" for n, v in response.headers.items())]
     return "\r\n".join([*head, "", ""]).encode() + body
+
+
+def _frame_fault(request: web.BaseRequest) -> str | None:
+    """
+    Say what a proxy before us could read in another way than we do (RFC 9112, sections 3.2 and 6.1), or what would
+    be a nonsense in every address that we write.
+    """
+    headers = request.headers
+    if request.version not in (HttpVersion10, HttpVersion11):
+        return "this service speaks HTTP/1.1"
+    if "Transfer-Encoding" in headers:
+        coding = ",".join(headers.getall("Transfer-Encoding")).strip(" \t").lower()
+        if request.version == HttpVersion10 or coding != "chunked":
+            return "this service knows no transfer coding but chunked"
+    return None if HOST.fullmatch(headers.get("Host") or "-") else "the host is no name of a host"
+
+
+def _named(error: HttpProcessingError) -> Problem:
+    if isinstance(error, ContentEncodingError):
+        return WrongContentType("nobody here reads the content coding of the body")
+    return RequestRefused(_what_is_wrong(error))
 
 
 def _what_is_wrong(error: HttpProcessingError) -> str:

@@ -14,9 +14,10 @@ import os
 import secrets
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import jwt
+import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
@@ -26,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from jwt.algorithms import OKPAlgorithm
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from marketd.actors.account import Role
 from marketd.clock import Clock, new_id
@@ -38,6 +39,7 @@ CLAIMS: Final = ("sub", "role", "iat", "exp", "iss", "aud", "jti")
 SECRET_BYTES: Final = 32
 REMEMBERED_MAX: Final = 10_000
 TOKEN_CHARACTERS_MAX: Final = 4_096
+AHEAD_S_MAX: Final = 60  # by how much the clock of whoever signed may be ahead of ours
 
 
 class TokenInvalid(Exception):
@@ -62,6 +64,17 @@ class Principal(Struct, frozen=True):
     user_id: str
     role: Role
     session_id: str = ""
+
+
+class _Claims(Struct, frozen=True):
+    """What of an access token is read, strictly."""
+
+    sub: Annotated[str, Meta(min_length=1, max_length=64)]
+    role: Role
+    iat: int
+    exp: int
+    nbf: int = 0
+    sid: str = ""
 
 
 class DownloadGrant(Struct, frozen=True):
@@ -123,10 +136,13 @@ class AccessTokens:
             key = self._public.get(jwt.get_unverified_header(token).get("kid", ""))
             if key is None:
                 raise TokenInvalid("the access token was not signed by a key of this service")
-            claims = _decode(token, key, "EdDSA", AUDIENCE, ISSUER)
-        except (jwt.PyJWTError, UnicodeError) as error:
-            raise TokenInvalid(f"the access token is not valid: {error}") from None
-        return Principal(str(claims["sub"]), claims["role"], str(claims.get("sid", ""))), float(claims["exp"])
+            decoded = _decode(token, key, "EdDSA", AUDIENCE, ISSUER)
+            claims = msgspec.convert(decoded, _Claims)
+        except (jwt.PyJWTError, msgspec.ValidationError, UnicodeError, RecursionError):
+            raise TokenInvalid("the access token is not valid") from None
+        if max(claims.iat, claims.nbf) > self._clock.now_ms() / 1000 + AHEAD_S_MAX:
+            raise TokenInvalid("the access token is not valid yet")
+        return Principal(claims.sub, claims.role, claims.sid), float(claims.exp)
 
     def jwks(self) -> dict[str, Any]:
         """Give the public keys as a JSON Web Key Set (RFC 7517)."""
@@ -156,8 +172,8 @@ class DownloadLinks:
         """Say what the link is good for; raise `TokenInvalid` or `TokenExpired`."""
         try:
             claims = _decode(token, self._key, "HS256", LINK_AUDIENCE, None)
-        except (jwt.PyJWTError, UnicodeError) as error:
-            raise TokenInvalid(f"the link is not one of this service: {error}") from None
+        except (jwt.PyJWTError, UnicodeError, RecursionError):
+            raise TokenInvalid("the link is not one of this service") from None
         if claims["exp"] <= self._clock.now_ms() / 1000:
             raise TokenExpired("the link has expired")
         return DownloadGrant(claims["sub"], claims["name"], claims["type"], claims["url"])

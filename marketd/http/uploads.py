@@ -19,6 +19,7 @@ from marketd.http.problems import (
     RangeNotSatisfiable,
     TooLarge,
     Unavailable,
+    WrongContentType,
 )
 from marketd.http.ranges import FILE_ANSWERS, FILE_CONDITIONS, file_response
 from marketd.storage.catalog import PREVIEWS
@@ -45,11 +46,19 @@ class Upload(Struct):
 
 
 @routes.post("/uploads")
-@operation(access=SELLERS, query=UploadParameters, body=Bytes, answers={201: Answer(Upload)})
+@operation(
+    access=SELLERS,
+    query=UploadParameters,
+    body=Bytes,
+    answers={201: Answer(Upload)},
+    problems=(WrongContentType,),
+)
 async def upload(request: web.Request) -> web.Response:
     """Keep the bytes of the body; of an image, a smaller variant too."""
     seller = signed_in(request, "seller")
     wanted, media_type = parameters(request, UploadParameters), _media_type(request)
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise WrongContentType("expected the file's own bytes, in no content coding")  # what is small could become huge
     bytes_max = request.app[LIMITS].upload_bytes_max
     if (request.content_length or 0) > bytes_max:
         raise TooLarge(f"a file may have at most {bytes_max} bytes")

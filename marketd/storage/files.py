@@ -64,8 +64,8 @@ def digest_of(url: str) -> str | None:
 class FileStore:
     """The files of one data directory."""
 
-    def __init__(self, folder: Path, shrinker: Shrinker | None = None) -> None:
-        self._folder, self._shrinker = folder, shrinker or Shrinker()
+    def __init__(self, folder: Path, shrinker: Shrinker | None = None, *, free_bytes_min: int = 0) -> None:
+        self._folder, self._shrinker, self._free_bytes_min = folder, shrinker or Shrinker(), free_bytes_min
         self._incoming = folder / "incoming"
 
     async def prepare(self) -> None:
@@ -93,9 +93,9 @@ class FileStore:
                         raise FileTooLarge(bytes_max)
                     waiting += chunk
                     if len(waiting) >= WRITE_BYTES:
-                        await self._on_disk(_write, file.fileno(), waiting, digest)
+                        await self._on_disk(self._write, file.fileno(), waiting, digest)
                         waiting = bytearray()
-                await self._on_disk(_write, file.fileno(), waiting, digest)
+                await self._on_disk(self._write, file.fileno(), waiting, digest)
                 await self._on_disk(os.fsync, file.fileno())
             path = self.path(digest.hexdigest())
             if has_variant(media_type) and not await self._on_disk(_size, _variant(path)):
@@ -161,6 +161,12 @@ class FileStore:
         except asyncio.CancelledError:
             await asyncio.wait([running])
             raise
+
+    def _write(self, file: int, data: bytearray, digest: "hashlib._Hash") -> None:
+        """Write, and leave room: without it the log could not be written either."""
+        if shutil.disk_usage(self._folder).free < self._free_bytes_min + len(data):
+            raise DiskTrouble(f"{self._folder}: less than {self._free_bytes_min} bytes would be free")
+        _write(file, data, digest)
 
     def _prepare(self) -> None:
         shutil.rmtree(self._incoming, ignore_errors=True)

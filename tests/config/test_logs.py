@@ -6,19 +6,20 @@ from collections.abc import Iterator
 
 import pytest
 
-from marketd.config.logs import OneLine, set_up
+from marketd.config.logs import OURS, OneLine, set_up
 from marketd.trace import Cause, doing_for
 
 
 @pytest.fixture
 def root(monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Logger]:
     """The root logger without pytest's handlers, which get it back in the end."""
-    root, access = logging.getLogger(), logging.getLogger("aiohttp.access")
-    before = root.level, access.level
+    root, access, ours = logging.getLogger(), logging.getLogger("aiohttp.access"), logging.getLogger(OURS)
+    before = root.level, access.level, ours.level
     monkeypatch.setattr(root, "handlers", [])
     yield root
     root.setLevel(before[0])
     access.setLevel(before[1])
+    ours.setLevel(before[2])
 
 
 def line(message: str, *args: object) -> str:
@@ -93,3 +94,12 @@ def test_setting_up_again_writes_no_record_twice(root: logging.Logger, capsys: p
     logging.getLogger("marketd").info("started")
 
     assert 1 == len(capsys.readouterr().err.splitlines())
+
+
+def test_what_libraries_do_is_told_at_no_level(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+    """aiosqlite would write every statement down, with all that it stores."""
+    set_up("debug")
+    logging.getLogger("aiosqlite").debug("executing INSERT INTO commits VALUES ('a hash of a password')")
+    logging.getLogger("marketd.http").debug("this is ours")
+
+    assert ["this is ours"] == [entry.split(" ", 3)[3] for entry in capsys.readouterr().err.splitlines()]

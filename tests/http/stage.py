@@ -217,7 +217,7 @@ class Stage:
         return {"Authorization": f"Bearer {self.tokens.issue(Principal(user_id, role, session_id))}"}
 
     async def call(
-        self, method: str, path: str, body: object = None, *, user: str = "", role: Role = "buyer", **options: Any
+        self, method: str, path: str | URL, body: object = None, *, user: str = "", role: Role = "buyer", **options: Any
     ) -> Reply:
         """Send a request, with a JSON body if one is given and signed in if a user is; read the whole answer."""
         headers = {**(self.bearer(user, role) if user else {}), **options.pop("headers", {})}

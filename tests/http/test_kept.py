@@ -6,7 +6,7 @@ import pytest
 
 from marketd.actors import account, buyer, product
 from marketd.actors.buyer import Review
-from marketd.http.kept import PAGE_BYTES_MAX, KeptPages, Page
+from marketd.http.kept import ALL_BYTES_MAX, PAGE_BYTES_MAX, KeptPages, Page
 from marketd.storage.log import Recorded
 from tests.http.things import AT, OFFER
 from tests.storage.history import commit
@@ -140,3 +140,21 @@ def test_of_pages_that_went_nothing_is_left() -> None:
     kept = with_pages(*[(f"p{n}", f"p{n + 1}") for n in range(100)], pages_max=3)
 
     assert {f"p{n}" for n in range(97, 101)} == set(kept._showing)
+
+
+def test_pages_that_are_large_are_fewer() -> None:
+    kept = KeptPages(10_000)
+    for number in range(ALL_BYTES_MAX // PAGE_BYTES_MAX + 5):
+        kept.keep(str(number), page("lamp", body=bytes(PAGE_BYTES_MAX)), kept.changes)
+
+    assert {"pages": ALL_BYTES_MAX // PAGE_BYTES_MAX} == kept.statistics()
+
+
+def test_room_is_there_again_when_pages_are_dropped() -> None:
+    kept = KeptPages(10_000)
+    for _ in range(3 * ALL_BYTES_MAX // PAGE_BYTES_MAX):
+        kept.keep("lamp", page("lamp", body=bytes(PAGE_BYTES_MAX)), kept.changes)
+        kept.keep("saw", page("saw", body=bytes(PAGE_BYTES_MAX)), kept.changes)
+        kept.on_applied([TOUCHING["revised"]])
+
+    assert kept.get("saw") is not None
