@@ -190,14 +190,15 @@ async def test_nobody_is_called_because_of_an_address(town: Town) -> None:
         file = {"name": "a.png", "type": "image/png", "size": 1, "url": url}
         preview = {"name": "a.png", "type": "image/png", "url": url}
         product = await town.seller.offers(files=[file], previews=[preview])
-        order = await town.other_buyer.buys(product)
+        buyer = await town.stranger.joins("buyer")
+        order = await buyer.buys(product)
         for path in (
             f"/products/{product['id']}",
             f"/mobile/products/{product['id']}",
             f"/web/products/{product['id']}",
         ):
             (await town.stranger.get(path)).expect(200)
-        answer = await town.stranger.get(await town.other_buyer.link(order))
+        answer = await town.stranger.get(await buyer.link(order))
 
     assert (302, url, False) == (answer.status, answer.headers["Location"], called.is_set())
 
@@ -264,10 +265,11 @@ async def test_a_link_ends(stage: Stage) -> None:
 @pytest.mark.slow
 @pytest.mark.asyncio(loop_scope="session")
 async def test_a_link_ends_with_the_sale(town: Town) -> None:
-    order = await town.other_buyer.buys(await town.seller.offers())
-    link = await town.other_buyer.link(order)
+    buyer = await town.stranger.joins("buyer")
+    order = await buyer.buys(await town.seller.offers())
+    link = await buyer.link(order)
     (await town.seller.refunds(order)).expect(202)
-    await town.other_buyer.sees_until(order["id"], lambda seen: seen["status"] == "refunded")
+    await buyer.sees_until(order["id"], lambda seen: seen["status"] == "refunded")
 
     assert 410 == (await town.stranger.get(link)).status
 
