@@ -233,7 +233,7 @@ async def running(settings: Settings, clock: Clock, url: str | None = None) -> A
         await OrderHistory(events).open(bus)
         await watch.open()
         runs = [projector.run(), fulfilment.run(), postman.run(), watch.run(), bus.wait_lost()]
-        await enter(_background(*runs, *([index.run()] if settings.search.enabled else [])))
+        await enter(_background(*runs, *([_indexing(projector, index)] if settings.search.enabled else [])))
         yield Service(
             settings=settings,
             clock=clock,
@@ -319,6 +319,14 @@ async def wait_caught_up(service: Service) -> None:
 
 
 PROGRESS_S: Final = 2.0
+
+
+async def _indexing(projector: Projector, index: IndexProcess) -> None:
+    """Keep the index once the catalogue is whole: an index of half of it would hide the other half."""
+    async with aclosing(projector.wait_caught_up()) as steps:
+        async for _ in steps:
+            pass
+    await index.run()
 
 
 def _log(folder: Folder, settings: Settings) -> SqliteLog:

@@ -126,6 +126,8 @@ class Finder:
         found = await self._ask_index(Search(query), Found)
         if found is None:
             return await self._fall_back(query)
+        if found.generation > self.generation:
+            self._renew(found.generation)  # before the index has said so itself: no older page may come after this one
         cards = await self._cards.many([product_id for product_id, _ in found.hits])
         products = [
             FoundProduct(product_id, cards[product_id].public, score)

@@ -244,6 +244,19 @@ async def test_whoever_wants_to_know_hears_that_the_index_has_changed(tmp_path: 
         assert [5, 6, 0] == heard
 
 
+async def test_an_answer_of_a_newer_index_is_news_of_it_too(tmp_path: Path) -> None:
+    async with staged(tmp_path) as s:
+        heard: list[int] = []
+        s.finder.on_renewed(lambda: heard.append(s.finder.generation))
+        await furnish(s)
+        await s.ask(Renewed(76))
+        await s.index_answers(Search, FOUND)
+        await s.find()
+        await s.find()
+
+        assert [76, 77] == heard
+
+
 # Suggestions.
 
 
