@@ -6,8 +6,14 @@ The command line.
     marketd admin create     make an administrator's account
     marketd keys rotate      make a new key for access tokens
     marketd keys list        list the keys of access tokens
+    marketd verify           say whether everything in the store is as it must be
+    marketd backup           write the store into one file
+    marketd restore          make a store of such a file
+    marketd rebuild          make the read models and the search index again
+    marketd export           write all events as lines of JSON
 
-Exit codes: 0 done, 1 it could not be done, 2 the settings or the command line are wrong.
+Exit codes: 0 done, 1 it could not be done or the store is not as it must be, 2 the settings or the command line are
+wrong.
 """
 
 import argparse
@@ -17,28 +23,38 @@ import os
 import sys
 from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+import msgspec
 import uvloop
 
 from marketd import __version__
 from marketd.bus.nats import CarrierLost
 from marketd.bus.server import NatsServerError
 from marketd.clock import SystemClock
+from marketd.config import verifying
+from marketd.config.archiving import RestoreRefused, backup, restore
 from marketd.config.errands import ErrandFailed, create_admin, describe_keys, rotate_keys
-from marketd.config.folder import FolderError
+from marketd.config.exporting import export
+from marketd.config.folder import FolderError, found
 from marketd.config.loading import FLAGS, SettingsError, load
 from marketd.config.logs import set_up
+from marketd.config.progress import Progress
+from marketd.config.rebuilding import RebuildFailed, rebuild
 from marketd.config.sample import SampleFailed
 from marketd.config.serving import CannotListen, serve
 from marketd.config.settings import Loaded, Settings
 from marketd.config.shown import describe
 from marketd.http.tokens import KeyUnusable
+from marketd.storage.archive import ArchiveError
 from marketd.storage.database import StorageError
 from marketd.storage.log import CorruptLog
 
+T = TypeVar("T")
+
 FAILED: Final = 1
 MISUSED: Final = 2
+INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
 PRIVATE: Final = 0o077  # what is in the data directory is for nobody else on the machine
 # What may stand in the way, each with a message that is one line for the operator; anything else is a defect.
 KNOWN: Final = (
@@ -51,7 +67,31 @@ KNOWN: Final = (
     CarrierLost,
     ErrandFailed,
     SampleFailed,
+    ArchiveError,
+    RestoreRefused,
+    RebuildFailed,
 )
+VERIFYING: Final = """
+Walk the whole log and say whether every event decodes, every stream is without gaps and the chain of hashes holds;
+whether charges, refunds, orders, libraries, stock and licence keys agree; whether every uploaded file is there; and
+whether the read models stand where they can. Each fault is named with its place. Nothing is changed, and a service may
+run meanwhile. The exit code is 1 where there is a fault.
+"""
+BACKING_UP: Final = """
+Write the log, the uploaded files, the keys, the first answers and the sandbox's ledger into one tar file, as they are
+at one moment, also while the service runs. The file holds every secret of the store: keep it like one.
+"""
+RESTORING: Final = """
+Make a data directory of a backup. The directory must be empty or not there; it is there whole or not at all. Read
+models and search index are made again at the next start.
+"""
+REBUILDING: Final = """
+Make the read models and the search index again from the log. No service may run meanwhile.
+"""
+EXPORTING: Final = """
+Write every event as one line of JSON to standard output, also while the service runs. This is the operator's own and
+complete export: e-mail addresses, password hashes, licence keys and file addresses are in it as they are stored.
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,6 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         done: int = wanted.run(loaded, wanted)
     except* KNOWN as group:
         done = _say("\n".join(dict.fromkeys(_messages(group))), FAILED)
+    except* KeyboardInterrupt:
+        done = _say("stopped", INTERRUPTED)
     return done
 
 
@@ -109,7 +151,43 @@ def parser() -> argparse.ArgumentParser:
     rotate.set_defaults(run=_rotate_keys)
     listing = several.add_parser("list", parents=[common], help="list the keys, the one that signs last")
     listing.set_defaults(run=_list_keys)
+    _add_care(commands, common)
     return top
+
+
+def _add_care(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Add the commands that care for the data."""
+    check = commands.add_parser(
+        "verify", parents=[common], help="say whether everything in the store is as it must be", description=VERIFYING
+    )
+    check.add_argument("--files", action="store_true", help="read every byte of the uploaded files too")
+    check.add_argument("--json", action="store_true", help="print the report as one JSON document")
+    check.set_defaults(run=_verify)
+
+    saving = commands.add_parser(
+        "backup", parents=[common], help="write the store into one file, also while it runs", description=BACKING_UP
+    )
+    saving.add_argument("file", type=Path, metavar="FILE", help="the file to make; it must not be there yet")
+    saving.set_defaults(run=_backup)
+
+    making = commands.add_parser(
+        "restore", parents=[common], help="make a data directory of a backup", description=RESTORING
+    )
+    making.add_argument("file", type=Path, metavar="FILE", help="what `marketd backup` has made")
+    making.set_defaults(run=_restore)
+
+    again = commands.add_parser(
+        "rebuild", parents=[common], help="make read models and search index again", description=REBUILDING
+    )
+    again.set_defaults(run=_rebuild)
+
+    out = commands.add_parser(
+        "export", parents=[common], help="write all events as lines of JSON", description=EXPORTING
+    )
+    out.add_argument(
+        "--after", type=int, default=0, metavar="POSITION", help="only what comes after this position of the log"
+    )
+    out.set_defaults(run=_export)
 
 
 def _serve(loaded: Loaded, wanted: argparse.Namespace) -> int:
@@ -145,11 +223,56 @@ def _list_keys(loaded: Loaded, wanted: argparse.Namespace) -> int:
     return 0
 
 
-def _run(settings: Settings, work: Coroutine[Any, Any, None]) -> None:
+def _verify(loaded: Loaded, wanted: argparse.Namespace) -> int:
+    with Progress(SystemClock()) as progress:
+        report = verifying.verify(found(Path(loaded.settings.data.dir)), progress.tell, files=wanted.files)
+    print(msgspec.json.encode(report).decode() if wanted.json else "\n".join(verifying.describe(report)))
+    return 0 if report.ok else FAILED
+
+
+def _backup(loaded: Loaded, wanted: argparse.Namespace) -> int:
+    os.umask(PRIVATE)
+    clock = SystemClock()
+    with Progress(clock) as progress:
+        made = backup(found(Path(loaded.settings.data.dir)), wanted.file, clock, progress)
+    print(f"wrote {wanted.file}: the log up to position {made.position}, {made.files} files")
+    if made.damaged:
+        return _say(f"the backup is made, but in the store these are damaged: {', '.join(made.damaged)}", FAILED)
+    return 0
+
+
+def _restore(loaded: Loaded, wanted: argparse.Namespace) -> int:
+    os.umask(PRIVATE)
+    settings = loaded.settings
+    with Progress(SystemClock()) as progress:
+        manifest = restore(wanted.file, Path(settings.data.dir), settings.storage.free_bytes_min, progress)
+    print(f"restored {settings.data.dir}: the log up to position {manifest.position}, {len(manifest.files)} files")
+    return 0
+
+
+def _rebuild(loaded: Loaded, wanted: argparse.Namespace) -> int:
+    clock = SystemClock()
+    with Progress(clock) as progress:
+        position = _run(loaded.settings, rebuild(loaded.settings, clock, progress))
+    print(f"made the read models and the search index again, up to position {position}")
+    return 0
+
+
+def _export(loaded: Loaded, wanted: argparse.Namespace) -> int:
+    try:
+        for line in export(found(Path(loaded.settings.data.dir)), max(0, wanted.after)):
+            sys.stdout.buffer.write(line)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:  # whoever reads has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the end
+    return 0
+
+
+def _run(settings: Settings, work: Coroutine[Any, Any, T]) -> T:
     os.umask(PRIVATE)
     set_up(settings.log.level)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(work)
+        return runner.run(work)
 
 
 def _flags(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,8 +7,8 @@ The one rule: `decide` may refuse but changes nothing, `evolve` changes but refu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import reduce
 from hashlib import sha256
@@ -39,6 +39,7 @@ class Aggregate(Generic[S, C, E]):
     """
     One kind of aggregate. `commands`, `events` and `states` are the unions that its codecs are made of; `answer` says
     what the sender of a decided command learns, from the state that the command led to and the events on the way.
+    `upcasts` says, by the tag of an event or answer that is written no more, what its stored fields are called today.
     """
 
     kind: str
@@ -50,6 +51,7 @@ class Aggregate(Generic[S, C, E]):
     events: Any
     states: Any
     reasons: type[StrEnum]
+    upcasts: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = field(default_factory=dict)
 
     def replay(self, events: Iterable[E]) -> S:
         """Fold a whole history, from nothing."""

@@ -4,16 +4,20 @@ The data directory: whose it is, what lies where in it, and that one service at 
     FolderError
     ├── FolderForeign     something else is kept there
     ├── FolderInUse       another marketd is running on it
+    ├── FolderMissing     there is none, or no store in it
     └── FolderUnusable    it can't be written, or the disk is full
 """
 
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+
+from marketd.storage.archive import is_plain
 
 LOCK: Final = "marketd.lock"
 HARMLESS: Final = frozenset({"lost+found"})
@@ -28,6 +32,10 @@ class FolderForeign(FolderError):
 
 
 class FolderInUse(FolderError):
+    pass
+
+
+class FolderMissing(FolderError):
     pass
 
 
@@ -51,6 +59,35 @@ class Folder:
         self.mail = path / "mail"
         self.sample_password = path / "sample-password.txt"
         self.sample_unfinished = path / "sample-unfinished"
+
+
+# What a backup has in it; the rest is made again (read models, index, the broker's store) or is none of the store's.
+KEPT_FILES: Final = ("sandbox.db", "answers.db", "sample-password.txt", "sample-unfinished")
+KEPT_FOLDERS: Final = ("files", "keys")
+PASSING: Final = re.compile(r"files/incoming/.*|.*\.new")
+
+
+def is_kept(name: str) -> bool:
+    """Say whether a path within the data directory is of what a backup has in it."""
+    first, _, rest = name.partition("/")
+    if not is_plain(name) or PASSING.fullmatch(name):
+        return False
+    return first in KEPT_FOLDERS if rest else first in ("events.db", *KEPT_FILES)
+
+
+def found(path: Path) -> Folder:
+    """Find the store in a data directory, which must be there; raise `FolderMissing`."""
+    folder = Folder(path)
+    if not path.is_dir():
+        raise FolderMissing(f"there is no data directory {path}")
+    if not folder.events.is_file():
+        raise FolderMissing(f"{path} is not the data directory of a store: there is no {folder.events.name} in it")
+    return folder
+
+
+def is_empty(path: Path) -> bool:
+    """Say whether a directory is not there, or has nothing in it."""
+    return not os.path.lexists(path) or (path.is_dir() and not {e.name for e in path.iterdir()} - HARMLESS)
 
 
 @contextmanager

@@ -195,7 +195,8 @@ def message_codec() -> Codec:
 
 def log_codec() -> LogCodec:
     """Make the codec of all events and of the answers that are kept with them."""
-    return LogCodec(reduce(or_, [aggregate.events for aggregate in AGGREGATES]), DECISIONS)
+    upcasts = {tag: upcast for aggregate in AGGREGATES for tag, upcast in aggregate.upcasts.items()}
+    return LogCodec(reduce(or_, [aggregate.events for aggregate in AGGREGATES]), DECISIONS, upcasts)
 
 
 @asynccontextmanager
@@ -204,7 +205,7 @@ async def running(settings: Settings, clock: Clock, url: str | None = None) -> A
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         folder = stack.enter_context(opened(Path(settings.data.dir), settings.storage.free_bytes_min))
-        events = await enter(_log(folder, settings))
+        events = await enter(event_log(folder, settings))
         processor = await enter(SandboxProcessor(folder.sandbox, clock, delay_ms=settings.payments.sandbox_delay_ms))
         projector = await enter(
             Projector(folder.reads, events, MODELS, read_wait_s_max=settings.storage.read_wait_s_max)
@@ -329,7 +330,8 @@ async def _indexing(projector: Projector, index: IndexProcess) -> None:
     await index.run()
 
 
-def _log(folder: Folder, settings: Settings) -> SqliteLog:
+def event_log(folder: Folder, settings: Settings) -> SqliteLog:
+    """Make the log of a data directory; enter it."""
     limits = settings.storage
     return SqliteLog(
         folder.events,

@@ -9,15 +9,19 @@ same moment).
     StorageError
     ├── ForeignFile     the file is not a database of marketd's
     ├── NewerFile       a newer marketd wrote it
-    └── DiskTrouble     the disk is full, read-only or broken
-        └── BrokenFile  what it gives back makes no sense any more
+    ├── DiskTrouble     the disk is full, read-only or broken
+    │   └── BrokenFile  what it gives back makes no sense any more
+    └── NoCut           several files were never at rest together
 """
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, Final, NamedTuple, ParamSpec, Self, TypeVar
+from urllib.parse import quote
 
 import aiosqlite
 
@@ -26,6 +30,8 @@ BUSY_WAIT_MS_MAX: Final = 5_000
 CACHE_KIB: Final = 8_192
 CHECKPOINT_PAGES: Final = 4_000
 JOURNAL_BYTES_MAX: Final = 64 * 1024 * 1024
+CUT_TRIES_MAX: Final = 10_000
+COPIED_PAGES: Final = 1_024  # at a time
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -50,6 +56,10 @@ class DiskTrouble(StorageError):
 
 
 class BrokenFile(DiskTrouble):
+    pass
+
+
+class NoCut(StorageError):
     pass
 
 
@@ -97,7 +107,9 @@ class Database:
 
     def _prepare(self, db: Connection) -> None:
         db.execute(f"PRAGMA busy_timeout = {BUSY_WAIT_MS_MAX}")
-        self._check_schema(db)  # before anything that would write into a file of somebody else's
+        _check_schema(
+            db, self.path, self._schema_version
+        )  # before anything that would write into a file of somebody else's
         if self._read_only:
             db.execute("PRAGMA query_only = ON")
         else:
@@ -109,18 +121,6 @@ class Database:
         if not self._read_only:
             self._make_tables(db)
 
-    def _check_schema(self, db: Connection) -> None:
-        (application,) = db.execute("PRAGMA application_id").fetchone()
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if application != APPLICATION_ID and (application or tables):
-            raise ForeignFile(f"{self.path} is not a database of marketd")
-        if version > self._schema_version:
-            raise NewerFile(
-                f"{self.path} has format {version}, written by a newer marketd; this one knows format "
-                f"{self._schema_version}"
-            )
-
     def _make_tables(self, db: Connection) -> None:
         (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if not tables:
@@ -128,6 +128,99 @@ class Database:
                 f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID};"
                 f"PRAGMA user_version = {self._schema_version}; {self._tables} COMMIT;"
             )
+
+
+class Part(NamedTuple):
+    """A file that is read as it was at one moment."""
+
+    path: Path
+    schema_version: int
+
+
+@contextmanager
+def cut(*parts: Part) -> Iterator[list[Connection]]:
+    """
+    Open files for reading, all as they were at one and the same moment, whoever writes on; raise `StorageError`.
+
+    Each file is asked which version it has, then all are pinned by a transaction; where each still has that version, no
+    file was written between the last question and the first pin, and that is the moment.
+    """
+    with ExitStack() as stack:
+        opened = [stack.enter_context(_reading(part)) for part in parts]
+        with _translating(parts[0].path):
+            for _ in range(CUT_TRIES_MAX):
+                before = [_data_version(db) for db in opened]
+                for db in opened:
+                    db.execute("BEGIN")
+                    db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+                if before == [_data_version(db) for db in opened]:
+                    break
+                for db in opened:
+                    db.execute("ROLLBACK")
+            else:
+                raise NoCut(f"{parts[0].path.parent} is written to without a pause: try again when there is less to do")
+        yield opened
+
+
+@contextmanager
+def scratch() -> Iterator[Connection]:
+    """Give an empty database for notes that may outgrow the memory; it is gone at the end."""
+    with closing(sqlite3.connect("", isolation_level=None)) as db:
+        db.execute("PRAGMA journal_mode = OFF")
+        db.execute("BEGIN")
+        yield db
+
+
+def copy(source: Connection, target: Path, tell: Callable[[int, int], None]) -> None:
+    """Write what a connection sees into a new file; `tell` of the pages that are done, and of all."""
+    with _translating(target), closing(sqlite3.connect(target, isolation_level=None)) as db:
+        db.execute("PRAGMA synchronous = OFF")  # who asked for it knows when it has to be on the disk
+        source.backup(db, pages=COPIED_PAGES, progress=lambda _, left, total: tell(total - left, total))
+        db.execute("PRAGMA journal_mode = DELETE")  # one file, without a second beside it
+
+
+def rows(path: Path, db: Connection, sql: str, parameters: Sequence[object] = ()) -> Iterator[Row]:
+    """Go through what is found, one row at a time; raise `StorageError`."""
+    with _translating(path):
+        yield from db.execute(sql, parameters)
+
+
+@contextmanager
+def _reading(part: Part) -> Iterator[Connection]:
+    with _translating(part.path):
+        db = sqlite3.connect(f"file:{quote(str(part.path))}?mode=ro", uri=True, isolation_level=None)
+    with closing(db):
+        with _translating(part.path):
+            db.execute(f"PRAGMA busy_timeout = {BUSY_WAIT_MS_MAX}")
+            db.execute("PRAGMA query_only = ON")
+            db.text_factory = partial(str, encoding="utf-8", errors="replace")  # what is damaged is still to be named
+            _check_schema(db, part.path, part.schema_version)
+        yield db
+
+
+@contextmanager
+def _translating(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise _translated(path, error) from None
+
+
+def _data_version(db: Connection) -> int:
+    """Give a number that differs whenever another connection has changed the file."""
+    return int(db.execute("PRAGMA data_version").fetchone()[0])
+
+
+def _check_schema(db: Connection, path: Path, schema_version: int) -> None:
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application != APPLICATION_ID and (application or tables):
+        raise ForeignFile(f"{path} is not a database of marketd")
+    if version > schema_version:
+        raise NewerFile(
+            f"{path} has format {version}, written by a newer marketd; this one knows format {schema_version}"
+        )
 
 
 def _translated(path: Path, error: sqlite3.DatabaseError) -> StorageError:

@@ -61,6 +61,12 @@ def digest_of(url: str) -> str | None:
     return digest if url.startswith(SCHEME) and _DIGEST.fullmatch(digest) else None
 
 
+def path_in(folder: Path, digest: str) -> Path:
+    """Say where in a folder of files the bytes are."""
+    assert _DIGEST.fullmatch(digest), digest
+    return folder / digest[:2] / digest
+
+
 class FileStore:
     """The files of one data directory."""
 
@@ -74,8 +80,7 @@ class FileStore:
 
     def path(self, digest: str) -> Path:
         """Say where the bytes are."""
-        assert _DIGEST.fullmatch(digest), digest
-        return self._folder / digest[:2] / digest
+        return path_in(self._folder, digest)
 
     async def receive(self, chunks: AsyncIterable[bytes], bytes_max: int, media_type: str = "") -> Stored:
         """

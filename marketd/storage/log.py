@@ -8,7 +8,7 @@ one command are one record; a command id takes effect once in a stream, and its 
     CorruptLog      a record that does not decode, or does not follow from the one before it
 """
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final, Protocol
 
@@ -147,24 +147,41 @@ class EventLog(Protocol):
         ...
 
 
+# How the stored fields of a type that is written no more become those of one that is: by the stored tag.
+Upcasts = Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]]
+
+
 class _StoredDone(Struct, frozen=True, tag="done"):
     value: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class LogCodec:
-    """How records are written: JSON, so that any SQLite shell can read them. Both arguments are tagged unions."""
+    """
+    How records are written: JSON, so that any SQLite shell can read them. `events` and `answers` are tagged unions.
 
-    def __init__(self, events: Any, answers: Any) -> None:
+    A type that only gets fields with defaults reads its old lines by itself. One that is renamed or built otherwise
+    gets a new tag, and `upcasts` says what a line under the old tag is called today. Records are never written again.
+    """
+
+    def __init__(self, events: Any, answers: Any, upcasts: Upcasts | None = None) -> None:
         self._encoder = msgspec.json.Encoder()
-        self._events = msgspec.json.Decoder(tuple[events, ...])
+        self._events = _Reader(tuple[events, ...], upcasts or {})
         self._reply = msgspec.json.Decoder(_StoredDone | Refusal)
-        self._answer = msgspec.json.Decoder(answers | None)
+        self._answer = _Reader(answers | None, upcasts or {})
         self._meta = msgspec.json.Decoder(Meta)
 
     def encode(self, commit: Commit) -> tuple[str, str, str]:
         """Write events, reply and metadata."""
         encode = self._encoder.encode
         return encode(commit.events).decode(), encode(commit.reply).decode(), encode(commit.meta).decode()
+
+    def decode_events(self, events: str) -> tuple[Any, ...]:
+        """Read a record's events alone; raise `CorruptLog`."""
+        try:
+            decoded: tuple[Any, ...] = self._events.decode(events)
+        except msgspec.DecodeError as error:
+            raise CorruptLog(f"its events can't be read: {error}") from None
+        return decoded
 
     def decode(self, command_id: str, at: int, events: str, reply: str, meta: str) -> Commit:
         """Read what `encode` wrote; raise `CorruptLog`."""
@@ -174,6 +191,36 @@ class LogCodec:
             return Commit(command_id, at, self._events.decode(events), answer, self._meta.decode(meta))
         except msgspec.DecodeError as error:
             raise CorruptLog(f"command {command_id} can't be read: {error}") from None
+
+
+class _Reader:
+    """Reads one type; lines that are none of today's are brought to today's form first."""
+
+    def __init__(self, type_: Any, upcasts: Upcasts) -> None:
+        self._decoder = msgspec.json.Decoder(type_)
+        self._type, self._upcasts = type_, upcasts
+
+    def decode(self, text: str | msgspec.Raw) -> Any:
+        """Read it; raise `DecodeError`. An old tag is none of today's, so what is today's needs no second look."""
+        try:
+            return self._decoder.decode(text)
+        except msgspec.ValidationError:
+            if not self._upcasts:
+                raise
+            return msgspec.convert(self._brought(msgspec.json.decode(text)), self._type)
+
+    def _brought(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._brought(one) for one in value]
+        for _ in self._upcasts:  # a form that is twice old takes two steps
+            upcast = self._upcasts.get(str(value.get("type"))) if isinstance(value, dict) else None
+            if upcast is None:
+                break
+            try:
+                value = upcast(value)
+            except (LookupError, TypeError, ValueError) as error:
+                raise msgspec.ValidationError(f"it is not as it was ever written: {error!r}") from None
+        return value
 
 
 def chain(previous: bytes, position: int, stream: str, version: int, columns: Iterable[str | int]) -> bytes:

@@ -5,7 +5,7 @@ The ledger (`sandbox.db`) is a party of its own: it outlives a crash of the serv
 one key, so that what it took can be held against what the orders say.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Concatenate, Final, ParamSpec, Self, TypeVar
@@ -44,6 +44,12 @@ DECLINES: Final = {
 }
 UNKNOWN_METHOD: Final = "the payment method is unknown"
 VOIDED: Final = "the payment was cancelled before it was made"
+
+
+def entries(db: Connection) -> Iterator[tuple[str, int, str, str, str | None]]:
+    """Go through the ledger: order, minor units, currency, what became of the charge, and of the refund if any."""
+    columns = "c.order_id, c.minor, c.currency, c.outcome, r.outcome"
+    yield from db.execute(f"SELECT {columns} FROM charges c LEFT JOIN refunds r ON r.order_id = c.order_id")
 
 
 class SandboxProcessor:

@@ -1,0 +1,191 @@
+"""
+Backup and restore: the store as one file, and one file as the store.
+
+Log, ledger and first answers are copied as they were at one moment (`database.cut`): what a power cut at that moment
+would have left, which every start is made for. The uploaded files are copied after them: a file never changes and is
+never taken away, so all that the log refers to is there. Neither a backup nor a store is ever half there: both are made
+under another name.
+
+    RestoreRefused    there is something already where the store should be
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from marketd import __version__
+from marketd.actors.payments import sandbox
+from marketd.clock import Clock, instant
+from marketd.config.folder import KEPT_FILES, KEPT_FOLDERS, LOCK, Folder, FolderUnusable, is_empty, is_kept
+from marketd.config.progress import Progress
+from marketd.storage import answers, sqlite
+from marketd.storage.archive import FORMAT, ArchiveDamaged, Manifest, Writer, sync, unpack, writing
+from marketd.storage.database import Connection, Part, copy, cut, rows
+
+STAGING: Final = "restoring"
+LAST: Final = "SELECT position, hash FROM commits ORDER BY position DESC LIMIT 1"
+
+
+class RestoreRefused(Exception):
+    """The message is one line for the operator."""
+
+
+class Made(Struct, frozen=True):
+    """A backup that was made: up to which position, of how many files, and which of them are damaged in the store."""
+
+    position: int
+    files: int
+    damaged: list[str]
+
+
+def backup(folder: Folder, target: Path, clock: Clock, progress: Progress) -> Made:
+    """Write all that the store can't make again into one file, also while a service runs; raise `ArchiveError`."""
+    others = [path for path in _kept(folder) if path.name not in ("events.db", "sandbox.db", "answers.db")]
+    total = sum(path.stat().st_size for path in (*others, folder.events) if path.exists())
+    with writing(target, progress.adding("files", total)) as writer:
+        position, last = _add_databases(folder, target, writer, progress)
+        for path in _kept(folder):
+            name = str(path.relative_to(folder.path))
+            if name not in writer.members and path not in (folder.sandbox, folder.answers):
+                _add(writer, name, path)
+        members = writer.members
+        made_at = instant(clock.now_ms()).isoformat()
+        writer.finish(Manifest(FORMAT, __version__, made_at, position, last, members))
+    uploads = {name: Path(name).name for name in members if name.startswith("files/")}
+    damaged = [name for name, digest in uploads.items() if len(digest) == 64 and members[name].sha256 != digest]
+    return Made(position, len(members), damaged)
+
+
+def restore(source: Path, path: Path, free_bytes_min: int, progress: Progress) -> Manifest:
+    """Make a data directory of a backup; raise `RestoreRefused`, `ArchiveError`, `FolderError` or `StorageError`."""
+    path = path.absolute()
+    if not is_empty(path):
+        raise RestoreRefused(f"{path} is not empty: a restore overwrites nothing")
+    if not source.is_file():
+        raise RestoreRefused(f"there is no backup {source}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _refuse_full(source, path.parent if not path.exists() else path, free_bytes_min)
+        with _staging(path) as staging:
+            adding = progress.adding("files", source.stat().st_size)
+            manifest = unpack(source, staging, is_kept, adding)
+            _check_log(source, Folder(staging), manifest)
+            _settle(staging, path)
+    except OSError as error:
+        raise FolderUnusable(f"{path} can't be made: {error.strerror or error}") from None
+    return manifest
+
+
+def _kept(folder: Folder) -> Iterator[Path]:
+    """Go through the files that can't be made again, but for the log."""
+    for name in KEPT_FILES:
+        if (folder.path / name).is_file():
+            yield folder.path / name
+    for name in KEPT_FOLDERS:
+        for path in sorted((folder.path / name).rglob("*")):
+            if is_kept(str(path.relative_to(folder.path))) and path.is_file() and not path.is_symlink():
+                yield path
+
+
+def _add_databases(folder: Folder, target: Path, writer: Writer, progress: Progress) -> tuple[int, str]:
+    """Add log, ledger and first answers as they are at one moment; give the log's last position and hash."""
+    parts = [Part(folder.events, sqlite.SCHEMA_VERSION)]
+    versions = {folder.sandbox: sandbox.SCHEMA_VERSION, folder.answers: answers.SCHEMA_VERSION}
+    parts += [Part(path, version) for path, version in versions.items() if path.exists()]
+    copies = {part.path: target.with_name(f"{target.name}.{part.path.name}.new") for part in parts}
+    try:
+        with cut(*parts) as opened:
+            position, last = _last(folder.events, opened[0])
+            for part, db in zip(parts, opened, strict=True):
+                _remove(copies[part.path])
+                name = part.path.name
+                copy(db, copies[part.path], lambda done, pages, name=name: progress.tell(name, done, pages))  # type: ignore[misc]
+        for path, copied in copies.items():  # the files are let go, so that the service may shorten its journal
+            writer.add(path.name, copied)
+            _remove(copied)
+    finally:
+        for copied in copies.values():
+            _remove(copied)
+    return position, last
+
+
+def _add(writer: Writer, name: str, path: Path) -> None:
+    try:
+        writer.add(name, path)
+    except FileNotFoundError:  # a key whose time is over, taken away since it was listed
+        pass
+
+
+def _last(path: Path, db: Connection) -> tuple[int, str]:
+    found = next(rows(path, db, LAST), None)
+    return (int(found[0]), found[1].hex()) if found else (0, "")
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", "-journal", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _refuse_full(source: Path, disk: Path, free_bytes_min: int) -> None:
+    free, needed = shutil.disk_usage(disk).free, source.stat().st_size + free_bytes_min
+    if free < needed:
+        raise FolderUnusable(f"the disk of {disk} is too full: {free} bytes are free, {needed} are needed")
+
+
+@contextmanager
+def _staging(path: Path) -> Iterator[Path]:
+    """Give an empty folder on the disk of `path`; what a restore that was killed has left there is removed."""
+    staging = path / f".{STAGING}" if path.is_mount() else path.with_name(f".{path.name}.{STAGING}")
+    staging.mkdir(mode=0o700, exist_ok=True)
+    lock = os.open(staging / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RestoreRefused(f"another restore into {path} is under way") from None
+        _clear(staging)
+        try:
+            yield staging
+        finally:
+            if staging.exists():
+                shutil.rmtree(staging)
+    finally:
+        os.close(lock)
+
+
+def _clear(staging: Path) -> None:
+    for entry in staging.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        elif entry.name != LOCK:
+            entry.unlink()
+
+
+def _check_log(source: Path, folder: Folder, manifest: Manifest) -> None:
+    if not folder.events.exists():
+        raise ArchiveDamaged(f"{source} is damaged: there is no {folder.events.name} in it")
+    with cut(Part(folder.events, sqlite.SCHEMA_VERSION)) as (db,):
+        if _last(folder.events, db) != (manifest.position, manifest.hash):
+            raise ArchiveDamaged(f"{source} is damaged: its log does not end where its manifest says")
+    for suffix in ("-wal", "-shm"):
+        folder.events.with_name(folder.events.name + suffix).unlink(missing_ok=True)
+
+
+def _settle(staging: Path, path: Path) -> None:
+    """Give the folder its name; a mount point has it already, so there what makes it a store comes last."""
+    for folder, _, _ in os.walk(staging, topdown=False):
+        sync(Path(folder))
+    if not path.is_mount():
+        staging.rename(path)
+        sync(path.parent)
+        return
+    last = [staging / "events.db", staging / LOCK]
+    for entry in [*(entry for entry in staging.iterdir() if entry not in last), *last]:
+        entry.rename(path / entry.name)
+    sync(path)

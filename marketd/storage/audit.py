@@ -1,0 +1,206 @@
+"""
+The audit of a log: a walk through every record, and through every stream.
+
+The one rule: nothing is taken for granted and nothing is changed. A fault is named with its place and the walk goes on,
+so that one look says how much is wrong; what can't be read after a fault is not held against anybody.
+
+It reads one moment of the file (`database.cut`), so a service may write on, and keeps nothing that grows with the log
+in memory: what has to be looked up later is in a scratch file.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from msgspec import Struct
+
+from marketd.actors.aggregate import Aggregate
+from marketd.storage.database import Connection, Row, StorageError, rows
+from marketd.storage.log import GENESIS, CorruptLog, LogCodec, chain
+
+FAULTS_MAX: Final = 1_000  # so many are listed, all are counted
+TOLD_RECORDS: Final = 5_000
+RECORDS: Final = """
+    SELECT c.position, s.name, c.version, c.command_id, c.at, c.events, c.reply, c.meta, c.hash, c.stream
+    FROM commits c LEFT JOIN streams s ON s.id = c.stream ORDER BY c.position
+"""
+BY_STREAM: Final = """
+    SELECT s.name, s.version, c.version, c.position, c.events
+    FROM streams s LEFT JOIN commits c ON c.stream = s.id ORDER BY s.id, c.version
+"""
+
+Tell = Callable[[str, int, int], None]  # what is being done, how much of it is done, how much there is
+
+
+class Fault(Struct, frozen=True, omit_defaults=True):
+    """What is wrong, and where: the record's position, its stream, its version there."""
+
+    detail: str
+    position: int = 0
+    stream: str = ""
+    version: int = 0
+
+    def __str__(self) -> str:
+        place = f"position {self.position}" if self.position else ""
+        name = f"{self.stream}@{self.version}" if self.version else self.stream
+        return ": ".join(part for part in (place, name, self.detail) if part)
+
+
+class Faults:
+    """The faults that were found: the first of them, and how many."""
+
+    def __init__(self) -> None:
+        self.listed: list[Fault] = []
+        self.count = 0
+
+    def add(self, fault: Fault) -> None:
+        self.count += 1
+        if len(self.listed) < FAULTS_MAX:
+            self.listed.append(fault)
+
+
+class Walked(NamedTuple):
+    """What there is: records, events, streams, and the hash that stands for all of it."""
+
+    head: int
+    events: int
+    streams: int
+    hash: str
+
+
+class Ended(NamedTuple):
+    """A stream as its last record leaves it; `state` is None where it can't be told."""
+
+    name: str
+    position: int
+    version: int
+    state: Any
+
+
+# What is told of every event on the way: stream, position, version, the state before it, the event.
+Meet = Callable[[str, int, int, Any, Any], None]
+
+
+def walk(db: Connection, path: Path, codec: LogCodec, faults: Faults, tell: Tell) -> Walked:
+    """Go through all records in their order: positions without gaps, each decodes, each fits its hash."""
+    for (said,) in rows(path, db, "PRAGMA quick_check(20)"):
+        if said != "ok":
+            faults.add(Fault(f"{path.name} is damaged: {said}"))
+    (head, streams) = next(
+        rows(path, db, "SELECT (SELECT coalesce(max(position), 0) FROM commits), (SELECT count(*) FROM streams)")
+    )
+    position, events, previous = 0, 0, GENESIS
+    for row in rows(path, db, RECORDS):
+        if row[0] != position + 1:
+            missing = f"{position + 1}" if row[0] == position + 2 else f"{position + 1} to {row[0] - 1}"
+            faults.add(Fault(f"there is no record at position {missing}", position + 1))
+        events += _look(row, previous if row[0] == position + 1 else None, codec, faults)
+        position, previous = row[0], row[8]
+        if position % TOLD_RECORDS == 0:
+            tell("records", position, head)
+    tell("records", head, head)
+    return Walked(head, events, streams, previous.hex())
+
+
+def _look(row: Row, previous: bytes | None, codec: LogCodec, faults: Faults) -> int:
+    """Look at one record; say how many events it holds. Without its predecessor its hash says nothing."""
+    position, stream, version, command_id, at, events, reply, meta, written_hash, number = row
+    if stream is None:
+        faults.add(Fault(f"it belongs to stream {number}, and there is none of that number", position))
+        stream = ""
+    columns = (command_id, at, events, reply, meta)
+    if previous is not None and chain(previous, position, stream, version, columns) != written_hash:
+        faults.add(Fault("it does not fit its hash", position, stream, version))
+    try:
+        return len(codec.decode(*columns).events)
+    except CorruptLog as error:
+        faults.add(Fault(str(error), position, stream, version))
+        return 0
+
+
+def walk_streams(
+    db: Connection,
+    path: Path,
+    codec: LogCodec,
+    aggregates: Mapping[str, Aggregate[Any, Any, Any]],
+    faults: Faults,
+    tell: Tell,
+    meet: Meet,
+) -> Iterator[Ended]:
+    """Go through all streams, one after the other: versions without gaps, and each event possible where it stands."""
+    done = 0
+    (head,) = next(rows(path, db, "SELECT count(*) FROM commits"))
+    for name, length, records in _streams(rows(path, db, BY_STREAM)):
+        kind, _, _ = name.partition("/")
+        aggregate = aggregates.get(kind)
+        if aggregate is None:
+            faults.add(Fault(f"there is no kind of aggregate called {kind!r}", stream=name))
+        state = aggregate.initial if aggregate else None
+        position = version = 0
+        for found, position, text in records:
+            if found != version + 1:
+                faults.add(Fault(f"the stream has no version {version + 1}", position, name, found))
+                state = None
+            version = found
+            if aggregate and state is not None:
+                state = _fold(aggregate, state, codec, Fault(text, position, name, version), faults, meet)
+            done += 1
+            if done % TOLD_RECORDS == 0:
+                tell("streams", done, head)
+        if version != length:
+            faults.add(Fault(f"the stream should end with version {length}", position, name, version))
+            state = None
+        yield Ended(name, position, version, state)
+    if done != head:
+        faults.add(Fault(f"{head} records are stored, and {done} are found by their stream"))
+    tell("streams", head, head)
+
+
+def _fold(
+    aggregate: Aggregate[Any, Any, Any], state: Any, codec: LogCodec, record: Fault, faults: Faults, meet: Meet
+) -> Any:
+    """Take in one record, whose events are `record.detail`; give None where that can't be done."""
+    _, position, name, version = record.detail, record.position, record.stream, record.version
+    try:
+        for event in codec.decode_events(record.detail):
+            meet(name, position, version, state, event)
+            state = aggregate.evolve(state, event)
+    except CorruptLog:
+        return None  # the first walk has named it
+    except Exception as error:  # whatever it is: `evolve` refuses nothing that was ever decided
+        faults.add(Fault(f"it can't have happened there: {error}", position, name, version))
+        return None
+    return state
+
+
+def _streams(found: Iterator[Row]) -> Iterator[tuple[str, int, Iterable[tuple[int, int, str]]]]:
+    """Group rows by their stream, of which none is ever in memory as a whole."""
+    row = next(found, None)
+
+    def records(name: str) -> Iterator[tuple[int, int, str]]:
+        nonlocal row
+        while row is not None and row[0] == name:
+            if row[2] is not None:
+                yield row[2], row[3], row[4]
+            row = next(found, None)
+
+    while row is not None:
+        yield row[0], row[1], records(row[0])
+
+
+def check_notes(db: Connection, path: Path, faults: Faults) -> None:
+    """Look at what is kept beside the records: no snapshot and no follower may be ahead of them."""
+    ahead = """
+        SELECT n.stream, n.version, n.position FROM snapshots n LEFT JOIN streams s ON s.name = n.stream
+        WHERE n.version > coalesce(s.version, 0) OR n.position > (SELECT coalesce(max(position), 0) FROM commits)
+    """
+    for stream, version, position in rows(path, db, ahead):
+        faults.add(Fault("a snapshot is ahead of its stream", position, stream, version))
+    beyond = "SELECT name, position FROM checkpoints WHERE position > (SELECT coalesce(max(position), 0) FROM commits)"
+    for name, position in rows(path, db, beyond):
+        faults.add(Fault(f"the checkpoint {name} is ahead of the log", position))
+
+
+def damaged(error: StorageError) -> Fault:
+    """Make a fault of what ended a walk."""
+    return Fault(str(error))
