@@ -1,6 +1,7 @@
 """The command line: what it says, where, and with which exit code."""
 
 import fcntl
+import json
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ from typing import Final
 import pytest
 
 from marketd import __version__
+from tests.config.stores import old_store
 
 CHEAP: Final = {"MARKETD_AUTH__ARGON2_MEMORY_KIB": "8", "MARKETD_AUTH__ARGON2_TIME_COST": "1"}
 COMMANDS: Final = [
@@ -26,7 +28,14 @@ COMMANDS: Final = [
     ["keys"],
     ["keys", "rotate"],
     ["keys", "list"],
+    ["verify"],
+    ["backup"],
+    ["restore"],
+    ["rebuild"],
+    ["export"],
 ]
+NAMES: Final = ("serve", "config", "admin", "keys", "verify", "backup", "restore", "rebuild", "export")
+CARE: Final = [("verify",), ("backup", "store.tar"), ("rebuild",), ("export",)]
 # Runs a command at a terminal of its own, whose keys are our standard input.
 AT_A_TERMINAL: Final = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
 
@@ -100,7 +109,7 @@ def test_every_command_explains_itself(command: list[str]) -> None:
 def test_the_help_names_every_command() -> None:
     said = marketd("--help").stdout
 
-    assert [] == [name for name in ("serve", "config", "admin", "keys") if name not in said]
+    assert [] == [name for name in NAMES if name not in said]
 
 
 def test_the_help_of_serve_names_every_flag() -> None:
@@ -382,3 +391,117 @@ def test_a_password_that_will_not_do_is_told_in_one_line(tmp_path: Path, given: 
     done = marketd("admin", "create", "root@example.org", "--data", tmp_path, "--password-stdin", given=given)
 
     assert (1, "marketd: password: Expected str of length >= 8\n") == (done.returncode, done.stderr)
+
+
+# The care of data.
+
+
+@pytest.mark.parametrize("command", CARE, ids=" ".join)
+def test_a_store_that_is_not_there_is_told(tmp_path: Path, command: tuple[str, ...]) -> None:
+    data = tmp_path / "daat"
+    done = marketd(*command, "--data", data)
+
+    assert (1, "", f"marketd: there is no data directory {data}\n") == (done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize("command", CARE, ids=" ".join)
+def test_a_directory_without_a_store_is_told(tmp_path: Path, command: tuple[str, ...]) -> None:
+    done = marketd(*command, "--data", tmp_path)
+
+    said = f"marketd: {tmp_path} is not the data directory of a store: there is no events.db in it\n"
+    assert (1, said, []) == (done.returncode, done.stderr, list(tmp_path.iterdir()))
+
+
+@pytest.mark.parametrize("command", ["backup", "rebuild", "export"])
+def test_a_log_that_is_none_is_told_in_one_line(tmp_path: Path, command: str) -> None:
+    (tmp_path / "marketd.lock").touch()
+    (tmp_path / "events.db").write_bytes(b"This is a letter, not a database. " * 100)
+    target = [tmp_path / "store.tar"] if command == "backup" else []
+    done = marketd(command, *target, "--data", tmp_path)
+
+    expected = f"marketd: {tmp_path / 'events.db'} is not a database of marketd\n"
+    assert (1, expected, []) == (done.returncode, done.stderr, list(tmp_path.glob("store.tar*")))
+
+
+def test_a_log_that_is_none_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "events.db").write_bytes(b"This is a letter, not a database. " * 100)
+    done = marketd("verify", "--data", tmp_path)
+
+    expected = f"fault: {tmp_path / 'events.db'} is not a database of marketd"
+    assert (1, expected, "") == (done.returncode, done.stdout.splitlines()[0], done.stderr)
+
+
+def test_a_store_that_is_as_it_must_be_is_said_to_be(tmp_path: Path) -> None:
+    data = old_store(tmp_path / "data")
+    done = marketd("verify", "--data", data)
+
+    assert (0, f"{data}: all is well", "") == (done.returncode, done.stdout.splitlines()[-1], done.stderr)
+
+
+def test_a_fault_is_told_with_its_place(tmp_path: Path) -> None:
+    data = old_store(tmp_path / "data")
+    alter(data, "UPDATE commits SET at = at + 1 WHERE position = 10")
+    done = marketd("verify", "--data", data)
+
+    first, *_, last = done.stdout.splitlines()
+    assert (1, f"{data}: 1 fault") == (done.returncode, last)
+    assert first.startswith("fault: position 10: ") and first.endswith(": it does not fit its hash")
+
+
+def test_a_report_can_be_read_by_programs(tmp_path: Path) -> None:
+    data = old_store(tmp_path / "data")
+    alter(data, "UPDATE commits SET at = at + 1 WHERE position = 10")
+    done = marketd("verify", "--json", "--data", data)
+
+    report = json.loads(done.stdout)
+    assert (1, False, 47, 1) == (done.returncode, report["ok"], report["position"], report["faultCount"])
+    assert {"detail", "position", "stream", "version"} == report["faults"][0].keys()
+
+
+def test_a_backup_is_made_and_restored(tmp_path: Path) -> None:
+    data, again, archive = old_store(tmp_path / "data"), tmp_path / "again", tmp_path / "store.tar"
+    made = marketd("backup", archive, "--data", data)
+    restored = marketd("restore", archive, "--data", again)
+
+    assert f"wrote {archive}: the log up to position 47, 6 files\n" == made.stdout
+    assert f"restored {again}: the log up to position 47, 6 files\n" == restored.stdout
+
+
+def test_a_backup_overwrites_nothing(tmp_path: Path) -> None:
+    archive = tmp_path / "store.tar"
+    archive.touch()
+    done = marketd("backup", archive, "--data", old_store(tmp_path / "data"))
+
+    expected = f"marketd: {archive} is there already: a backup overwrites nothing\n"
+    assert (1, expected, 0) == (done.returncode, done.stderr, archive.stat().st_size)
+
+
+def test_a_restore_overwrites_nothing(tmp_path: Path) -> None:
+    data, archive = old_store(tmp_path / "data"), tmp_path / "store.tar"
+    marketd("backup", archive, "--data", data)
+    done = marketd("restore", archive, "--data", data)
+
+    expected = f"marketd: {data} is not empty: a restore overwrites nothing\n"
+    assert (1, expected) == (done.returncode, done.stderr)
+
+
+@pytest.mark.slow
+def test_at_a_terminal_a_rebuild_shows_how_far_it_is(tmp_path: Path) -> None:
+    data = old_store(tmp_path / "data")
+    command = [sys.executable, "-c", AT_A_TERMINAL, sys.executable, "-m", "marketd", "rebuild", "--data", str(data)]
+    done = subprocess.run(
+        command, capture_output=True, stdin=subprocess.DEVNULL, env=environment(), timeout=40, check=False
+    )
+
+    screen = done.stdout.decode()
+    assert (0, True, True) == (done.returncode, "read models" in screen, "search index" in screen)
+
+
+def test_what_the_export_says_of_secrets_is_in_its_help() -> None:
+    said = " ".join(marketd("export", "--help").stdout.split())
+
+    assert "password hashes, licence keys and file addresses are in it" in said
+
+
+def test_a_position_that_is_none_is_misuse(tmp_path: Path) -> None:
+    assert 2 == marketd("export", "--after", "soon", "--data", tmp_path).returncode

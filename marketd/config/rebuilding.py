@@ -62,7 +62,7 @@ async def _make_index(folder: Folder, clock: Clock, progress: Progress) -> None:
     shutil.rmtree(fresh, ignore_errors=True)
     async with Database(folder.reads, SCHEMA_VERSION, "", read_only=True) as catalogue:
         index = SearchIndex(fresh, catalogue, clock)
-        await index.open()
+        await index.begin()
         reached = await index.reached()
         while index.position < reached:
             await index.catch_up()

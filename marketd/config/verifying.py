@@ -22,7 +22,7 @@ from marketd.storage.balance import Balance, Sums
 from marketd.storage.database import Part, StorageError, cut, rows, scratch
 from marketd.storage.files import path_in
 
-CHUNK_BYTES: Final = 1024 * 1024
+VERDICTS: Final = {0: "all is well", 1: "1 fault"}
 
 
 class Model(Struct, frozen=True):
@@ -79,7 +79,7 @@ def describe(report: Report) -> Iterator[str]:
     yield f"{report.uploads} uploaded files are referred to"
     for name, model in report.models.items():
         yield f"read model {name}: at {model.position}"
-    yield f"{report.data}: " + ("all is well" if report.ok else f"{report.fault_count} faults")
+    yield f"{report.data}: " + VERDICTS.get(report.fault_count, f"{report.fault_count} faults")
 
 
 def _verify(folder: Folder, report: Report, faults: Faults, tell: Tell, *, files: bool) -> None:

@@ -147,8 +147,12 @@ class SearchIndex:
             self._position = stamp
         except IndexBroken as error:
             log.warning("the index is made again: %s", error)
-            self._inverted = await _in_thread(Inverted.make, self._folder)
-            self._shelves, self._position = [], 0
+            await self.begin()
+
+    async def begin(self) -> None:
+        """Begin a new index, whatever there was."""
+        self._inverted = await _in_thread(Inverted.make, self._folder)
+        self._shelves, self._position = [], 0
 
     @property
     def position(self) -> int:
