@@ -161,6 +161,7 @@ def _add_care(commands: Any, common: argparse.ArgumentParser) -> None:
         "verify", parents=[common], help="say whether everything in the store is as it must be", description=VERIFYING
     )
     check.add_argument("--files", action="store_true", help="read every byte of the uploaded files too")
+    check.add_argument("--models", action="store_true", help="make the read models again, aside, and compare them")
     check.add_argument("--json", action="store_true", help="print the report as one JSON document")
     check.set_defaults(run=_verify)
 
@@ -225,7 +226,8 @@ def _list_keys(loaded: Loaded, wanted: argparse.Namespace) -> int:
 
 def _verify(loaded: Loaded, wanted: argparse.Namespace) -> int:
     with Progress(SystemClock()) as progress:
-        report = verifying.verify(found(Path(loaded.settings.data.dir)), progress.tell, files=wanted.files)
+        folder = found(Path(loaded.settings.data.dir))
+        report = verifying.verify(folder, progress.tell, files=wanted.files, models=wanted.models)
     print(msgspec.json.encode(report).decode() if wanted.json else "\n".join(verifying.describe(report)))
     return 0 if report.ok else FAILED
 

@@ -22,13 +22,12 @@ from msgspec import Struct
 from marketd import __version__
 from marketd.actors.payments import sandbox
 from marketd.clock import Clock, instant
-from marketd.config.folder import KEPT_FILES, KEPT_FOLDERS, LOCK, Folder, FolderUnusable, is_empty, is_kept
+from marketd.config.folder import KEPT_FILES, KEPT_FOLDERS, LOCK, STAGING, Folder, FolderUnusable, is_empty, is_kept
 from marketd.config.progress import Progress
 from marketd.storage import answers, sqlite
 from marketd.storage.archive import FORMAT, ArchiveDamaged, Manifest, Writer, sync, unpack, writing
 from marketd.storage.database import Connection, Part, copy, cut, rows
 
-STAGING: Final = "restoring"
 LAST: Final = "SELECT position, hash FROM commits ORDER BY position DESC LIMIT 1"
 
 
@@ -141,7 +140,7 @@ def _refuse_full(source: Path, disk: Path, free_bytes_min: int) -> None:
 @contextmanager
 def _staging(path: Path) -> Iterator[Path]:
     """Give an empty folder on the disk of `path`; what a restore that was killed has left there is removed."""
-    staging = path / f".{STAGING}" if path.is_mount() else path.with_name(f".{path.name}.{STAGING}")
+    staging = path / STAGING if path.is_mount() else path.with_name(f".{path.name}{STAGING}")
     staging.mkdir(mode=0o700, exist_ok=True)
     lock = os.open(staging / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:

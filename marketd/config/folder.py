@@ -21,6 +21,7 @@ from marketd.storage.archive import is_plain
 
 LOCK: Final = "marketd.lock"
 HARMLESS: Final = frozenset({"lost+found"})
+STAGING: Final = ".restoring"  # what a restore has unpacked on a mount point, until it is whole
 
 
 class FolderError(Exception):
@@ -87,7 +88,7 @@ def found(path: Path) -> Folder:
 
 def is_empty(path: Path) -> bool:
     """Say whether a directory is not there, or has nothing in it."""
-    return not os.path.lexists(path) or (path.is_dir() and not {e.name for e in path.iterdir()} - HARMLESS)
+    return not os.path.lexists(path) or (path.is_dir() and not {e.name for e in path.iterdir()} - HARMLESS - {STAGING})
 
 
 @contextmanager

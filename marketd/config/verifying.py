@@ -14,13 +14,16 @@ from msgspec import Struct
 
 from marketd.actors.money import Money
 from marketd.actors.payments import sandbox
+from marketd.actors.runtime import Kind
 from marketd.config.folder import Folder
 from marketd.config.wiring import AGGREGATES, MODELS, log_codec
-from marketd.storage import projector, sqlite
+from marketd.storage import audit, projector, sqlite
 from marketd.storage.audit import FAULTS_MAX, Fault, Faults, Tell, check_notes, damaged, walk, walk_streams
 from marketd.storage.balance import Balance, Sums
 from marketd.storage.database import Part, StorageError, cut, rows, scratch
 from marketd.storage.files import path_in
+from marketd.storage.log import CorruptLog
+from marketd.storage.replay import compare
 
 VERDICTS: Final = {0: "all is well", 1: "1 fault"}
 
@@ -50,11 +53,18 @@ class Report(Struct, rename="camel"):
     faults: list[Fault] = []
 
 
-def verify(folder: Folder, tell: Tell, *, files: bool = False) -> Report:
-    """Look at everything; with `files` at every byte of what was uploaded too. What can't be read is a fault."""
+def verify(folder: Folder, tell: Tell, *, files: bool = False, models: bool = False) -> Report:
+    """
+    Look at everything; with `files` at every byte of what was uploaded too, with `models` at every row of the read
+    models. What can't be read is a fault.
+    """
     faults, report = Faults(), Report(str(folder.path))
     try:
         _verify(folder, report, faults, tell, files=files)
+        if folder.reads.exists():
+            report.models = _models(folder, faults)
+            if models:
+                _replay(folder, faults, tell)
     except StorageError as error:
         faults.add(damaged(error))
     report.ok, report.fault_count, report.faults = not faults.count, faults.count, faults.listed
@@ -83,12 +93,9 @@ def describe(report: Report) -> Iterator[str]:
 
 
 def _verify(folder: Folder, report: Report, faults: Faults, tell: Tell, *, files: bool) -> None:
-    codec, kinds = log_codec(), {aggregate.kind: aggregate for aggregate in AGGREGATES}
-    parts = [Part(folder.events, sqlite.SCHEMA_VERSION)]
-    if folder.sandbox.exists():
-        parts.append(Part(folder.sandbox, sandbox.SCHEMA_VERSION))
+    codec, kinds = log_codec(), {aggregate.kind: Kind(aggregate) for aggregate in AGGREGATES}
     with ExitStack() as stack:
-        db, *ledgers = stack.enter_context(cut(*parts))
+        db, *ledgers = stack.enter_context(cut(Part(folder.events, sqlite.SCHEMA_VERSION), *_ledger(folder, faults)))
         balance = Balance(stack.enter_context(scratch()), faults)
         walked = walk(db, folder.events, codec, faults, tell)
         report.position, report.events, report.streams, report.hash = walked
@@ -96,19 +103,32 @@ def _verify(folder: Folder, report: Report, faults: Faults, tell: Tell, *, files
         for ended in walk_streams(db, folder.events, codec, kinds, faults, tell, balance.meet):
             balance.end(ended)
         for ledger in ledgers:
+            balance.take_ledger(sandbox.entries(folder.sandbox, ledger))
             report.ledger = True
-            balance.take_ledger(sandbox.entries(ledger))
         report.orders = balance.check(with_ledger=report.ledger, tell=tell)
         report.money = balance.money()
-        if not report.ledger and any(money.kept_by_orders for money in report.money):
+        if not folder.sandbox.exists() and any(money.kept_by_orders for money in report.money):
             faults.add(Fault(f"{folder.sandbox.name} is missing, though orders were paid"))
         for digest, size, stream, position in balance.uploads():
             report.uploads += 1
             why = _file_fault(path_in(folder.files, digest), digest, size, whole=files)
             if why:
                 faults.add(Fault(f"the file {digest} {why}", position, stream))
-    if folder.reads.exists():
-        report.models = _models(folder, faults)
+
+
+def _ledger(folder: Folder, faults: Faults) -> list[Part]:
+    """Give the ledger if there is one that can be read: what is wrong with it keeps nobody from looking at the log."""
+    part = Part(folder.sandbox, sandbox.SCHEMA_VERSION)
+    if not folder.sandbox.exists():
+        return []
+    try:
+        with cut(part) as (db,):
+            for _ in sandbox.entries(folder.sandbox, db):
+                pass
+    except StorageError as error:
+        faults.add(damaged(error))
+        return []
+    return [part]
 
 
 def _file_fault(path: Path, digest: str, size: int | None, *, whole: bool) -> str | None:
@@ -141,3 +161,21 @@ def _models(folder: Folder, faults: Faults) -> dict[str, Model]:
         if model.position > head:
             faults.add(Fault(f"the read model {name} is ahead of the log, which ends at {head}", model.position))
     return models
+
+
+def _replay(folder: Folder, faults: Faults, tell: Tell) -> None:
+    """Hold the read models against a fresh replay. The log is looked at later, so that it has all that they know."""
+    codec = log_codec()
+    versions = {model.name: model.version for model in MODELS}
+    with (
+        cut(Part(folder.reads, projector.SCHEMA_VERSION)) as (reads,),
+        cut(Part(folder.events, sqlite.SCHEMA_VERSION)) as (db,),
+    ):
+        found = rows(folder.reads, reads, "SELECT name, version, position FROM models WHERE halted IS NULL")
+        positions = {name: at for name, version, at in found if versions.get(name) == version}
+        records = audit.records(db, folder.events, codec, max(positions.values(), default=0))
+        try:
+            for name, why in compare(reads, folder.reads, MODELS, positions, records, tell):
+                faults.add(Fault(f"the read model {name} differs from a replay: {why}", positions[name]))
+        except CorruptLog as error:
+            faults.add(Fault(f"the read models can't be held against a replay: {error}"))

@@ -10,24 +10,25 @@ in memory: what has to be looked up later is in a scratch file.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from msgspec import Struct
 
 from marketd.actors.aggregate import Aggregate
 from marketd.storage.database import Connection, Row, StorageError, rows
-from marketd.storage.log import GENESIS, CorruptLog, LogCodec, chain
+from marketd.storage.log import GENESIS, CorruptLog, LogCodec, Recorded, chain
 
 FAULTS_MAX: Final = 1_000  # so many are listed, all are counted
 TOLD_RECORDS: Final = 5_000
 RECORDS: Final = """
     SELECT c.position, s.name, c.version, c.command_id, c.at, c.events, c.reply, c.meta, c.hash, c.stream
-    FROM commits c LEFT JOIN streams s ON s.id = c.stream ORDER BY c.position
+    FROM commits c LEFT JOIN streams s ON s.id = c.stream
 """
 BY_STREAM: Final = """
     SELECT s.name, s.version, c.version, c.position, c.events
     FROM streams s LEFT JOIN commits c ON c.stream = s.id ORDER BY s.id, c.version
 """
+SNAPSHOT: Final = "SELECT version, fingerprint, state FROM snapshots WHERE stream = ?"
 
 Tell = Callable[[str, int, int], None]  # what is being done, how much of it is done, how much there is
 
@@ -77,6 +78,17 @@ class Ended(NamedTuple):
     state: Any
 
 
+class Replayer(Protocol):
+    """One kind of aggregate, and how its states are written into snapshots that this code takes up."""
+
+    fingerprint: str
+
+    @property
+    def aggregate(self) -> Aggregate[Any, Any, Any]: ...
+
+    def pack(self, state: Any) -> bytes: ...
+
+
 # What is told of every event on the way: stream, position, version, the state before it, the event.
 Meet = Callable[[str, int, int, Any, Any], None]
 
@@ -90,7 +102,7 @@ def walk(db: Connection, path: Path, codec: LogCodec, faults: Faults, tell: Tell
         rows(path, db, "SELECT (SELECT coalesce(max(position), 0) FROM commits), (SELECT count(*) FROM streams)")
     )
     position, events, previous = 0, 0, GENESIS
-    for row in rows(path, db, RECORDS):
+    for row in rows(path, db, f"{RECORDS} ORDER BY c.position"):
         if row[0] != position + 1:
             missing = f"{position + 1}" if row[0] == position + 2 else f"{position + 1} to {row[0] - 1}"
             faults.add(Fault(f"there is no record at position {missing}", position + 1))
@@ -122,7 +134,7 @@ def walk_streams(
     db: Connection,
     path: Path,
     codec: LogCodec,
-    aggregates: Mapping[str, Aggregate[Any, Any, Any]],
+    kinds: Mapping[str, Replayer],
     faults: Faults,
     tell: Tell,
     meet: Meet,
@@ -131,19 +143,25 @@ def walk_streams(
     done = 0
     (head,) = next(rows(path, db, "SELECT count(*) FROM commits"))
     for name, length, records in _streams(rows(path, db, BY_STREAM)):
-        kind, _, _ = name.partition("/")
-        aggregate = aggregates.get(kind)
-        if aggregate is None:
-            faults.add(Fault(f"there is no kind of aggregate called {kind!r}", stream=name))
-        state = aggregate.initial if aggregate else None
+        kind = kinds.get(name.partition("/")[0])
+        if kind is None:
+            faults.add(Fault("there is no such kind of aggregate", stream=name))
+        state = kind.aggregate.initial if kind else None
+        snapshot = next(rows(path, db, SNAPSHOT, (name,)), (0, "", b""))
         position = version = 0
         for found, position, text in records:
             if found != version + 1:
                 faults.add(Fault(f"the stream has no version {version + 1}", position, name, found))
                 state = None
             version = found
-            if aggregate and state is not None:
-                state = _fold(aggregate, state, codec, Fault(text, position, name, version), faults, meet)
+            if kind and state is not None:
+                state = _fold(kind.aggregate, state, codec, Fault(text, position, name, version), faults, meet)
+                if (
+                    state is not None
+                    and snapshot[:2] == (version, kind.fingerprint)
+                    and snapshot[2] != kind.pack(state)
+                ):
+                    faults.add(Fault("its snapshot is not what its records come to", position, name, version))
             done += 1
             if done % TOLD_RECORDS == 0:
                 tell("streams", done, head)
@@ -186,6 +204,12 @@ def _streams(found: Iterator[Row]) -> Iterator[tuple[str, int, Iterable[tuple[in
 
     while row is not None:
         yield row[0], row[1], records(row[0])
+
+
+def records(db: Connection, path: Path, codec: LogCodec, until: int) -> Iterator[Recorded]:
+    """Go through the records up to a position, as followers see them; raise `CorruptLog`."""
+    for row in rows(path, db, f"{RECORDS} WHERE c.position <= ? ORDER BY c.position", (until,)):
+        yield Recorded(row[0], row[1], row[2], codec.decode(*row[3:8]))
 
 
 def check_notes(db: Connection, path: Path, faults: Faults) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from marketd.clock import SystemClock
 from marketd.config.archiving import Made, RestoreRefused, backup, restore
-from marketd.config.folder import FolderMissing, FolderUnusable, found, is_kept
+from marketd.config.folder import FolderForeign, FolderMissing, FolderUnusable, found, is_kept, opened
 from marketd.config.progress import Progress
 from marketd.storage.archive import ArchiveDamaged, ArchiveError, ArchiveThere, Manifest
 from tests.config.stores import HEAD, alter, contents, old_store
@@ -234,6 +234,37 @@ def test_what_a_killed_restore_has_left_is_removed(archive: Path, tmp_path: Path
     restored(archive, tmp_path / "again")
 
     assert (False, []) == (left.exists(), faults(tmp_path / "again"))
+
+
+@pytest.fixture
+def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory that can't be given a name, because a disk is mounted there; not everybody may mount one."""
+    path = tmp_path / "again"
+    path.mkdir()
+    monkeypatch.setattr(Path, "is_mount", lambda self: self == path)
+    return path
+
+
+def test_a_mount_point_is_filled(archive: Path, mounted: Path, data: Path) -> None:
+    restored(archive, mounted)
+
+    assert (files(data), []) == (files(mounted), faults(mounted, files=True))
+    assert not (mounted / ".restoring").exists()
+
+
+def test_what_a_killed_restore_has_left_on_a_mount_point_is_removed(archive: Path, mounted: Path) -> None:
+    (mounted / ".restoring" / "files").mkdir(parents=True)
+    restored(archive, mounted)
+
+    assert [] == faults(mounted)
+
+
+@pytest.mark.parametrize("parts", [["files"], ["files", "events.db"]])
+def test_a_mount_point_that_was_filled_by_half_is_no_store(mounted: Path, parts: list[str]) -> None:
+    for part in parts:
+        (mounted / part).touch()
+    with pytest.raises(FolderForeign), opened(mounted, 0):
+        pass
 
 
 # Killed.

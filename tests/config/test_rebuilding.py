@@ -70,6 +70,28 @@ async def test_what_is_made_again_is_as_it_must_be(data: Path) -> None:
     assert [] == faults(data)
 
 
+async def test_what_is_made_again_is_what_the_log_comes_to(data: Path) -> None:
+    await rebuilt(data)
+
+    assert [] == faults(data, models=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "model", "table"),
+    [
+        ("UPDATE products SET title = 'Nonsense'", "catalog", "products"),
+        ("DELETE FROM library", "library", "library"),
+        ("UPDATE orders SET seller_id = 'x' WHERE rowid = 1", "orders", "orders"),
+    ],
+)
+async def test_what_the_log_does_not_come_to_is_named(data: Path, change: str, model: str, table: str) -> None:
+    await rebuilt(data)
+    alter(data / "read.db", change)
+
+    expected = f"the read model {model} differs from a replay: the rows of {table} are not what the log comes to"
+    assert [f"position {HEAD}: {expected}"] == faults(data, models=True)
+
+
 async def test_it_is_the_same_each_time(data: Path) -> None:
     await rebuilt(data)
     first = contents(data, ["read.db"])

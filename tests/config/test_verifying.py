@@ -1,14 +1,18 @@
 """Verifying: every fault is found, and named with its place; what is right is left in peace."""
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from marketd.actors import order
+from marketd.actors.runtime import Kind
 from marketd.config.folder import found
 from marketd.config.verifying import Report, describe, verify
-from marketd.config.wiring import MODELS
+from marketd.config.wiring import MODELS, log_codec
 from marketd.storage.database import APPLICATION_ID
 from marketd.storage.projector import TABLES
 from tests.config.stores import COMPLETE, HEAD, alter, chained_again, old_store
@@ -23,13 +27,13 @@ def data(tmp_path: Path) -> Path:
     return old_store(tmp_path / "data")
 
 
-def verified(data: Path, *, files: bool = False) -> Report:
-    return verify(found(data), lambda label, done, total: None, files=files)
+def verified(data: Path, *, files: bool = False, models: bool = False) -> Report:
+    return verify(found(data), lambda label, done, total: None, files=files, models=models)
 
 
-def faults(data: Path, *, files: bool = False) -> list[str]:
+def faults(data: Path, *, files: bool = False, models: bool = False) -> list[str]:
     """All faults, each as it is printed."""
-    report = verified(data, files=files)
+    report = verified(data, files=files, models=models)
     assert report.ok == (not report.faults)
     return list(map(str, report.faults))
 
@@ -137,6 +141,24 @@ def test_a_snapshot_ahead_of_its_stream_is_named(data: Path) -> None:
     alter(data / "events.db", f"INSERT INTO snapshots VALUES('{ORDER}', 99, 47, 'f', x'00', x'00')")
 
     assert [f"position 47: {ORDER}@99: a snapshot is ahead of its stream"] == faults(data)
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        (order.Absent(), [f"{ORDER}@1: its snapshot is not what its records come to"]),
+        (None, []),
+    ],
+    ids=["another", "the same"],
+)
+def test_a_snapshot_is_what_its_records_come_to(data: Path, state: order.State | None, expected: list[str]) -> None:
+    kind = Kind(order.ORDER)
+    with closing(sqlite3.connect(data / "events.db", isolation_level=None)) as db:
+        (text,) = db.execute(f"SELECT events FROM commits WHERE stream = ({LAST}) AND version = 1").fetchone()
+        packed = kind.pack(state or order.ORDER.replay(log_codec().decode_events(text)))
+        db.execute("INSERT INTO snapshots VALUES(?, 1, 1, ?, ?, x'00')", (ORDER, kind.fingerprint, packed))
+
+    assert expected == [str(fault).partition(": ")[2] for fault in verified(data).faults]
 
 
 def test_a_checkpoint_ahead_of_the_log_is_named(data: Path) -> None:
@@ -251,6 +273,13 @@ def test_a_ledger_that_is_missing_is_told(data: Path) -> None:
     (data / "sandbox.db").unlink()
 
     assert ["sandbox.db is missing, though orders were paid"] == faults(data)
+
+
+def test_a_ledger_that_is_none_is_told_and_the_log_looked_at(data: Path) -> None:
+    alter(data / "sandbox.db", "PRAGMA journal_mode = DELETE")
+    (data / "sandbox.db").write_bytes(b"This is a letter, not a database. " * 100)
+
+    assert ([f"{data / 'sandbox.db'} is not a database of marketd"], HEAD) == (faults(data), verified(data).position)
 
 
 # The files.

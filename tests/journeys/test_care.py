@@ -61,7 +61,7 @@ async def selling(shop: Shop) -> AsyncIterator[asyncio.Task[None]]:
 
 
 async def verified(data: Path) -> Any:
-    done = await marketd("verify", "--files", "--json", "--data", str(data))
+    done = await marketd("verify", "--files", "--models", "--json", "--data", str(data))
     report = json.loads(done.out)
     assert (done.code, "") == (0 if report["ok"] else 1, done.err), done
     return report

@@ -13,7 +13,7 @@ from typing import Concatenate, Final, ParamSpec, Self, TypeVar
 from marketd.actors.money import Money
 from marketd.actors.payments.processor import Captured, Declined, PaidBack, ProcessorUnavailable, RefundDenied
 from marketd.clock import Clock
-from marketd.storage.database import Connection, Database, StorageError
+from marketd.storage.database import Connection, Database, Row, StorageError, rows
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -46,10 +46,13 @@ UNKNOWN_METHOD: Final = "the payment method is unknown"
 VOIDED: Final = "the payment was cancelled before it was made"
 
 
-def entries(db: Connection) -> Iterator[tuple[str, int, str, str, str | None]]:
-    """Go through the ledger: order, minor units, currency, what became of the charge, and of the refund if any."""
+def entries(path: Path, db: Connection) -> Iterator[Row]:
+    """
+    Go through the ledger: order, minor units, currency, what became of the charge, and of the refund if there was one;
+    raise `StorageError`.
+    """
     columns = "c.order_id, c.minor, c.currency, c.outcome, r.outcome"
-    yield from db.execute(f"SELECT {columns} FROM charges c LEFT JOIN refunds r ON r.order_id = c.order_id")
+    return rows(path, db, f"SELECT {columns} FROM charges c LEFT JOIN refunds r ON r.order_id = c.order_id")
 
 
 class SandboxProcessor:
