@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -19,6 +20,10 @@ from marketd.storage.database import (
     scratch,
 )
 
+BETWEEN: Final = 30
+BURST: Final = 50
+REST_S: Final = 0.005
+
 
 def made(path: Path, version: int = 1) -> Part:
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
@@ -32,7 +37,7 @@ def made(path: Path, version: int = 1) -> Part:
 
 @contextmanager
 def counting(first: Part, second: Part) -> Iterator[None]:
-    """Somebody who counts in two files by turns, the first always ahead by one at most."""
+    """Somebody who counts in two files by turns, the first always ahead by one at most, and rests now and then."""
     enough = threading.Event()
 
     def count() -> None:
@@ -40,8 +45,10 @@ def counting(first: Part, second: Part) -> Iterator[None]:
             closing(sqlite3.connect(first.path, isolation_level=None)) as a,
             closing(sqlite3.connect(second.path, isolation_level=None)) as b,
         ):
-            while not enough.is_set():
-                for db in (a, b):
+            for db in (a, b):
+                db.execute("PRAGMA synchronous = OFF")
+            while not enough.wait(REST_S):
+                for db in (a, b) * BURST:
                     db.execute("UPDATE numbers SET n = n + 1")
 
     counter = threading.Thread(target=count)
@@ -58,13 +65,14 @@ def number(db: sqlite3.Connection) -> int:
 
 
 def test_two_files_that_are_written_by_turns_are_seen_at_one_moment(tmp_path: Path) -> None:
-    parts = made(tmp_path / "a.db"), made(tmp_path / "b.db")
+    """Those between them make it last from the first to the last, so that somebody writes meanwhile."""
+    first, *between, last = [made(tmp_path / f"{number}.db") for number in range(BETWEEN + 2)]
     ahead = set()
-    with counting(*parts):
-        for _ in range(100):
-            with cut(*parts) as (a, b):
+    with counting(first, last):
+        for _ in range(50):
+            with cut(first, *between, last) as (a, *_, b):
                 ahead.add(number(a) - number(b))
-            with cut(*reversed(parts)) as (b, a):
+            with cut(last, *between, first) as (b, *_, a):
                 ahead.add(number(a) - number(b))
 
     assert ahead <= {0, 1}
