@@ -20,9 +20,9 @@ from typing import Final
 from msgspec import Struct
 
 from marketd import __version__
-from marketd.actors.payments import sandbox
 from marketd.clock import Clock, instant
 from marketd.config.folder import KEPT_FILES, KEPT_FOLDERS, LOCK, STAGING, Folder, FolderUnusable, is_empty, is_kept
+from marketd.config.ledgers import ledgers_of
 from marketd.config.progress import Progress
 from marketd.storage import answers, sqlite
 from marketd.storage.archive import FORMAT, ArchiveDamaged, Manifest, Writer, sync, unpack, writing
@@ -45,13 +45,13 @@ class Made(Struct, frozen=True):
 
 def backup(folder: Folder, target: Path, clock: Clock, progress: Progress) -> Made:
     """Write all that the store can't make again into one file, also while a service runs; raise `ArchiveError`."""
-    others = [path for path in _kept(folder) if path.name not in ("events.db", "sandbox.db", "answers.db")]
+    others = [path for path in _kept(folder) if path.suffix != ".db"]
     total = sum(path.stat().st_size for path in (*others, folder.events) if path.exists())
     with writing(target, progress.adding("files", total)) as writer:
         position, last = _add_databases(folder, target, writer, progress)
         for path in _kept(folder):
             name = str(path.relative_to(folder.path))
-            if name not in writer.members and path not in (folder.sandbox, folder.answers):
+            if path.suffix != ".db":  # those were copied at one moment
                 _add(writer, name, path)
         members = writer.members
         made_at = instant(clock.now_ms()).isoformat()
@@ -95,8 +95,9 @@ def _kept(folder: Folder) -> Iterator[Path]:
 def _add_databases(folder: Folder, target: Path, writer: Writer, progress: Progress) -> tuple[int, str]:
     """Add log, ledger and first answers as they are at one moment; give the log's last position and hash."""
     parts = [Part(folder.events, sqlite.SCHEMA_VERSION)]
-    versions = {folder.sandbox: sandbox.SCHEMA_VERSION, folder.answers: answers.SCHEMA_VERSION}
-    parts += [Part(path, version) for path, version in versions.items() if path.exists()]
+    parts += [ledger.part for ledger in ledgers_of(folder)]
+    if folder.answers.exists():
+        parts.append(Part(folder.answers, answers.SCHEMA_VERSION))
     copies = {part.path: target.with_name(f"{target.name}.{part.path.name}.new") for part in parts}
     try:
         with cut(*parts) as opened:

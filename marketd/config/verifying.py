@@ -13,9 +13,9 @@ from typing import Any, Final
 from msgspec import Struct
 
 from marketd.actors.money import Money
-from marketd.actors.payments import sandbox
 from marketd.actors.runtime import Kind
 from marketd.config.folder import Folder
+from marketd.config.ledgers import Ledger, ledgers_of
 from marketd.config.wiring import AGGREGATES, MODELS, log_codec
 from marketd.storage import audit, projector, sqlite
 from marketd.storage.audit import FAULTS_MAX, Fault, Faults, Tell, check_notes, damaged, walk, walk_streams
@@ -85,7 +85,7 @@ def describe(report: Report) -> Iterator[str]:
         captured, paid_back, kept = (Money(minor, sums.currency).amount for minor in minors)
         yield f"{sums.currency}: {captured} captured, {paid_back} paid back; orders that are paid for: {kept}"
     if not report.ledger:
-        yield "there is no ledger of the sandbox: charges were held against nothing"
+        yield "there is no ledger that can be read: charges were held against nothing"
     yield f"{report.uploads} uploaded files are referred to"
     for name, model in report.models.items():
         yield f"read model {name}: at {model.position}"
@@ -94,20 +94,22 @@ def describe(report: Report) -> Iterator[str]:
 
 def _verify(folder: Folder, report: Report, faults: Faults, tell: Tell, *, files: bool) -> None:
     codec, kinds = log_codec(), {aggregate.kind: Kind(aggregate) for aggregate in AGGREGATES}
+    ledgers = _readable(folder, faults)
     with ExitStack() as stack:
-        db, *ledgers = stack.enter_context(cut(Part(folder.events, sqlite.SCHEMA_VERSION), *_ledger(folder, faults)))
+        events = Part(folder.events, sqlite.SCHEMA_VERSION)
+        db, *books = stack.enter_context(cut(events, *(ledger.part for ledger in ledgers)))
         balance = Balance(stack.enter_context(scratch()), faults)
         walked = walk(db, folder.events, codec, faults, tell)
         report.position, report.events, report.streams, report.hash = walked
         check_notes(db, folder.events, faults)
         for ended in walk_streams(db, folder.events, codec, kinds, faults, tell, balance.meet):
             balance.end(ended)
-        for ledger in ledgers:
-            balance.take_ledger(sandbox.entries(folder.sandbox, ledger))
-            report.ledger = True
+        for ledger, book in zip(ledgers, books, strict=True):
+            balance.take_ledger(ledger.entries(ledger.part.path, book))
+        report.ledger = bool(ledgers) and len(ledgers) == len(ledgers_of(folder))
         report.orders = balance.check(with_ledger=report.ledger, tell=tell)
         report.money = balance.money()
-        if not folder.sandbox.exists() and any(money.kept_by_orders for money in report.money):
+        if not ledgers_of(folder) and any(money.kept_by_orders for money in report.money):
             faults.add(Fault(f"{folder.sandbox.name} is missing, though orders were paid"))
         for digest, size, stream, position in balance.uploads():
             report.uploads += 1
@@ -116,19 +118,19 @@ def _verify(folder: Folder, report: Report, faults: Faults, tell: Tell, *, files
                 faults.add(Fault(f"the file {digest} {why}", position, stream))
 
 
-def _ledger(folder: Folder, faults: Faults) -> list[Part]:
-    """Give the ledger if there is one that can be read: what is wrong with it keeps nobody from looking at the log."""
-    part = Part(folder.sandbox, sandbox.SCHEMA_VERSION)
-    if not folder.sandbox.exists():
-        return []
-    try:
-        with cut(part) as (db,):
-            for _ in sandbox.entries(folder.sandbox, db):
-                pass
-    except StorageError as error:
-        faults.add(damaged(error))
-        return []
-    return [part]
+def _readable(folder: Folder, faults: Faults) -> list[Ledger]:
+    """Give the ledgers that can be read: what is wrong with one keeps nobody from looking at the log."""
+    readable = []
+    for ledger in ledgers_of(folder):
+        try:
+            with cut(ledger.part) as (db,):
+                for _ in ledger.entries(ledger.part.path, db):
+                    pass
+        except StorageError as error:
+            faults.add(damaged(error))
+        else:
+            readable.append(ledger)
+    return readable
 
 
 def _file_fault(path: Path, digest: str, size: int | None, *, whole: bool) -> str | None:

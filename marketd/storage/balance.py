@@ -60,7 +60,7 @@ def _one_of(*values: Any) -> frozenset[Any]:
     return frozenset(values)
 
 
-ANY_CHARGE: Final = _one_of(None, "captured", "declined", "voided")
+ANY_CHARGE: Final = _one_of(None, "asked", "captured", "declined", "voided")
 ANY_REFUND: Final = _one_of(None, "paid back", "denied")
 TAKEN: Final = _one_of("captured")
 NONE, ONE, EITHER = _one_of(0), _one_of(1), _one_of(0, 1)
@@ -76,7 +76,7 @@ EXPECTED: Final[dict[type, Elsewhere]] = {
     order.Revoking: Elsewhere(TAKEN, NEVER, ONE, EITHER),
     order.Returning: Elsewhere(TAKEN, ANY_REFUND, ONE, NONE),
     order.Declined: Elsewhere(_one_of("declined"), NEVER, NONE, NONE),
-    order.TakenBack: Elsewhere(ANY_CHARGE - {None}, _one_of("paid back"), NONE, NONE),
+    order.TakenBack: Elsewhere(ANY_CHARGE - {None, "asked"}, _one_of("paid back"), NONE, NONE),
     order.Returned: Elsewhere(TAKEN, _one_of("paid back"), ONE, NONE),
     order.Owing: Elsewhere(ANY_CHARGE, _one_of("denied"), NONE, NONE),
 }
@@ -140,9 +140,9 @@ class Balance:
                 self._note("INSERT INTO owned VALUES(?, ?, ?)", (owned.order_id, key, product_id))
 
     def take_ledger(self, entries: Iterable[Row]) -> None:
-        """Note what the processor did."""
+        """Note what a processor did: order, minor units, currency, outcome of the charge, of the refund."""
         for entry in entries:
-            self._note("INSERT INTO ledger VALUES(?, ?, ?, ?, ?)", tuple(entry))
+            self._note("INSERT OR IGNORE INTO ledger VALUES(?, ?, ?, ?, ?)", tuple(entry))
 
     def uploads(self) -> Iterator[tuple[str, int | None, str, int]]:
         """Give each upload that the log refers to: digest, size if it is on record, stream, position."""

@@ -1,0 +1,25 @@
+"""The ledgers that a store may have beside its log: what was done with the money, by each processor it ever had."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from marketd.actors.payments import sandbox
+from marketd.config.folder import Folder
+from marketd.storage.database import Connection, Part, Row
+
+
+class Ledger(NamedTuple):
+    """A ledger's file, and how it is read: order, minor units, currency, outcome of the charge, of the refund."""
+
+    part: Part
+    entries: Callable[[Path, Connection], Iterator[Row]]
+
+
+KNOWN: Final = {"sandbox.db": (sandbox.SCHEMA_VERSION, sandbox.entries)}
+
+
+def ledgers_of(folder: Folder) -> list[Ledger]:
+    """Give those that are there."""
+    paths = {folder.path / name: known for name, known in KNOWN.items()}
+    return [Ledger(Part(path, version), entries) for path, (version, entries) in paths.items() if path.exists()]
