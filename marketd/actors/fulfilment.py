@@ -47,6 +47,7 @@ class FulfilmentLimits(Struct, frozen=True):
     retry_s_max: float = 30
     patience_s: float = 600
     reply_wait_s_max: float = 10
+    processor_wait_s_max: float = 30
     orders_max: int = 256
     checkpoint_every: int = 256
 
@@ -82,6 +83,7 @@ class Fulfilment:
         self._processor, self._notices, self._limits = processor, notices, limits
         self._open: dict[str, _Walk] = {}  # in the order of `first`
         self._walking: set[str] = set()
+        self._resting: dict[str, asyncio.Timeout] = {}
         self._heard = self._noted = 0
         self._places = asyncio.Semaphore(limits.orders_max)
         self._elsewhere = self._done = 0
@@ -95,6 +97,11 @@ class Fulfilment:
     def done(self) -> int:
         """How many orders have been led to their end."""
         return self._done
+
+    def hurry(self, order_id: str) -> None:
+        """Have an order that waits to ask again ask now: there is reason to think that it will be answered."""
+        if (rest := self._resting.pop(order_id, None)) is not None:
+            rest.reschedule(0)
 
     def statistics(self) -> dict[str, int]:
         """How far the log was heard, and how many orders may be open."""
@@ -180,7 +187,7 @@ class Fulfilment:
                 return Unanswered()
             if leg.patience is Patience.BOUNDED and waited_s + wait_s > self._limits.patience_s:
                 return Unanswered()
-            await self._rest(wait_s)
+            await self._rest_awake(order_id, wait_s)
             wait_s = min(wait_s * 2, self._limits.retry_s_max)
             if self._open[order_id].newest != walk.newest:
                 return None
@@ -190,7 +197,7 @@ class Fulfilment:
             case Command(address, message):
                 return await self._command(address, message, f"{order_id}:{step}", walk)
             case Charge(_, price, payment_method_id):
-                async with self._outside():
+                async with self._outside(self._limits.processor_wait_s_max):
                     charged = await self._processor.charge(order_id, price, payment_method_id)
                 match charged:
                     case Captured():
@@ -198,7 +205,7 @@ class Fulfilment:
                     case Declined(why):
                         return Denied(why)
             case PayBack():
-                async with self._outside():
+                async with self._outside(self._limits.processor_wait_s_max):
                     refunded = await self._processor.refund(order_id)
                 match refunded:
                     case PaidBack():
@@ -206,7 +213,7 @@ class Fulfilment:
                     case RefundDenied(why):
                         return Denied(why)
             case Tell(receipt):
-                async with self._outside():
+                async with self._outside(self._limits.reply_wait_s_max):
                     await self._notices.send(receipt)
                 return Succeeded()
 
@@ -235,11 +242,21 @@ class Fulfilment:
         with self._away():
             await self._clock.sleep(jittered(self._clock, seconds))
 
+    async def _rest_awake(self, order_id: str, seconds: float) -> None:
+        """Rest, unless somebody hurries the order on."""
+        try:
+            async with asyncio.timeout(None) as self._resting[order_id]:
+                await self._rest(seconds)
+        except TimeoutError:  # which only `hurry` brings about
+            pass
+        finally:
+            self._resting.pop(order_id, None)
+
     @asynccontextmanager
-    async def _outside(self) -> AsyncIterator[None]:
+    async def _outside(self, wait_s_max: float) -> AsyncIterator[None]:
         """Wait for somebody outside, for so long and no longer."""
         with self._away():
-            async with asyncio.timeout(self._limits.reply_wait_s_max):
+            async with asyncio.timeout(wait_s_max):
                 yield
 
     @contextmanager

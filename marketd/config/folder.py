@@ -53,6 +53,7 @@ class Folder:
         self.reads = path / "read.db"
         self.search = path / "search"
         self.sandbox = path / "sandbox.db"
+        self.stripe = path / "stripe.db"
         self.answers = path / "answers.db"
         self.files = path / "files"
         self.keys = path / "keys"
@@ -132,7 +133,7 @@ def _refuse_foreign(path: Path) -> None:
 
 def _refuse_headless(folder: Folder) -> None:
     """Without the log, what is left of a store is not an empty one."""
-    left = [part for part in (folder.sandbox, folder.reads, folder.files) if part.exists()]
+    left = [part for part in (folder.sandbox, folder.stripe, folder.reads, folder.files) if part.exists()]
     if left and not folder.events.exists():
         raise FolderUnusable(
             f"{folder.events} is missing, though {left[0].name} is there: restore a backup, or take another directory"

@@ -25,6 +25,7 @@ from marketd.config.shown import shown, shown_key
 
 FLAGS: Final = {"--data": "data.dir", "--host": "http.host", "--port": "http.port", "--nats": "nats.url"}
 
+LIVE: Final = "_live_"  # in a key of Stripe's that moves real money
 SECRET_WORDS: Final = ("password", "secret", "token", "key", "credential")
 
 
@@ -72,6 +73,7 @@ def load(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]
         values[given.field.key] = converted(given)
         sources[given.field.key] = given.source
     refuse_crossed_limits(values, sources)
+    refuse_keyless_stripe(values, sources)
     return Loaded(assembled(values), sources)
 
 
@@ -183,6 +185,19 @@ def refuse_crossed_limits(values: Mapping[str, Any], sources: Mapping[str, str])
         if limit in values and value > values[limit]:
             expected = f"at most {limit} = {shown(values[limit])} ({sources[limit]})"
             raise ImpossibleValue(key, shown(value), sources[key], expected)
+
+
+def refuse_keyless_stripe(values: Mapping[str, Any], sources: Mapping[str, str]) -> None:
+    """Raise `ImpossibleValue` for Stripe without its key, or with a key to real money that everybody could read."""
+    processor, key, url = (values[f"payments.{name}"] for name in ("processor", "stripe_secret_key", "stripe_url"))
+    if processor != "stripe":
+        return
+    if key is None:
+        expected = "payments.stripe_secret_key to be set beside it"
+        raise ImpossibleValue("payments.processor", shown(processor), sources["payments.processor"], expected)
+    if key[2:].startswith(LIVE) and not url.startswith("https://"):
+        expected = "https, because payments.stripe_secret_key is a live one"
+        raise ImpossibleValue("payments.stripe_url", shown(url), sources["payments.stripe_url"], expected)
 
 
 def assembled(values: Mapping[str, Any]) -> Settings:

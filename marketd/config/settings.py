@@ -22,6 +22,8 @@ SECRET: Final = {"secret": True}
 NatsUrl = Annotated[str, Meta(pattern=r"^(nats|tls)://\S+\Z")]
 WebUrl = Annotated[str, Meta(pattern=r"^https?://[^\s/?#]+(/[^\s/?#]+)*\Z")]
 MailAddress = Annotated[str, Meta(pattern=r"^[!-?A-~]+@[A-Za-z0-9.-]+\Z")]
+StripeKey = Annotated[str, Meta(pattern=r"^[sr]k_[!-~]+\Z")]
+SigningSecret = Annotated[str, Meta(pattern=r"^[!-~]+\Z")]
 Origin = Annotated[str, Meta(pattern=r"^(\*|https?://[^\s/?#@*]+)\Z")]
 
 
@@ -336,13 +338,30 @@ class Saga(Struct, frozen=True):
     ] = 30.0
     patience_s: Annotated[float, Meta(description="a step silent for so long is undone", gt=0, le=604_800)] = 600.0
     orders_max: Annotated[int, Meta(description="orders walked at once", ge=1, le=100_000)] = 256
+    processor_wait_s_max: Annotated[
+        float, Meta(description="the longest wait for the payment processor, at one asking", gt=0, le=600)
+    ] = 30.0
 
 
 class Payments(Struct, frozen=True):
     """Who moves the money."""
 
-    processor: Annotated[Literal["sandbox"], Meta(description="who charges and refunds")] = "sandbox"
+    processor: Annotated[Literal["sandbox", "stripe"], Meta(description="who charges and refunds")] = "sandbox"
     sandbox_delay_ms: Annotated[int, Meta(description="how long the sandbox takes to answer", ge=0, le=600_000)] = 0
+    stripe_secret_key: Annotated[
+        StripeKey | None, Meta(description="the secret key of the Stripe account, which Stripe needs", extra=SECRET)
+    ] = None
+    stripe_webhook_secret: Annotated[
+        SigningSecret | None,
+        Meta(description="the signing secret of the endpoint `/webhooks/stripe`; there is none if empty", extra=SECRET),
+    ] = None
+    stripe_webhook_tolerance_s: Annotated[
+        int, Meta(description="how far the clock of what comes to that endpoint may be off", ge=1, le=86_400)
+    ] = 300
+    stripe_url: Annotated[WebUrl, Meta(description="where Stripe is")] = "https://api.stripe.com"
+    stripe_wait_s_max: Annotated[float, Meta(description="the longest wait for one answer of Stripe", gt=0, le=600)] = (
+        8.0
+    )
 
 
 class Settings(Struct, frozen=True):

@@ -30,7 +30,8 @@ from marketd.actors.notices.postman import Postman
 from marketd.actors.notices.tokens import MailTokens
 from marketd.actors.order import ORDER
 from marketd.actors.order import Answer as OrderAnswer
-from marketd.actors.payments.sandbox import SandboxProcessor
+from marketd.actors.payments.processor import CIRCUIT as PAYMENTS
+from marketd.actors.payments.stripe_news import StripeNews
 from marketd.actors.product import PRODUCT
 from marketd.actors.product import Answer as ProductAnswer
 from marketd.actors.runtime import ActorLimits
@@ -43,6 +44,7 @@ from marketd.clock import Clock
 from marketd.config.folder import Folder, opened
 from marketd.config.guarding import make_admission, make_answers, make_lines, make_once, make_rates
 from marketd.config.mailing import make_carrier, make_writer, postman_limits
+from marketd.config.paying import make_news, make_processor
 from marketd.config.settings import Settings
 from marketd.http.admission import Admission
 from marketd.http.app import make_app
@@ -71,6 +73,7 @@ from marketd.http.keys import (
     PROXIES,
     RATES,
     READINESS,
+    STRIPE_NEWS,
     TOKENS,
     FrontLimits,
     PartLimits,
@@ -146,6 +149,7 @@ class Service:
     projector: Projector
     house: House
     fulfilment: Fulfilment
+    news: StripeNews | None
     postman: Postman
     mail_tokens: MailTokens
     watch: OrderWatch
@@ -173,14 +177,14 @@ class Service:
             "actors": {"state": "ok", **self.house.statistics()},
             "search": {"state": "ok" if self.finder.generation else "fallback", **self.index.statistics()},
             "fulfilment": {"state": "ok", **self.fulfilment.statistics()},
-            "mail": {"state": self._mail_state, **self.postman.statistics()},
+            "payments": {"state": self._state_of(PAYMENTS)},
+            "mail": {"state": self._state_of(CIRCUIT), **self.postman.statistics()},
         }
         return Readiness(is_ready, parts)
 
-    @property
-    def _mail_state(self) -> str:
-        """Mail that waits keeps nobody from anything else, so it has no say in whether the service is ready."""
-        return "ok" if all(b.state == "closed" for b in self.breakers if b.name == CIRCUIT) else "down"
+    def _state_of(self, circuit: str) -> str:
+        """What waits for somebody outside keeps nobody from anything else, so it has no say in whether we are ready."""
+        return "ok" if all(b.state == "closed" for b in self.breakers if b.name == circuit) else "down"
 
 
 def message_codec() -> Codec:
@@ -206,7 +210,8 @@ async def running(settings: Settings, clock: Clock, url: str | None = None) -> A
         enter = stack.enter_async_context
         folder = stack.enter_context(opened(Path(settings.data.dir), settings.storage.free_bytes_min))
         events = await enter(event_log(folder, settings))
-        processor = await enter(SandboxProcessor(folder.sandbox, clock, delay_ms=settings.payments.sandbox_delay_ms))
+        payments = _breaker(PAYMENTS, settings, clock)
+        processor = await enter(make_processor(settings, folder, clock, payments))
         projector = await enter(
             Projector(folder.reads, events, MODELS, read_wait_s_max=settings.storage.read_wait_s_max)
         )
@@ -246,10 +251,11 @@ async def running(settings: Settings, clock: Clock, url: str | None = None) -> A
             cards=cards,
             finder=finder,
             index=index,
-            breakers=[breaker, mail_breaker],
+            breakers=[breaker, mail_breaker, payments],
             projector=projector,
             house=house,
             fulfilment=fulfilment,
+            news=make_news(settings, clock, payments, fulfilment),
             postman=postman,
             mail_tokens=mail_tokens,
             watch=watch,
@@ -291,6 +297,8 @@ async def front(service: Service, listener: socket.socket) -> AsyncIterator[None
     app[ADMISSION] = admission = make_admission(settings, clock, service.fulfilment)
     if settings.limits.enabled:
         app[RATES] = make_rates(settings, clock)
+    if service.news is not None:
+        app[STRIPE_NEWS] = service.news
     lines, answers = make_lines(settings, clock, app[PROXIES]), make_answers(settings, service.folder.answers, clock)
     app[READINESS] = lambda: _with_front(service.readiness(), admission, lines)
     app[ONCE] = make_once(settings, answers, load_answers_key(service.folder.keys), clock)
@@ -409,6 +417,7 @@ def _fulfilment_limits(settings: Settings) -> FulfilmentLimits:
         retry_s_max=limits.retry_s_max,
         patience_s=limits.patience_s,
         reply_wait_s_max=settings.actors.reply_wait_s_max,
+        processor_wait_s_max=limits.processor_wait_s_max,
         orders_max=limits.orders_max,
     )
 

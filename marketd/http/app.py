@@ -16,6 +16,7 @@ from marketd.http import (
     landing,
     library,
     mobile,
+    news,
     openapi,
     operations,
     orders,
@@ -68,6 +69,7 @@ ROOMS: Final = (
     orders,
     downloads,
     library,
+    news,
     operations,
     reference,
 )

@@ -82,6 +82,14 @@ class Quotas(Protocol):
         ...
 
 
+class News(Protocol):
+    """Who takes in what somebody outside posts to us."""
+
+    def take(self, body: bytes, signature: str) -> bool:
+        """Take it in; give back whether it was from them."""
+        ...
+
+
 class Repeats(Protocol):
     """Who knows what was asked before."""
 
@@ -111,6 +119,7 @@ PROXIES: Final = web.AppKey("proxies", Proxies)
 CIRCUITS: Final[web.AppKey[Callable[[], list[Circuit]]]] = web.AppKey("circuits")
 RATES: Final[web.AppKey[Quotas]] = web.AppKey("rates")
 READINESS: Final[web.AppKey[Callable[[], Readiness]]] = web.AppKey("readiness")
+STRIPE_NEWS: Final[web.AppKey[News]] = web.AppKey("stripe_news")
 TOKENS: Final = web.AppKey("tokens", AccessTokens)
 
 REQUEST_ID: Final = web.RequestKey("request_id", str)

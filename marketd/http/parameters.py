@@ -55,6 +55,11 @@ REQUEST_HEADERS: Final[dict[str, dict[str, Any]]] = {
         "schema": {"type": "string"},
         "example": "wait=10",
     },
+    "Stripe-Signature": {
+        "description": "the time and the HMAC by which Stripe signs what it posts (docs.stripe.com/webhooks/signature)",
+        "schema": {"type": "string"},
+        "example": "t=1795426200,v1=5257a869e7ecebeda32affa62cdca3fa51cad7e77a0e56ff536d0ce8e108d8bd",
+    },
     "X-Request-Id": {
         "description": "a name for this request, of at most 128 letters, digits, dots, dashes and underscores",
         "schema": {"type": "string"},

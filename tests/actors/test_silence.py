@@ -181,7 +181,7 @@ async def test_a_refund_waits_for_the_processor(shop: Shop) -> None:
 
 async def test_a_processor_that_hangs_is_a_silent_one(log: WatchedLog, clock: TestClock) -> None:
     """The wait for an answer is the event loop's own, so this takes real milliseconds."""
-    limits = FulfilmentLimits(retry_s=1, retry_s_max=8, patience_s=60, reply_wait_s_max=0.05)
+    limits = FulfilmentLimits(retry_s=1, retry_s_max=8, patience_s=60, processor_wait_s_max=0.05)
     processor = HangingProcessor()
     async with Shop(log, clock, processor, limits=limits) as shop:
         await shop.offer()

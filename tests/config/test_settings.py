@@ -44,8 +44,10 @@ def test_a_secret_is_marked_as_one() -> None:
     assert fields(House)["front_door.code"].secret
 
 
-def test_the_passwords_of_servers_are_the_only_secrets() -> None:
-    assert ["nats.password", "mail.password"] == [field.key for field in FIELDS.values() if field.secret]
+def test_the_passwords_of_servers_and_what_stripe_gave_us_are_the_only_secrets() -> None:
+    secrets = ["nats.password", "mail.password", "payments.stripe_secret_key", "payments.stripe_webhook_secret"]
+
+    assert secrets == [field.key for field in FIELDS.values() if field.secret]
 
 
 def test_the_environment_calls_it_by_section_and_name() -> None:

@@ -7,11 +7,20 @@ charge which arrives after it is declined.
     ProcessorUnavailable    no answer, or none that can be trusted: it may have happened or not
 """
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from msgspec import Struct
 
 from marketd.actors.money import Money
+
+CIRCUIT: Final = "payments"  # the breaker that stands before whoever it is
+
+# Why money was not taken, as buyers and sellers read it.
+UNKNOWN_METHOD: Final = "the payment method is unknown"
+DECLINED: Final = "the card was declined"
+NO_FUNDS: Final = "the card has insufficient funds"
+EXPIRED: Final = "the card has expired"
+VOIDED: Final = "the payment was cancelled before it was made"
 
 
 class Captured(Struct, frozen=True):

@@ -11,7 +11,19 @@ from pathlib import Path
 from typing import Concatenate, Final, ParamSpec, Self, TypeVar
 
 from marketd.actors.money import Money
-from marketd.actors.payments.processor import Captured, Declined, PaidBack, ProcessorUnavailable, RefundDenied
+from marketd.actors.payments.processor import (
+    DECLINED,
+    EXPIRED,
+    NO_FUNDS,
+    UNKNOWN_METHOD,
+    VOIDED,
+    Captured,
+    Declined,
+    PaidBack,
+    ProcessorUnavailable,
+    RefundDenied,
+)
+from marketd.bus.breaker import Breaker, BreakerOpen
 from marketd.clock import Clock
 from marketd.storage.database import Connection, Database, Row, StorageError, rows
 
@@ -38,12 +50,10 @@ TABLES: Final = """
 GOOD: Final = frozenset({"pm_card_visa", "pm_card_mastercard"})
 REFUND_FAILS: Final = "pm_card_refundFail"
 DECLINES: Final = {
-    "pm_card_chargeDeclined": "the card was declined",
-    "pm_card_chargeDeclinedInsufficientFunds": "the card has insufficient funds",
-    "pm_card_chargeDeclinedExpiredCard": "the card has expired",
+    "pm_card_chargeDeclined": DECLINED,
+    "pm_card_chargeDeclinedInsufficientFunds": NO_FUNDS,
+    "pm_card_chargeDeclinedExpiredCard": EXPIRED,
 }
-UNKNOWN_METHOD: Final = "the payment method is unknown"
-VOIDED: Final = "the payment was cancelled before it was made"
 
 
 def entries(path: Path, db: Connection) -> Iterator[Row]:
@@ -58,8 +68,8 @@ def entries(path: Path, db: Connection) -> Iterator[Row]:
 class SandboxProcessor:
     """The processor of one data directory; enter it to open the ledger. `delay_ms` is what a charge or refund takes."""
 
-    def __init__(self, path: Path, clock: Clock, *, delay_ms: int = 0) -> None:
-        self._ledger = Database(path, SCHEMA_VERSION, TABLES)
+    def __init__(self, path: Path, clock: Clock, breaker: Breaker, *, delay_ms: int = 0) -> None:
+        self._ledger, self._breaker = Database(path, SCHEMA_VERSION, TABLES), breaker
         self._clock, self._delay_s = clock, delay_ms / 1000
         self._stack = AsyncExitStack()
 
@@ -84,8 +94,8 @@ class SandboxProcessor:
 
     async def _run(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return await self._ledger.run(function, *args, **kwargs)
-        except StorageError as error:
+            return await self._breaker.call(lambda: self._ledger.run(function, *args, **kwargs), StorageError)
+        except (StorageError, BreakerOpen) as error:
             raise ProcessorUnavailable(str(error)) from None
 
 

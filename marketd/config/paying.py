@@ -1,0 +1,41 @@
+"""Who moves the money, for the composition root."""
+
+from contextlib import AbstractAsyncContextManager
+
+from marketd.actors.fulfilment import Fulfilment
+from marketd.actors.payments.processor import PaymentProcessor
+from marketd.actors.payments.sandbox import SandboxProcessor
+from marketd.actors.payments.stripe_news import StripeNews
+from marketd.bus.breaker import Breaker
+from marketd.clock import Clock
+from marketd.config.folder import Folder
+from marketd.config.settings import Settings
+
+
+def make_processor(
+    settings: Settings, folder: Folder, clock: Clock, breaker: Breaker
+) -> AbstractAsyncContextManager[PaymentProcessor]:
+    """Make the processor that the settings want; enter it."""
+    wanted = settings.payments
+    if wanted.processor == "sandbox":
+        return SandboxProcessor(folder.sandbox, clock, breaker, delay_ms=wanted.sandbox_delay_ms)
+    from marketd.actors.payments.stripe import StripeProcessor  # its library is large: who does without it has none
+
+    assert wanted.stripe_secret_key, "the settings are refused without the key"
+    return StripeProcessor(
+        folder.stripe,
+        clock,
+        breaker,
+        secret_key=wanted.stripe_secret_key,
+        url=wanted.stripe_url,
+        wait_s_max=wanted.stripe_wait_s_max,
+    )
+
+
+def make_news(settings: Settings, clock: Clock, breaker: Breaker, fulfilment: Fulfilment) -> StripeNews | None:
+    """Make who takes in what Stripe posts to us, if it does."""
+    wanted = settings.payments
+    if wanted.processor != "stripe" or wanted.stripe_webhook_secret is None:
+        return None
+    tolerance_s = wanted.stripe_webhook_tolerance_s
+    return StripeNews(wanted.stripe_webhook_secret, clock, breaker, fulfilment.hurry, tolerance_s=tolerance_s)
