@@ -47,7 +47,7 @@ async def test_a_request_without_a_trace_begins_one(service: Service, seller: Pe
 
 
 async def test_what_is_logged_of_a_sale_names_its_request_and_its_trace(tmp_path: Path, session: ClientSession) -> None:
-    settings = {"MARKETD_PAYMENTS__SANDBOX_DELAY_MS": "600000", "MARKETD_ACTORS__REPLY_WAIT_S_MAX": "0.5"}
+    settings = {"MARKETD_PAYMENTS__SANDBOX_DELAY_MS": "600000", "MARKETD_SAGA__PROCESSOR_WAIT_S_MAX": "0.5"}
     async with running(tmp_path / "data", settings=settings) as service:
         visitor = Visitor(service, session)
         seller, buyer = await visitor.joins("seller"), await visitor.joins("buyer")

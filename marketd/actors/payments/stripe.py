@@ -21,6 +21,7 @@ that is not good) is no answer, and asked again. Its own words are for nobody: t
 """
 
 import logging
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
@@ -100,6 +101,9 @@ class _Line(AIOHTTPClient):
     def __init__(self, wait_s_max: float) -> None:
         super().__init__()
         self._timeout = self.aiohttp.ClientTimeout(total=wait_s_max)
+        # How many ask at once is fulfilment's to say; who waited for a connection here would seem to have no answer.
+        trusted = ssl.create_default_context(cafile=stripe.ca_bundle_path)
+        self._user_connector = self.aiohttp.TCPConnector(limit=0, ssl=trusted)
 
     async def request_async(self, *args: Any, **kwargs: Any) -> Any:
         try:
