@@ -64,7 +64,7 @@ class Folder:
 
 
 # What a backup has in it; the rest is made again (read models, index, the broker's store) or is none of the store's.
-KEPT_FILES: Final = ("sandbox.db", "answers.db", "sample-password.txt", "sample-unfinished")
+KEPT_FILES: Final = ("sandbox.db", "stripe.db", "answers.db", "sample-password.txt", "sample-unfinished")
 KEPT_FOLDERS: Final = ("files", "keys")
 PASSING: Final = re.compile(r"files/incoming/.*|.*\.new")
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from marketd.actors.payments import sandbox
+from marketd.actors.payments import sandbox, stripe_ledger
 from marketd.config.folder import Folder
 from marketd.storage.database import Connection, Part, Row
 
@@ -16,7 +16,11 @@ class Ledger(NamedTuple):
     entries: Callable[[Path, Connection], Iterator[Row]]
 
 
-KNOWN: Final = {"sandbox.db": (sandbox.SCHEMA_VERSION, sandbox.entries)}
+# What both ledgers hold of an order is called the same, so one query reads either.
+KNOWN: Final = {
+    "sandbox.db": (sandbox.SCHEMA_VERSION, sandbox.entries),
+    "stripe.db": (stripe_ledger.SCHEMA_VERSION, sandbox.entries),
+}
 
 
 def ledgers_of(folder: Folder) -> list[Ledger]:
