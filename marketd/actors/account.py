@@ -291,6 +291,7 @@ Event = (
 )
 State = Absent | Member
 Answer = Profile | Credentials | SessionState | OpenSessions | TicketState | LettersDue
+QUESTIONS: Final = frozenset({Describe, ReadCredentials, ListSessions, ReadLetters})
 
 
 class Reason(StrEnum):
@@ -469,5 +470,5 @@ def _without(sessions: tuple[Session, ...], session_id: str) -> tuple[Session, .
 
 
 ACCOUNT: Final[Aggregate[State, Command, Event]] = Aggregate(
-    "account", Absent(), decide, evolve, answer, Command, Event, State, Reason
+    "account", Absent(), decide, evolve, answer, Command, Event, State, Reason, QUESTIONS
 )

@@ -40,6 +40,7 @@ class Aggregate(Generic[S, C, E]):
     One kind of aggregate. `commands`, `events` and `states` are the unions that its codecs are made of; `answer` says
     what the sender of a decided command learns, from the state that the command led to and the events on the way.
     `upcasts` says, by the tag of an event or answer that is written no more, what its stored fields are called today.
+    `questions` are those of the commands that nothing ever follows from: each is answered from the state as it is.
     """
 
     kind: str
@@ -51,6 +52,7 @@ class Aggregate(Generic[S, C, E]):
     events: Any
     states: Any
     reasons: type[StrEnum]
+    questions: frozenset[type]
     upcasts: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = field(default_factory=dict)
 
     def replay(self, events: Iterable[E]) -> S:

@@ -179,6 +179,7 @@ Command = CheckFree | CheckAccess | Grant | Revoke | Writing | HideReview | Show
 Event = Granted | Revoked | Reviewed | ReviewDeleted | ReviewHidden | ReviewShown
 State = Shelf
 Answer = Access | ReviewState
+QUESTIONS: Final = frozenset({CheckFree, CheckAccess})
 
 
 class Reason(StrEnum):
@@ -298,5 +299,5 @@ def _without(mapping: dict[str, T], key: str) -> dict[str, T]:
 
 
 BUYER: Final[Aggregate[State, Command, Event]] = Aggregate(
-    "buyer", Shelf(), decide, evolve, answer, Command, Event, State, Reason
+    "buyer", Shelf(), decide, evolve, answer, Command, Event, State, Reason, QUESTIONS
 )

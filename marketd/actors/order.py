@@ -397,6 +397,7 @@ AWAITS: Final[dict[type, Step]] = {
     Returning: Step.REFUND_PAYMENT,
 }
 NO_ANSWER: Final = "the payment processor did not answer"
+QUESTIONS: Final = frozenset({Describe, ReadAwaited})
 
 
 class Reason(StrEnum):
@@ -619,5 +620,5 @@ def _placed(command: Place) -> Placed:
 
 
 ORDER: Final[Aggregate[State, Command, Event]] = Aggregate(
-    "order", Absent(), decide, evolve, answer, Command, Event, State, Reason
+    "order", Absent(), decide, evolve, answer, Command, Event, State, Reason, QUESTIONS
 )

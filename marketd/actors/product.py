@@ -195,6 +195,7 @@ Command = List | Revise | Withdraw | Describe | Quote | Reserve | Release
 Event = Listed | Revised | Withdrawn | Reserved | Released
 State = Absent | Active | Gone
 Answer = Description | Quoted | Reservation
+QUESTIONS: Final = frozenset({Describe, Quote})
 
 
 class Reason(StrEnum):
@@ -355,5 +356,5 @@ def _described(state: Active | Gone) -> Description:
 
 
 PRODUCT: Final[Aggregate[State, Command, Event]] = Aggregate(
-    "product", Absent(), decide, evolve, answer, Command, Event, State, Reason
+    "product", Absent(), decide, evolve, answer, Command, Event, State, Reason, QUESTIONS
 )

@@ -22,6 +22,7 @@ import hashlib
 import logging
 from collections import deque
 from enum import StrEnum
+from functools import cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -82,8 +83,7 @@ class Kind:
         self.aggregate = aggregate
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(aggregate.states)
-        schema = msgspec.json.encode(msgspec.json.schema(aggregate.states), order="sorted")
-        self.fingerprint = hashlib.sha256(schema).hexdigest()[:16]
+        self.fingerprint = _fingerprint(aggregate.states)
 
     def pack(self, state: Any) -> bytes:
         """Write a state for a snapshot."""
@@ -262,11 +262,12 @@ class Actor:
             self._answer(draft.letter, draft.reply, position)
 
     async def _without_repeats(self, drafts: list[Draft]) -> list[Draft]:
-        """Answer from the record those that would be refused by now, but were not the first time."""
+        """Answer from the record those that would be refused by now, or find it so already, but did not at first."""
         kept = []
         for draft in drafts:
-            is_refused = isinstance(draft.reply, Refusal) and draft.commit is None and self._version > 0
-            record = await self._log.find(str(self.address), draft.letter.envelope.id) if is_refused else None
+            is_question = type(draft.letter.envelope.message) in self._kind.aggregate.questions
+            may_be_repeat = draft.commit is None and not is_question
+            record = await self._log.find(str(self.address), draft.letter.envelope.id) if may_be_repeat else None
             if record:
                 self._answer(draft.letter, record.commit.reply, record.position)
             else:
@@ -299,6 +300,13 @@ class Actor:
             Snapshot(str(self.address), self._version, self._position, self._kind.fingerprint, packed)
         )
         self._snapshot_version = self._version
+
+
+@cache
+def _fingerprint(states: Any) -> str:
+    """Name the form of a union of states: a snapshot can be read by who has the same."""
+    schema = msgspec.json.encode(msgspec.json.schema(states), order="sorted")
+    return hashlib.sha256(schema).hexdigest()[:16]
 
 
 def _cause(letter: Letter) -> Cause:

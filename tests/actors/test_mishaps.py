@@ -7,7 +7,20 @@ import pytest_asyncio
 
 from marketd.actors.aggregate import Refused
 from marketd.actors.buyer import BUYER, DeleteReview, Granted, Review, Reviewed
-from marketd.actors.product import Describe, Listed, Reason, Release, Released, Reservation, Reserve, Reserved, Revise
+from marketd.actors.product import (
+    PRODUCT,
+    Describe,
+    Listed,
+    Quote,
+    Reason,
+    Release,
+    Released,
+    Reservation,
+    Reserve,
+    Reserved,
+    Revise,
+    Withdraw,
+)
 from marketd.actors.runtime import ActorLimits
 from marketd.bus.port import Answer, Busy, Unsure
 from marketd.storage.log import Commit, Done, Meta, Refusal
@@ -93,6 +106,31 @@ async def test_a_repeat_that_would_be_refused_by_now_gets_the_first_answer(desk:
     await desk.tell(desk.reserve(1, is_step=False), desk.reserve(2, is_step=False))
 
     assert [Answer(Reservation("k1"), 2)] == await desk.tell(desk.reserve(1, is_step=False))
+
+
+async def test_a_repeat_that_already_holds_by_now_gets_the_first_answer(desk: Desk) -> None:
+    renamed = Revise("sue", 2, title="Grotesque")
+    first = await desk.ask(renamed, "c1")
+    await desk.ask(Reserve("o1"), STEP)
+
+    assert first == await desk.ask(renamed, "c1")
+
+
+async def test_an_owner_that_never_heard_of_a_repeat_finds_its_first_answer(desk: Desk) -> None:
+    """Of two that believe they own the address, this one has seen nothing yet."""
+    late = Desk(desk.log, desk.clock, desk.limits)
+    late.actor._state, late.actor._version = PRODUCT.initial, 0
+    await desk.ask(Withdraw("sue", 2), "c2")
+
+    assert Answer(None, 2) == await late.ask(Withdraw("sue", 2), "c2")
+
+
+async def test_a_question_is_not_looked_up(desk: Desk) -> None:
+    await desk.tell(desk.reserve(1), desk.reserve(2))
+    await desk.ask(Describe(), "c1")
+    await desk.ask(Quote("bob"), "c2")
+
+    assert [] == desk.log.found
 
 
 # Refusals of a saga's step.

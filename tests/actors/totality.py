@@ -20,11 +20,15 @@ def decided(aggregate: Aggregate[S, C, E], history: Sequence[E], command: C) -> 
 
 
 def assert_decided(aggregate: Aggregate[S, C, E], history: Sequence[E], command: C) -> None:
-    """The command is answered, or refused for one of the aggregate's own reasons; its events are taken in."""
+    """
+    The command is answered, or refused for one of the aggregate's own reasons; its events are taken in. Nothing follows
+    from a question.
+    """
     outcome = decided(aggregate, history, command)
     if isinstance(outcome, StrEnum):
         assert isinstance(outcome, aggregate.reasons)
     else:
+        assert not (outcome and type(command) in aggregate.questions)
         aggregate.answer(aggregate.replay([*history, *outcome]), command, outcome)
 
 

@@ -22,12 +22,16 @@ class Trouble(Enum):
 
 
 class WatchedLog(MemoryLog):
-    """`appends` are the commits of each append, `woken` the streams that were read to wake an actor."""
+    """
+    `appends` are the commits of each append, `woken` the streams that were read to wake an actor, `found` the
+    commands that were looked for.
+    """
 
     def __init__(self) -> None:
         super().__init__(CODEC)
         self.appends: list[int] = []
         self.woken: list[str] = []
+        self.found: list[str] = []
         self.snapshots: list[Snapshot] = []
         self.checkpoints: list[int] = []
         self.troubles: deque[Trouble] = deque()  # of the next appends
@@ -50,6 +54,10 @@ class WatchedLog(MemoryLog):
                 raise RuntimeError("a defect in the log")
             case None:
                 return await super().append(stream, expected_version, commits)
+
+    async def find(self, stream: str, command_id: str) -> Recorded | None:
+        self.found.append(command_id)
+        return await super().find(stream, command_id)
 
     async def wake(self, stream: str, fingerprint: str) -> tuple[Snapshot | None, list[Recorded]]:
         self.woken.append(stream)
