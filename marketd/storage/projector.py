@@ -67,14 +67,24 @@ class Reached(Struct, frozen=True, tag="projector.reached"):
 
 
 class Projector:
-    """Feeds all read models and answers their queries; enter it to open the file, then `run` it."""
+    """
+    Feeds all read models and answers their queries; enter it to open the file, then `run` it. `files` is what makes the
+    connections: `Database`, or its twin.
+    """
 
     def __init__(
-        self, path: Path, events: EventLog, models: Sequence[ReadModel], *, readers: int = 2, read_wait_s_max: float = 1
+        self,
+        path: Path,
+        events: EventLog,
+        models: Sequence[ReadModel],
+        *,
+        readers: int = 2,
+        read_wait_s_max: float = 1,
+        files: Callable[..., Database] = Database,
     ) -> None:
         self._path, self._log, self._models = path, events, models
-        self._writer = Database(path, SCHEMA_VERSION, TABLES, durable=False)
-        self._readers = [Database(path, SCHEMA_VERSION, TABLES, read_only=True) for _ in range(readers)]
+        self._writer = files(path, SCHEMA_VERSION, TABLES, durable=False)
+        self._readers = [files(path, SCHEMA_VERSION, TABLES, read_only=True) for _ in range(readers)]
         self._read_wait_s_max = read_wait_s_max
         self._turn = 0
         self._news = asyncio.Event()

@@ -49,6 +49,7 @@ TABLES: Final = """
 """
 GOOD: Final = frozenset({"pm_card_visa", "pm_card_mastercard"})
 REFUND_FAILS: Final = "pm_card_refundFail"
+REFUND_DENIED: Final = "the card's bank refused the refund"
 DECLINES: Final = {
     "pm_card_chargeDeclined": DECLINED,
     "pm_card_chargeDeclinedInsufficientFunds": NO_FUNDS,
@@ -63,6 +64,11 @@ def entries(path: Path, db: Connection) -> Iterator[Row]:
     """
     columns = "c.order_id, c.minor, c.currency, c.outcome, r.outcome"
     return rows(path, db, f"SELECT {columns} FROM charges c LEFT JOIN refunds r ON r.order_id = c.order_id")
+
+
+def why_declined(method: str) -> str | None:
+    """Say why a payment method is declined; None where it is good for any sum."""
+    return None if method in GOOD or method == REFUND_FAILS else DECLINES.get(method, UNKNOWN_METHOD)
 
 
 class SandboxProcessor:
@@ -102,7 +108,7 @@ class SandboxProcessor:
 def _charge(db: Connection, order_id: str, price: Money, method: str, at: int) -> Captured | Declined:
     known = db.execute("SELECT outcome, why FROM charges WHERE order_id = ?", (order_id,)).fetchone()
     if known is None:
-        why = None if method in GOOD or method == REFUND_FAILS else DECLINES.get(method, UNKNOWN_METHOD)
+        why = why_declined(method)
         known = ("declined" if why else "captured", why)
         row = (order_id, price.minor, price.currency, method, *known, at)
         db.execute("INSERT INTO charges VALUES(?,?,?,?,?,?,?)", row)
@@ -125,4 +131,4 @@ def _refund(db: Connection, order_id: str, at: int) -> PaidBack | RefundDenied:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
-    return PaidBack() if known[0] == "paid back" else RefundDenied("the card's bank refused the refund")
+    return PaidBack() if known[0] == "paid back" else RefundDenied(REFUND_DENIED)

@@ -1,0 +1,269 @@
+"""
+What must always hold, held against everything that happens: each record as it is taken, each answer as it goes out,
+and the whole when all has come to rest. The numbers are those of ARCHITECTURE.md.
+
+All of it is counted here once more from the events alone, so that no part vouches for itself.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+from marketd.actors import buyer, order, product
+from marketd.actors.address import Address
+from marketd.actors.aggregate import Aggregate, Refused, reason_code
+from marketd.actors.order import AWAITS, NO_ANSWER, ORDER
+from marketd.bus.port import Answer, Crashed, Envelope
+from marketd.bus.subjects import address_of
+from marketd.config.wiring import AGGREGATES
+from marketd.storage.log import Recorded, Refusal
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+KINDS: Final[dict[str, Aggregate[Any, Any, Any]]] = {aggregate.kind: aggregate for aggregate in AGGREGATES}
+SECRETS: Final = ("-key", "-new", "pm_card")  # in every licence key and payment method that the people have
+ALWAYS_RECORDED: Final = (order.Place, product.List)  # and every step of a saga
+
+
+class Broken(Exception):
+    """A law was broken, by this."""
+
+    def __init__(self, law: str, how: str) -> None:
+        super().__init__(f"{law}: {how}")
+        self.law = law
+
+
+class Units:
+    """What became of the units of one product, and of its licence keys."""
+
+    def __init__(self, product_id: str, listed: product.Listed) -> None:
+        self.product_id, self.left = product_id, listed.stock
+        self.keys = set(listed.licence_keys)
+        self.held: dict[str, str | None] = {}  # by order, with its key
+        self.asked: set[str] = set()  # every order that ever held one
+
+    def reserve(self, reserved: product.Reserved) -> None:
+        order_id, key = reserved.order_id, reserved.licence_key
+        if order_id in self.asked:
+            raise Broken("3 an order reserves once", f"{self.product_id} for {order_id}")
+        if self.left is not None:
+            self.left -= 1
+            if self.left < 0:
+                raise Broken("3 sold and reserved never exceed the stock", f"{self.product_id} by {order_id}")
+        if self.keys and (key not in self.keys or key in self.held.values()):
+            raise Broken("3 a licence key has one buyer", f"{key} of {self.product_id} for {order_id}")
+        self.asked.add(order_id)
+        self.held[order_id] = key
+
+    def release(self, released: product.Released) -> None:
+        order_id = released.order_id
+        if order_id not in self.held or self.held[order_id] != released.licence_key:
+            raise Broken("3 what was not reserved is not released", f"{self.product_id} by {order_id}")
+        del self.held[order_id]
+        if self.left is not None and released.restocked:
+            self.left += 1
+
+
+class Laws:
+    """What has happened so far, as far as it matters."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._states: dict[str, Any] = {}
+        self._versions: Counter[str] = Counter()
+        self._known: dict[tuple[str, str], Recorded] = {}
+        self._units: dict[str, Units] = {}
+        self._reservations: dict[str, order.StockReserved] = {}  # of orders that have not released them
+        self._unnoticed: set[str] = set()
+        self.accepted: set[str] = set()
+
+    # At every step.
+
+    def on_record(self, record: Recorded) -> None:
+        """Look at what the log has taken."""
+        kind, key = Address.parse(record.stream)
+        aggregate, known = KINDS[kind], (record.stream, record.commit.command_id)
+        if record.position != len(self._known) + 1 or record.version != self._versions[record.stream] + 1:
+            raise Broken("7 the log has no gaps", str(record))
+        if known in self._known:
+            raise Broken("7 a command id takes effect once in its stream", str(record))
+        self._known[known] = record
+        self._versions[record.stream] += 1
+        state = self._states.get(record.stream, aggregate.initial)
+        for event in record.commit.events:
+            self._weigh(key, state, event)
+            try:
+                state = aggregate.evolve(state, event)
+            except Exception as error:
+                raise Broken("7 every event follows from those before it", f"{record.stream}: {error!r}") from None
+        self._states[record.stream] = state
+        if isinstance(state, product.Active) and state.stock != self._units[key].left:
+            raise Broken("3 the stock is what is neither sold nor reserved", f"{key}: {state.stock}")
+
+    def _weigh(self, key: str, state: Any, event: Any) -> None:
+        """Look at one event of the aggregate with this key, in the state before it."""
+        match event:
+            case product.Listed():
+                self._units[key] = Units(key, event)
+            case product.Revised(_, stock, added):
+                self._units[key].left = stock
+                self._units[key].keys.update(added)
+            case product.Reserved():
+                self._units[key].reserve(event)
+            case product.Released():
+                self._units[key].release(event)
+            case buyer.Granted(order_id, product_id) if product_id in state.owned:
+                raise Broken("4 nobody is given what they own", f"{key} {product_id} by {order_id}")
+            case buyer.Reviewed(product_id) if product_id not in {*state.owned, *state.reviews}:
+                raise Broken("only who has bought may review", f"{key} {product_id}")
+            case order.Paid() if not self._world.bank.taken(key):
+                raise Broken("2 what is paid was captured", key)
+            case order.Completed() if self._world.bank.taken(key) != state.placed.price.minor:
+                raise Broken("4 what is completed was captured", key)
+            case order.PaymentRefunded() if self._world.bank.taken(key):
+                raise Broken("2 what is refunded went back", key)
+            case order.StockReserved():
+                self._reservations[key] = event
+            case order.StockReleased():
+                del self._reservations[key]
+            case order.NoticeAbandoned() | order.RefundRequested():
+                self._unnoticed.add(key)
+
+    def on_money(self, order_id: str) -> None:
+        """Look at what the processor has just done."""
+        moved = [minor for moved, minor in self._world.bank.movements if moved == order_id]
+        if sum(minor > 0 for minor in moved) > 1:
+            raise Broken("2 at most one capture for an order", f"{order_id}: {moved}")
+        if sum(moved) < 0:
+            raise Broken("2 no more goes back than was captured", f"{order_id}: {moved}")
+
+    def on_answer(self, subject: str, envelope: Envelope, outcome: Answer | Exception) -> None:
+        """Look at what a sender is about to be told."""
+        if isinstance(outcome, Crashed):
+            raise Broken("nothing crashes", f"{subject}: {outcome}")
+        if not subject.startswith("market.cmd."):
+            return
+        stream = str(address_of(subject))
+        record = self._known.get((stream, envelope.id))
+        if isinstance(outcome, Answer):
+            if record is None and (envelope.is_step or isinstance(envelope.message, ALWAYS_RECORDED)):
+                raise Broken("1 what was acknowledged is in the log", f"{stream} {envelope.id}")
+            if outcome.position > self._world.disk.head:
+                raise Broken("1 what was acknowledged is in the log", f"{stream} at {outcome.position}")
+        if record is not None:
+            self._compare(stream, record, outcome)
+
+    def _compare(self, stream: str, record: Recorded, outcome: Answer | Exception) -> None:
+        reply = record.commit.reply
+        if isinstance(outcome, Answer):
+            is_same = not isinstance(reply, Refusal) and outcome.value == reply.value
+        elif isinstance(outcome, Refused):
+            code = reason_code(Address.parse(stream).kind, outcome.reason)
+            is_same = isinstance(reply, Refusal) and reply.code == code
+        else:
+            is_same = True  # no answer at all
+        if not is_same:
+            raise Broken("7 a repeat gets the same answer", f"{stream} {record.commit.command_id}: {outcome!r}")
+
+    def on_accepted(self, order_id: str) -> None:
+        """Remember that a buyer was told that their order is accepted."""
+        self.accepted.add(order_id)
+
+    def on_line(self, line: logging.LogRecord) -> None:
+        """Look at what the service writes into its own log: no secrets, and no defects."""
+        text = line.getMessage()
+        if secret := next((secret for secret in SECRETS if secret in text), None):
+            raise Broken("8 no secret is in a log line", f"{secret} in {text}")
+        if line.exc_info:
+            raise Broken("nothing crashes", f"{text}: {line.exc_info[1]!r}")
+
+    def on_view(self, stream: str, question: Any, seen: object) -> None:
+        """Hold what an actor says of itself against its events."""
+        state = self._states[stream]
+        if seen != KINDS[Address.parse(stream).kind].answer(state, question, []):
+            raise Broken("1 an actor is what is in the log", f"{stream}: {seen}")
+
+    def on_failure(self, what: str) -> None:
+        """See something die that nobody killed."""
+        raise Broken("nothing crashes", what)
+
+    # At the end.
+
+    def newest(self) -> dict[str, int]:
+        """Everything that there is, and the position of the last record of each."""
+        return {stream: record.position for (stream, _), record in self._known.items()}
+
+    def open_orders(self) -> list[str]:
+        """Those that are not at an end."""
+        return [
+            f"{order_id}: {type(state).__name__}" for order_id, state in self._orders().items() if type(state) in AWAITS
+        ]
+
+    def check_end(self) -> None:
+        """Look at everything when all has come to rest."""
+        if still_open := self.open_orders():
+            raise Broken("5 every accepted order reaches an end", ", ".join(still_open))
+        if lost := self.accepted - self._orders().keys():
+            raise Broken("1 what was acknowledged is in the log", ", ".join(sorted(lost)))
+        self._check_money()
+        self._check_ownership()
+        self._check_units()
+        self._check_notices()
+        self._check_read_models()
+
+    def _orders(self) -> dict[str, Any]:
+        prefix = f"{ORDER.kind}/"
+        return {stream.removeprefix(prefix): s for stream, s in self._states.items() if stream.startswith(prefix)}
+
+    def _check_money(self) -> None:
+        states = self._orders()
+        for order_id in dict.fromkeys([*states, *(moved for moved, _ in self._world.bank.movements)]):
+            self.on_money(order_id)
+            taken, state = self._world.bank.taken(order_id), states.get(order_id)
+            match state:
+                case order.Owing(denied=denied) if denied == NO_ANSWER:
+                    right: tuple[int, ...] = (
+                        0,
+                        state.placed.price.minor,
+                    )  # nobody knows: that is what the alert is for
+                case order.Owing() | order.Complete():
+                    right = (state.placed.price.minor,)
+                case _:
+                    right = (0,)
+            if taken not in right:
+                raise Broken("2 what was captured is the price of what is sold", f"{order_id} {state}: {taken}")
+
+    def _check_ownership(self) -> None:
+        complete = {
+            (state.placed.buyer_id, state.placed.product_id, order_id)
+            for order_id, state in self._orders().items()
+            if isinstance(state, order.Complete)
+        }
+        owned = {
+            (Address.parse(stream).key, product_id, own.order_id)
+            for stream, state in self._states.items()
+            if isinstance(state, buyer.Shelf)
+            for product_id, own in state.owned.items()
+        }
+        if complete != owned:
+            raise Broken("4 completed if and only if owned", ", ".join(map(str, sorted(complete ^ owned))))
+
+    def _check_units(self) -> None:
+        states = self._orders()
+        held = {(p, o): key for p, units in self._units.items() for o, key in units.held.items()}
+        kept = {(states[o].placed.product_id, o): r.licence_key for o, r in self._reservations.items()}
+        if held != kept:
+            raise Broken("3 what is reserved is some order's", f"{held} is not {kept}")
+
+    def _check_notices(self) -> None:
+        sold = {order_id for order_id, state in self._orders().items() if isinstance(state, order.Complete)}
+        if untold := sold - self._unnoticed - self._world.told:
+            raise Broken("who has bought is told", ", ".join(sorted(untold)))
+
+    def _check_read_models(self) -> None:
+        (host,) = self._world.hosts
+        if self._world.has_read_models and (difference := host.shelves.difference()):
+            raise Broken("6 read models equal a fresh replay", "; ".join(difference))

@@ -1,0 +1,113 @@
+"""
+The simulation finds what it is there for: each of these faults is planted in the real code, and must be caught.
+
+After how many seeds, each says with `-rP`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from msgspec import Struct
+
+from marketd.actors import house, order
+from marketd.actors.address import Address
+from marketd.actors.fulfilment import Fulfilment
+from marketd.actors.money import Money
+from marketd.actors.order import Existing, Failed, Outcome, Paying, PaymentDeclined, Unanswered
+from marketd.actors.payments.memory import MemoryProcessor
+from marketd.actors.payments.processor import Captured, Declined
+from marketd.actors.runtime import Actor, Draft, Letter
+from marketd.clock import new_id
+from marketd.storage.log import Commit
+from marketd.storage.log import Outcome as Appending
+from marketd.storage.memory import MemoryLog
+from tests.simulation import disk, world
+from tests.simulation.run import first_broken
+
+SEEDS_MAX = 200
+
+
+def assert_caught(*laws: str) -> None:
+    """It is caught within the bound, by one of the laws whose numbers these are."""
+    broken = first_broken(range(SEEDS_MAX))
+
+    assert broken is not None, f"not caught by {SEEDS_MAX} seeds"
+    print(f"caught by seed {broken.seed}: {broken.broken}")
+    assert broken.broken is not None
+    assert broken.broken.law.startswith(laws), broken.broken
+
+
+class ForgetfulProcessor(MemoryProcessor):
+    """It takes no heed of the key."""
+
+    async def charge(self, order_id: str, price: Money, payment_method_id: str) -> Captured | Declined:
+        self.charges.pop(order_id, None)
+        return await super().charge(order_id, price, payment_method_id)
+
+
+def test_a_processor_without_idempotency_keys_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world, "MemoryProcessor", ForgetfulProcessor)
+
+    assert_caught("2 ")
+
+
+class HastyActor(Actor):
+    """It replies before it appends."""
+
+    def _decide(self, letters: list[Letter]) -> tuple[list[Draft], Any]:
+        drafts, state = super()._decide(letters)
+        self._reply_all(drafts, self._position)
+        return drafts, state
+
+
+def test_a_reply_before_the_append_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(house, "Actor", HastyActor)
+
+    assert_caught("1 ")
+
+
+def test_a_log_without_expected_versions_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    append = MemoryLog.append
+
+    async def trustful(log: MemoryLog, stream: str, expected_version: int, commits: Sequence[Commit]) -> Appending:
+        return await append(log, stream, len(await log.read(stream)), commits)
+
+    monkeypatch.setattr(MemoryLog, "append", trustful)
+
+    assert_caught("1 ", "3 ", "4 ", "7 ")
+
+
+def test_a_saga_that_is_not_resumed_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def the_end(log: disk.HostLog, name: str) -> int:
+        return log.head
+
+    monkeypatch.setattr(disk.HostLog, "checkpoint", the_end)
+
+    assert_caught("5 ")
+
+
+def test_an_undo_that_is_forgotten_after_a_timeout_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    advance = order._advance
+
+    def forgetful(state: Existing, outcome: Outcome, at: int) -> list[order.Event]:
+        if isinstance(state, Paying) and isinstance(outcome, Unanswered):
+            return [PaymentDeclined(order.NO_ANSWER, at), Failed(order.NO_ANSWER, at)]
+        return advance(state, outcome, at)
+
+    monkeypatch.setattr(order, "_advance", forgetful)
+
+    assert_caught("2 ")
+
+
+def test_a_reservation_that_is_counted_twice_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = Fulfilment._command
+
+    async def under_a_new_id(
+        self: Fulfilment, address: Address, message: Struct, command_id: str, *rest: Any
+    ) -> Outcome:
+        return await command(self, address, message, new_id(self._clock), *rest)
+
+    monkeypatch.setattr(Fulfilment, "_command", under_a_new_id)
+
+    assert_caught("3 ")
