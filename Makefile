@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test fuzz check bench docs format clean
+.PHONY: help install run test fuzz simulate check bench docs format clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -20,6 +20,9 @@ test: .venv/.installed-dev  ## run all tests
 fuzz: .venv/.installed-dev  ## try out the document of the API for longer, with other examples each time
 	MARKETD_FUZZ_EXAMPLES=$(or $(EXAMPLES),200) MARKETD_FUZZ_SEED=$(or $(SEED),$$(date +%s)) \
 		$(BIN)/python -m pytest -n 0 tests/journeys/test_document.py
+
+simulate: .venv/.installed-dev  ## live through many runs of the service, with faults drawn from seeds
+	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),1000) --first $(or $(SEED),0)
 
 check: .venv/.installed-dev  ## check format, manners and types
 	$(BIN)/ruff format --check .
