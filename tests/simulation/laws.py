@@ -123,6 +123,8 @@ class Laws:
                 raise Broken("2 what is paid was captured", key)
             case order.Completed() if self._world.bank.taken(key) != state.placed.price.minor:
                 raise Broken("4 what is completed was captured", key)
+            case order.Completed() if not self._owns(state.placed, key):
+                raise Broken("4 what is completed is owned", key)
             case order.PaymentRefunded() if self._world.bank.taken(key):
                 raise Broken("2 what is refunded went back", key)
             case order.StockReserved():
@@ -131,6 +133,10 @@ class Laws:
                 del self._reservations[key]
             case order.NoticeAbandoned() | order.RefundRequested():
                 self._unnoticed.add(key)
+
+    def _owns(self, placed: order.Placed, order_id: str) -> bool:
+        shelf = self._states.get(f"{buyer.BUYER.kind}/{placed.buyer_id}", buyer.BUYER.initial)
+        return placed.product_id in shelf.owned and shelf.owned[placed.product_id].order_id == order_id
 
     def on_money(self, order_id: str) -> None:
         """Look at what the processor has just done."""

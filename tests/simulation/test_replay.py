@@ -3,12 +3,14 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.simulation.run import told
 from tests.simulation.world import World
 
+ROOT = Path(__file__).parents[2]
 SEEDS = range(3)
 
 
@@ -32,7 +34,7 @@ def test_another_seed_gives_another_run() -> None:
 def test_a_seed_gives_the_same_run_in_a_process_of_its_own(hash_seed: str) -> None:
     command = [sys.executable, "-m", "tests.simulation", "--digest", "--seeds", str(len(SEEDS))]
     ours = {**os.environ, "PYTHONHASHSEED": hash_seed}
-    done = subprocess.run(command, env=ours, capture_output=True, text=True, check=True, timeout=50)
+    done = subprocess.run(command, cwd=ROOT, env=ours, capture_output=True, text=True, check=True, timeout=50)
 
     assert [lived(seed).digest() for seed in SEEDS] == done.stdout.split()
 
