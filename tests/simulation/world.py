@@ -41,7 +41,9 @@ TRIP_S_MAX: Final = 0.005  # of a message, when nothing is wrong
 RESTART_S_MAX: Final = 5.0
 OVERLAP_S_MAX: Final = 10.0
 QUIET_CHECK_S: Final = 10.0
-END_S_MAX: Final = 3_600.0  # an order that is not at its end so long after the last fault never will be
+# What is not at its end so long after the last fault never will be. A deadline is a time of day: where the clock was set
+# back while its message was on the way, whoever got no answer waits for as much longer.
+END_S_MAX: Final = 21_600.0
 
 MESSAGES: Final = message_codec()
 RECORDS: Final = log_codec()
