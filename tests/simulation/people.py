@@ -45,6 +45,7 @@ class People:
         self._products = [f"p{n}" for n in range(self._chance.choice([1, 2, 3]))]
         self._buyers = [f"b{n}" for n in range(self._chance.choice([2, 3, 5]))]
         self._orders = 0
+        self.errands: list[asyncio.Task[None]] = []  # what goes on when those who began it have gone home
         self._reached: dict[Address, int] = {}  # the newest position that anybody was told of
 
     def everybody(self) -> list[Coroutine[Any, Any, None]]:
@@ -126,7 +127,8 @@ class People:
             return
         self._world.laws.on_accepted(order_id)
         if chance.random() < 0.4:
-            self._world.loop.begin(self._take_back(order_id, quote.seller_id), self._world.loop.nobody)
+            taking_back = self._take_back(order_id, quote.seller_id)
+            self.errands.append(self._world.loop.begin(taking_back, self._world.loop.nobody))
         if chance.random() < 0.3:
             await self._idle(10)
             await self._insist(address, place, f"{order_id}:place")

@@ -41,8 +41,8 @@ TRIP_S_MAX: Final = 0.005  # of a message, when nothing is wrong
 RESTART_S_MAX: Final = 5.0
 OVERLAP_S_MAX: Final = 10.0
 QUIET_CHECK_S: Final = 10.0
-# What is not at its end so long after the last fault never will be. A deadline is a time of day: where the clock was set
-# back while its message was on the way, whoever got no answer waits for as much longer.
+# What is not at its end so long after the last fault never will be. A deadline is a time of day: where the clock was
+# set back while its message was on the way, whoever got no answer waits for as much longer.
 END_S_MAX: Final = 21_600.0
 
 MESSAGES: Final = message_codec()
@@ -294,6 +294,8 @@ class World:
         self.weather, self.is_bank_down = CALM, False
         for person in crowd:
             await person
+        for errand in self.people.errands:
+            await errand
         await self._wait_quiet()
         await self.people.look_at_all()
         self.laws.check_end()
