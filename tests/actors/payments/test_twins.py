@@ -43,7 +43,9 @@ async def processor(
         if request.param == "memory":
             yield MemoryProcessor()
         else:
-            yield await stack.enter_async_context(SandboxProcessor(tmp_path / "sandbox.db", clock, Breaker("payments", clock, failures_max=5, open_s=30)))
+            yield await stack.enter_async_context(
+                SandboxProcessor(tmp_path / "sandbox.db", clock, Breaker("payments", clock))
+            )
 
 
 @pytest.mark.parametrize("method", sorted({*GOOD, REFUND_FAILS}))
