@@ -109,8 +109,12 @@ class NatsBus:
 
     async def _cut(self) -> None:
         """Send what is still to be sent, and close. Draining would wait for a server that may be gone."""
-        with suppress(OSError, NatsError):  # on a broken line nats-py fails over what it can't send any more
-            await self._connection.close()
+        try:
+            async with asyncio.timeout(CLOSE_WAIT_S_MAX):
+                with suppress(OSError, NatsError):  # on a broken line nats-py fails over what it can't send any more
+                    await self._connection.close()
+        except TimeoutError:
+            log.warning("the line to NATS did not close within %g s", CLOSE_WAIT_S_MAX)
 
     async def wait_lost(self) -> None:
         """Wait until the connection is closed for good without having been asked to; then raise `CarrierLost`."""

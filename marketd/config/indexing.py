@@ -21,6 +21,7 @@ from marketd.storage.projector import SCHEMA_VERSION
 from marketd.storage.search import Alike, FindAlike, Found, Renewed, Search, SearchIndex, SearchServer, Spell, Spelt
 
 FAILED: Final = 1
+END_S_MAX: Final = 10
 NICENESS: Final = 5  # where there is not enough for both, the service itself goes first
 
 
@@ -55,6 +56,8 @@ async def _serve(needs: IndexNeeds) -> None:
             following = tasks.create_task(server.run())
             lost = tasks.create_task(bus.wait_lost())
             await _wait_told_to_end()
+            # The service kills who takes too long; if it is gone, nobody does, and the index can be left at any moment.
+            signal.alarm(END_S_MAX)
             following.cancel()
             lost.cancel()
 
