@@ -17,8 +17,8 @@ from marketd.actors.product import PRODUCT, Describe
 from marketd.actors.runtime import Actor, ActorLimits, Kind
 from marketd.bus.port import Envelope
 from marketd.clock import SystemClock, new_id
+from marketd.config.codecs import log_codec
 from marketd.config.folder import LOCK
-from marketd.config.wiring import log_codec
 from marketd.storage.sqlite import SqliteLog
 
 CONNECTIONS: Final = 32

@@ -8,7 +8,7 @@ from marketd.actors import account, product
 from marketd.actors.account import address_of
 from marketd.actors.money import Money
 from marketd.clock import SystemClock, new_id
-from marketd.config.wiring import log_codec
+from marketd.config.codecs import log_codec
 from marketd.storage.log import Commit, Done, Meta
 from marketd.storage.sqlite import SqliteLog
 

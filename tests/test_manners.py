@@ -17,8 +17,8 @@ from msgspec import Struct
 from marketd.actors import account, buyer, order, product
 from marketd.actors.watch import AwaitOutcome
 from marketd.clock import SystemClock
+from marketd.config.codecs import AGGREGATES, ANSWERS, MODELS
 from marketd.config.settings import FIELDS
-from marketd.config.wiring import AGGREGATES, ANSWERS, MODELS
 from marketd.http.app import make_app
 from marketd.storage.cards import ReadProduct
 from marketd.storage.catalog import BrowseProducts

@@ -17,9 +17,10 @@ from marketd.bus.nats import CarrierLost, NatsBus
 from marketd.bus.port import Bus, BusError, Envelope
 from marketd.bus.subjects import command_subject
 from marketd.clock import Clock, instant, new_id
+from marketd.config.codecs import message_codec
 from marketd.config.folder import Folder, is_in_use
 from marketd.config.settings import Settings
-from marketd.config.wiring import message_codec, running
+from marketd.config.wiring import running
 from marketd.http.auth import AdminAccount
 from marketd.http.bodies import faults_of
 from marketd.http.keyring import list_keys

@@ -11,10 +11,11 @@ from contextlib import aclosing
 from pathlib import Path
 
 from marketd.clock import Clock
+from marketd.config.codecs import MODELS
 from marketd.config.folder import Folder, found, opened
 from marketd.config.progress import Progress
 from marketd.config.settings import Settings
-from marketd.config.wiring import MODELS, event_log
+from marketd.config.wiring import event_log
 from marketd.storage.database import Database
 from marketd.storage.projector import SCHEMA_VERSION, Projector
 from marketd.storage.search import SearchIndex

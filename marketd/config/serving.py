@@ -15,9 +15,10 @@ from typing import Final
 
 from marketd.clock import Clock
 from marketd.config.folder import Folder
+from marketd.config.fronting import front
 from marketd.config.sample import load_sample
 from marketd.config.settings import Settings
-from marketd.config.wiring import Service, front, running, wait_caught_up
+from marketd.config.wiring import Service, running, wait_caught_up
 
 FILES_BESIDE: Final = 512
 

@@ -14,9 +14,9 @@ from msgspec import Struct
 
 from marketd.actors.money import Money
 from marketd.actors.runtime import Kind
+from marketd.config.codecs import AGGREGATES, MODELS, log_codec
 from marketd.config.folder import Folder
 from marketd.config.ledgers import Ledger, ledgers_of
-from marketd.config.wiring import AGGREGATES, MODELS, log_codec
 from marketd.storage import audit, projector, sqlite
 from marketd.storage.audit import FAULTS_MAX, Fault, Faults, Tell, check_notes, damaged, walk, walk_streams
 from marketd.storage.balance import Balance, Sums

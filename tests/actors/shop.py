@@ -20,7 +20,7 @@ from marketd.bus.memory import MemoryBus
 from marketd.bus.port import Envelope
 from marketd.bus.subjects import command_subject
 from marketd.clock import new_id
-from marketd.config.wiring import AGGREGATES, message_codec
+from marketd.config.codecs import AGGREGATES, message_codec
 from tests.actors.desk import OFFER
 from tests.actors.watched import WatchedLog
 from tests.clock import TestClock, settle

@@ -14,7 +14,7 @@ from typing import Any, get_args
 import pytest
 
 from marketd.actors.aggregate import Aggregate
-from marketd.config.wiring import AGGREGATES, DECISIONS, log_codec
+from marketd.config.codecs import AGGREGATES, DECISIONS, log_codec
 from marketd.storage.log import Commit, Done, Meta, Refusal
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Sequence
 from enum import Enum
 
-from marketd.config.wiring import log_codec
+from marketd.config.codecs import log_codec
 from marketd.storage.log import Commit, LogFull, Outcome, Recorded, Snapshot, Unknown
 from marketd.storage.memory import MemoryLog
 

@@ -17,7 +17,7 @@ from marketd.bus.nats import NatsBus
 from marketd.bus.port import Answer, Bus, Envelope, NobodyServes
 from marketd.bus.server import Limits, NatsServer
 from marketd.clock import SystemClock
-from marketd.config.wiring import message_codec
+from marketd.config.codecs import message_codec
 
 SUBJECT: Final = "market.cmd.7.product.lamp"
 WAIT_MS: Final = 5_000  # nobody waits so long: an answer that is to come is there in one

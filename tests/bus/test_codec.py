@@ -9,7 +9,7 @@ from marketd.actors import buyer, product
 from marketd.actors.aggregate import Refused
 from marketd.bus.codec import reasons_by_code
 from marketd.bus.port import Answer, BusError, Busy, Envelope, Undecodable
-from marketd.config.wiring import AGGREGATES, message_codec
+from marketd.config.codecs import AGGREGATES, message_codec
 from marketd.storage.catalog import BrowseProducts
 from marketd.storage.projector import Reached
 

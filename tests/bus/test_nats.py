@@ -15,7 +15,7 @@ from marketd.bus.nats import CarrierLost, NatsBus
 from marketd.bus.port import Answer, BusError, Busy, Envelope, NoAnswer, Undecodable
 from marketd.bus.server import Limits, NatsServer
 from marketd.clock import SystemClock
-from marketd.config.wiring import message_codec
+from marketd.config.codecs import message_codec
 from tests.bus.post import (
     QUOTED,
     SHORT_MS,

@@ -5,7 +5,7 @@ import pytest
 from marketd.actors.address import PARTITIONS, Address
 from marketd.actors.order import ORDER
 from marketd.bus.subjects import address_of, all_partitions, command_subject, commands_of_partition, query_subject
-from marketd.config.wiring import MODELS
+from marketd.config.codecs import MODELS
 from marketd.storage.catalog import BrowseProducts
 
 ADDRESS = Address(ORDER.kind, "018f2b6c-0000-7000-8000-000000000001")

@@ -10,9 +10,9 @@ import pytest
 
 from marketd.actors import order
 from marketd.actors.runtime import Kind
+from marketd.config.codecs import MODELS, log_codec
 from marketd.config.folder import found
 from marketd.config.verifying import Report, describe, verify
-from marketd.config.wiring import MODELS, log_codec
 from marketd.storage.database import APPLICATION_ID
 from marketd.storage.projector import TABLES
 from tests.config.stores import COMPLETE, HEAD, alter, chained_again, old_store

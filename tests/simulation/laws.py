@@ -17,7 +17,7 @@ from marketd.actors.aggregate import Aggregate, Refused, reason_code
 from marketd.actors.order import AWAITS, NO_ANSWER, ORDER
 from marketd.bus.port import Answer, Crashed, Envelope
 from marketd.bus.subjects import address_of
-from marketd.config.wiring import AGGREGATES
+from marketd.config.codecs import AGGREGATES
 from marketd.storage.log import Recorded, Refusal
 
 if TYPE_CHECKING:

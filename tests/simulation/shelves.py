@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
-from marketd.config.wiring import MODELS
+from marketd.config.codecs import MODELS
 from marketd.storage.database import Connection, Database
 from marketd.storage.projector import TABLES, Standing, _advance, _make_again
 

@@ -24,7 +24,7 @@ from marketd.actors.runtime import ActorLimits
 from marketd.actors.watch import OrderWatch
 from marketd.bus.memory import attend
 from marketd.bus.port import Answer, BusError
-from marketd.config.wiring import AGGREGATES, MODELS, log_codec, message_codec
+from marketd.config.codecs import AGGREGATES, MODELS, log_codec, message_codec
 from marketd.storage.log import Recorded
 from marketd.storage.projector import Projector
 from tests.simulation.disk import Disk, HostLog

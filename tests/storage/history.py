@@ -36,7 +36,7 @@ from marketd.bus.memory import MemoryBus
 from marketd.bus.port import Envelope
 from marketd.bus.subjects import query_subject
 from marketd.clock import SystemClock
-from marketd.config.wiring import AGGREGATES, MODELS, log_codec, message_codec
+from marketd.config.codecs import AGGREGATES, MODELS, log_codec, message_codec
 from marketd.storage import catalog
 from marketd.storage.cards import ProductCards
 from marketd.storage.catalog import BrowseProducts, ProductPage

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from pathlib import Path
 
-from marketd.config.wiring import log_codec
+from marketd.config.codecs import log_codec
 from marketd.storage.log import EventLog, Recorded
 from marketd.storage.memory import MemoryLog
 from marketd.storage.sqlite import SqliteLog

@@ -14,7 +14,7 @@ from marketd.bus.breaker import Breaker
 from marketd.bus.memory import MemoryBus
 from marketd.bus.port import Answer, Busy, Crashed, Envelope, NoAnswer
 from marketd.bus.subjects import query_subject
-from marketd.config.wiring import message_codec
+from marketd.config.codecs import message_codec
 from marketd.storage.catalog import BrowseProducts
 from marketd.storage.finding import Finder, FindRelated, FoundPage, FoundProduct, Related, Suggest, Suggestions
 from marketd.storage.pages import Page

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from marketd.config.wiring import MODELS, log_codec
+from marketd.config.codecs import MODELS, log_codec
 from marketd.storage.database import Connection, DiskTrouble
 from marketd.storage.log import EventLog, Recorded
 from marketd.storage.memory import MemoryLog

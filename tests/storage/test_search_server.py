@@ -12,7 +12,7 @@ from msgspec import Struct
 from marketd.bus.memory import MemoryBus
 from marketd.bus.port import Answer, Crashed, Envelope, NobodyServes
 from marketd.bus.subjects import query_subject
-from marketd.config.wiring import message_codec
+from marketd.config.codecs import message_codec
 from marketd.storage.catalog import BrowseProducts
 from marketd.storage.inverted import IndexBroken, Segment
 from marketd.storage.search import POLL_S, Alike, FindAlike, Found, Renewed, Search, SearchServer, Spell, Spelt

@@ -25,7 +25,7 @@ from marketd.bus.memory import MemoryBus
 from marketd.bus.port import Envelope
 from marketd.bus.subjects import command_subject
 from marketd.clock import new_id
-from marketd.config.wiring import AGGREGATES, message_codec
+from marketd.config.codecs import AGGREGATES, message_codec
 from tests.actors.notices.mail_server import MailServer
 from tests.actors.watched import Trouble, WatchedLog
 from tests.clock import TestClock, settle

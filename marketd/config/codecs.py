@@ -1,0 +1,67 @@
+"""Every kind of actor, every read model, and with them what may be said on the bus and kept in the log."""
+
+from functools import reduce
+from operator import or_
+from typing import Any, Final
+
+from marketd.actors.account import ACCOUNT
+from marketd.actors.account import Answer as AccountAnswer
+from marketd.actors.buyer import BUYER
+from marketd.actors.buyer import Answer as BuyerAnswer
+from marketd.actors.order import ORDER
+from marketd.actors.order import Answer as OrderAnswer
+from marketd.actors.product import PRODUCT
+from marketd.actors.product import Answer as ProductAnswer
+from marketd.actors.watch import AwaitOutcome
+from marketd.bus.codec import Codec, reasons_by_code
+from marketd.storage.cards import EncodedProduct, ReadProduct
+from marketd.storage.catalog import CATALOG, BrowseProducts
+from marketd.storage.finding import FindRelated, FoundPage, Related, Suggest, Suggestions
+from marketd.storage.history import History, ReadHistory
+from marketd.storage.library import LIBRARY, Library
+from marketd.storage.log import LogCodec
+from marketd.storage.orders import ORDERS, OrderPage
+from marketd.storage.people import PEOPLE, EndedOnes, Person, Seller
+from marketd.storage.projector import AskReached, Reached
+from marketd.storage.reviews import REVIEWS, ReviewFound, Reviews
+from marketd.storage.sales import SALES
+from marketd.storage.search import Alike, FindAlike, Found, Renewed, Search, Spell, Spelt
+
+AGGREGATES: Final = (ACCOUNT, PRODUCT, ORDER, BUYER)
+
+MODELS: Final = (PEOPLE, CATALOG, REVIEWS, SALES, ORDERS, LIBRARY)
+
+DECISIONS: Final = AccountAnswer | ProductAnswer | OrderAnswer | BuyerAnswer
+
+FINDINGS: Final = (
+    EncodedProduct
+    | FoundPage
+    | Suggestions
+    | Related
+    | ReviewFound
+    | Reviews
+    | OrderPage
+    | Library
+    | Person
+    | Seller
+    | EndedOnes
+    | History
+)
+
+ANSWERS: Final = DECISIONS | FINDINGS | Reached | Found | Spelt | Alike
+
+
+def message_codec() -> Codec:
+    """Make the codec of all commands and queries."""
+    queries: set[Any] = {AskReached, AwaitOutcome, ReadHistory, ReadProduct}
+    queries |= {BrowseProducts, Suggest, FindRelated, Search, Spell, FindAlike, Renewed}
+    queries.update(query for model in MODELS for query in model.answers)
+    commands = [aggregate.commands for aggregate in AGGREGATES]
+    reasons = reasons_by_code({aggregate.kind: aggregate.reasons for aggregate in AGGREGATES})
+    return Codec(reduce(or_, [*commands, *queries]), ANSWERS, reasons)
+
+
+def log_codec() -> LogCodec:
+    """Make the codec of all events and of the answers that are kept with them."""
+    upcasts = {tag: upcast for aggregate in AGGREGATES for tag, upcast in aggregate.upcasts.items()}
+    return LogCodec(reduce(or_, [aggregate.events for aggregate in AGGREGATES]), DECISIONS, upcasts)

@@ -1,0 +1,172 @@
+"""The front: everything between a socket and the bus, made as the settings want it."""
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from marketd.clock import Clock
+from marketd.config.background import background
+from marketd.config.guarding import make_admission, make_answers, make_lines, make_once, make_rates
+from marketd.config.settings import Settings
+from marketd.config.wiring import Service
+from marketd.http.admission import Admission
+from marketd.http.app import make_app
+from marketd.http.cors import Cors
+from marketd.http.encodings import Encodings
+from marketd.http.ended import EndedSessions
+from marketd.http.kept import KeptPages
+from marketd.http.keyring import KeyRing
+from marketd.http.keys import (
+    ADDRESS_LOCKOUT,
+    ADMISSION,
+    BUS,
+    CARDS,
+    CIRCUITS,
+    CORS,
+    ENCODINGS,
+    ENDED,
+    FILES,
+    LIMITS,
+    LINKS,
+    LOCKOUT,
+    MAIL_TOKENS,
+    ONCE,
+    PAGES,
+    PASSWORDS,
+    PROXIES,
+    RATES,
+    READINESS,
+    STRIPE_NEWS,
+    TOKENS,
+    FrontLimits,
+    PartLimits,
+    Readiness,
+)
+from marketd.http.lines import Lines
+from marketd.http.lockout import Lockout
+from marketd.http.passwords import Passwords
+from marketd.http.proxies import Proxies
+from marketd.http.server import serving
+from marketd.http.tokens import AccessTokens, DownloadLinks, load_answers_key, load_link_key, load_signing_keys
+from marketd.storage.people import ReadEnded, ended_since
+
+
+@asynccontextmanager
+async def front(service: Service, listener: socket.socket) -> AsyncIterator[None]:
+    """Answer HTTP on a bound socket; at the end take no more requests, and finish those in hand."""
+    settings, clock = service.settings, service.clock
+    signing, linking = load_signing_keys(service.folder.keys, clock), load_link_key(service.folder.keys)
+    passwords = Passwords(
+        threads=settings.auth.password_threads,
+        queue_max=settings.auth.password_queue_max,
+        memory_kib=settings.auth.argon2_memory_kib,
+        time_cost=settings.auth.argon2_time_cost,
+    )
+    await passwords.prepare()
+    app = make_app(clock, body_bytes_max=settings.http.body_bytes_max)
+    app[BUS] = service.bus
+    app[CARDS] = service.cards
+    app[CIRCUITS] = lambda: [breaker.statistics() for breaker in service.breakers]
+    app[PAGES] = pages = KeptPages(settings.search.pages_max)
+    service.finder.on_renewed(pages.on_renewed)
+    service.projector.on_applied(pages.on_applied)
+    app[FILES] = service.files
+    app[PASSWORDS] = passwords
+    app[TOKENS] = tokens = AccessTokens(signing, clock, minutes=settings.auth.access_minutes)
+    app[MAIL_TOKENS] = service.mail_tokens
+    app[ENDED] = await _ended(service)
+    app[LINKS] = DownloadLinks(linking, clock, minutes=settings.downloads.link_minutes)
+    app[LOCKOUT], app[ADDRESS_LOCKOUT] = _lockouts(settings, clock)
+    app[LIMITS] = _front_limits(settings)
+    limits = settings.http
+    app[CORS] = Cors(limits.cors_origins, limits.cors_max_age_s)
+    app[ENCODINGS] = Encodings(limits.compressed_bytes_min, limits.compressed_kept_bytes_max)
+    app[PROXIES] = Proxies(limits.trusted_proxies, limits.forwarded_by)
+    ring = KeyRing(service.folder.keys, tokens, clock, check_s=settings.auth.keys_check_s)
+    app[ADMISSION] = admission = make_admission(settings, clock, service.fulfilment)
+    if settings.limits.enabled:
+        app[RATES] = make_rates(settings, clock)
+    if service.news is not None:
+        app[STRIPE_NEWS] = service.news
+    lines, answers = make_lines(settings, clock, app[PROXIES]), make_answers(settings, service.folder.answers, clock)
+    app[READINESS] = lambda: _with_front(service.readiness(), admission, lines)
+    app[ONCE] = make_once(settings, answers, load_answers_key(service.folder.keys), clock)
+    try:
+        async with (
+            answers,
+            background(ring.run(), answers.run(), admission.run(), lines.run()),
+            serving(app, listener, lines, backlog_max=limits.backlog_max, shutdown_s_max=limits.shutdown_s_max),
+        ):
+            try:
+                yield
+            finally:
+                service.is_stopping = True
+                service.watch.release()
+    finally:
+        passwords.close()
+
+
+def _lockouts(settings: Settings, clock: Clock) -> tuple[Lockout, Lockout]:
+    """Make that of accounts, and that of network addresses."""
+    limits = settings.auth
+    of_accounts = Lockout(
+        clock,
+        failures_max=limits.failures_max,
+        lockout_s=limits.lockout_s,
+        lockout_s_max=limits.lockout_s_max,
+        keys_max=limits.lockouts_max,
+    )
+    of_addresses = Lockout(
+        clock,
+        failures_max=limits.address_failures_max,
+        lockout_s=limits.lockout_s,
+        lockout_s_max=limits.lockout_s_max,
+        forget_s=limits.address_forget_s,
+        keys_max=limits.lockouts_max,
+    )
+    return of_accounts, of_addresses
+
+
+async def _ended(service: Service) -> EndedSessions:
+    """Listen first, then look at what was there before, so that no end is missed."""
+    limits = service.settings.auth
+    ended = EndedSessions(service.clock, access_minutes=limits.access_minutes, sessions_max=limits.ended_sessions_max)
+    service.projector.on_applied(ended.on_applied)
+    ended.take(await service.projector.read(ended_since, ReadEnded(ended.since)))
+    return ended
+
+
+def _with_front(readiness: Readiness, admission: Admission, lines: Lines) -> Readiness:
+    front = {"state": "ok", "connections": len(lines), **admission.statistics()}
+    return Readiness(readiness.is_ready, {**readiness.parts, "front": front})
+
+
+def _front_limits(settings: Settings) -> FrontLimits:
+    return FrontLimits(
+        body_bytes_max=settings.http.body_bytes_max,
+        body_read_s_max=settings.http.body_read_s_max,
+        upload_bytes_max=settings.uploads.bytes_max,
+        upload_window_s=settings.uploads.window_s,
+        upload_window_bytes_min=settings.uploads.window_bytes_min,
+        reply_wait_s_max=settings.actors.reply_wait_s_max,
+        wait_s_max=settings.http.wait_s_max,
+        refresh_days=settings.auth.refresh_days,
+        verify_hours=settings.auth.verify_hours,
+        reset_minutes=settings.auth.reset_minutes,
+        reset_answer_s=settings.auth.reset_answer_s,
+        mails_hour_max=settings.auth.mails_hour_max,
+        public_url=settings.http.public_url,
+        parts=_part_limits(settings),
+    )
+
+
+def _part_limits(settings: Settings) -> PartLimits:
+    limits = settings.frontends
+    return PartLimits(
+        reviews_wait_s_max=limits.reviews_wait_s_max,
+        related_wait_s_max=limits.related_wait_s_max,
+        access_wait_s_max=limits.access_wait_s_max,
+        seller_wait_s_max=limits.seller_wait_s_max,
+        lists_wait_s_max=limits.lists_wait_s_max,
+        purchases_wait_s_max=limits.purchases_wait_s_max,
+    )
