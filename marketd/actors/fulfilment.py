@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from typing import Final, NamedTuple
+from typing import Final
 
 from msgspec import Struct
 
@@ -32,8 +32,9 @@ from marketd.actors.saga import LEGS, Ask, Charge, Command, Patience, PayBack, T
 from marketd.bus.port import Answer, Bus, BusError, Envelope
 from marketd.bus.subjects import command_subject
 from marketd.clock import Clock, jittered, new_id
-from marketd.storage.log import EventLog, Meta, Recorded
-from marketd.trace import Cause, doing_for, taken_up
+from marketd.storage.follower import Follower, Work
+from marketd.storage.log import EventLog, Recorded
+from marketd.trace import doing_for, taken_up
 
 CHECKPOINT: Final = "fulfilment"
 
@@ -52,21 +53,6 @@ class FulfilmentLimits(Struct, frozen=True):
     checkpoint_every: int = 256
 
 
-class _Walk(NamedTuple):
-    """
-    An order that may be open: the record it was first heard of by, and the newest one, as positions; and how the newest
-    came about.
-    """
-
-    first: int
-    newest: int
-    meta: Meta
-
-    @property
-    def cause(self) -> Cause:
-        return Cause(self.meta.correlation, self.meta.trace)
-
-
 class Fulfilment:
     """Follows the log; run it for as long as the service lives."""
 
@@ -79,12 +65,11 @@ class Fulfilment:
         clock: Clock,
         limits: FulfilmentLimits,
     ) -> None:
-        self._bus, self._log, self._clock = bus, events, clock
+        self._bus, self._clock = bus, clock
         self._processor, self._notices, self._limits = processor, notices, limits
-        self._open: dict[str, _Walk] = {}  # in the order of `first`
+        self._follower = Follower(events, CHECKPOINT, checkpoint_every=limits.checkpoint_every)
         self._walking: set[str] = set()
         self._resting: dict[str, asyncio.Timeout] = {}
-        self._heard = self._noted = 0
         self._places = asyncio.Semaphore(limits.orders_max)
         self._elsewhere = self._done = 0
 
@@ -105,56 +90,42 @@ class Fulfilment:
 
     def statistics(self) -> dict[str, int]:
         """How far the log was heard, and how many orders may be open."""
-        return {"position": self._heard, "open_orders": len(self._open)}
+        return {"position": self._follower.heard, "open_orders": len(self._follower.open)}
 
     async def run(self) -> None:
         """Follow the log for ever."""
-        self._heard = self._noted = await self._log.checkpoint(CHECKPOINT)
-        async with asyncio.TaskGroup() as tasks, aclosing(self._log.tail(self._heard)) as batches:
-            async for batch in batches:
-                for record in batch:
-                    self._hear(record, tasks)
-                self._note()
+        async with asyncio.TaskGroup() as tasks, aclosing(self._follower.records()) as records:
+            async for record in records:
+                self._hear(record, tasks)
 
     def _hear(self, record: Recorded, tasks: asyncio.TaskGroup) -> None:
-        self._heard = record.position
         address = Address.parse(record.stream)
         if address.kind != order.ORDER.kind:
             return
-        known = self._open.get(address.key)
-        first = known.first if known else record.position
-        self._open[address.key] = _Walk(first, record.position, record.commit.meta)
+        self._follower.take_up(address.key, record)
         if address.key not in self._walking:
             self._walking.add(address.key)
             tasks.create_task(self._walk(address.key))
-
-    def _note(self) -> None:
-        """Keep the checkpoint before the oldest order that may be open."""
-        oldest = next(iter(self._open.values()), None)
-        checkpoint = oldest.first - 1 if oldest else self._heard
-        if checkpoint >= self._noted + self._limits.checkpoint_every:
-            self._log.offer_checkpoint(CHECKPOINT, checkpoint)
-            self._noted = checkpoint
 
     async def _walk(self, order_id: str) -> None:
         """Take the step that the order awaits; the record of its outcome will wake the next walker."""
         try:
             while True:
-                walk = self._open[order_id]
+                walk = self._follower.open[order_id]
                 with doing_for(walk.cause):
                     is_over = await self._take_step(order_id, walk)
-                if self._open[order_id].newest == walk.newest:
+                if self._follower.open[order_id].newest == walk.newest:
                     if is_over:
-                        del self._open[order_id]
+                        self._follower.close(order_id)
                         self._done += 1
                     return
         except Exception:  # a defect in one order's way must not stop the others; the next start takes it up again
-            with doing_for(self._open[order_id].cause):
+            with doing_for(self._follower.open[order_id].cause):
                 log.exception("order/%s: its walk crashed", order_id)
         finally:
             self._walking.discard(order_id)
 
-    async def _take_step(self, order_id: str, walk: _Walk) -> bool:
+    async def _take_step(self, order_id: str, walk: Work) -> bool:
         """Give back whether the order was at its end."""
         read = await self._ask_until_answered(
             Address("order", order_id), order.ReadAwaited(), new_id(self._clock), walk
@@ -170,7 +141,7 @@ class Fulfilment:
         await self._ask_until_answered(Address("order", order_id), advance, new_id(self._clock), walk)
         return False
 
-    async def _carry_out(self, order_id: str, awaited: Awaited, walk: _Walk) -> Outcome | None:
+    async def _carry_out(self, order_id: str, awaited: Awaited, walk: Work) -> Outcome | None:
         """Ask until there is an outcome, patience ends, or the order has gone another way (None)."""
         assert awaited.step is not None
         leg = LEGS[awaited.step]
@@ -189,10 +160,10 @@ class Fulfilment:
                 return Unanswered()
             await self._rest_awake(order_id, wait_s)
             wait_s = min(wait_s * 2, self._limits.retry_s_max)
-            if self._open[order_id].newest != walk.newest:
+            if self._follower.open[order_id].newest != walk.newest:
                 return None
 
-    async def _ask(self, order_id: str, step: Step, ask: Ask, walk: _Walk) -> Outcome:
+    async def _ask(self, order_id: str, step: Step, ask: Ask, walk: Work) -> Outcome:
         match ask:
             case Command(address, message):
                 return await self._command(address, message, f"{order_id}:{step}", walk)
@@ -217,7 +188,7 @@ class Fulfilment:
                     await self._notices.send(receipt)
                 return Succeeded()
 
-    async def _command(self, address: Address, message: Struct, command_id: str, walk: _Walk) -> Outcome:
+    async def _command(self, address: Address, message: Struct, command_id: str, walk: Work) -> Outcome:
         """Ask another actor; its refusal is on record there, so a repeat is refused again."""
         try:
             answer = await self._bus.ask(command_subject(address), self._envelope(message, command_id, walk, True))
@@ -226,7 +197,7 @@ class Fulfilment:
         reservation = answer.value
         return Succeeded(reservation.licence_key if isinstance(reservation, product.Reservation) else None)
 
-    async def _ask_until_answered(self, address: Address, message: Struct, command_id: str, walk: _Walk) -> Answer:
+    async def _ask_until_answered(self, address: Address, message: Struct, command_id: str, walk: Work) -> Answer:
         """Ask the order itself: in the house somebody always answers in the end."""
         wait_s = self._limits.retry_s
         while True:
@@ -268,7 +239,7 @@ class Fulfilment:
         finally:
             self._elsewhere -= 1
 
-    def _envelope(self, message: Struct, command_id: str, walk: _Walk, is_step: bool) -> Envelope:
+    def _envelope(self, message: Struct, command_id: str, walk: Work, is_step: bool) -> Envelope:
         return Envelope(
             id=command_id,
             message=message,

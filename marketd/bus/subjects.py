@@ -1,5 +1,6 @@
 """
-The names of all subjects. CONTRACT.md fixes them: `market.cmd.<partition>.<kind>.<key>` and `market.query.<name>`.
+The names of all subjects. CONTRACT.md fixes them: `market.cmd.<partition>.<kind>.<key>`, `market.query.<name>` and
+`market.events.<aggregate>.<event>.<id>`.
 """
 
 from msgspec import Struct
@@ -31,3 +32,8 @@ def address_of(subject: str) -> Address:
 def query_subject(query: type[Struct]) -> str:
     """Say where a query is asked: by its tag."""
     return f"market.query.{query.__struct_config__.tag}"
+
+
+def event_subject(name: str, key: str) -> str:
+    """Say where a public event is told: by its name, as `order.completed`, and the id of what it is about."""
+    return f"market.events.{name}.{key}"

@@ -118,8 +118,8 @@ class EventLog(Protocol):
         """Add all the commits to the stream, or none."""
         ...
 
-    async def read(self, stream: str, after_version: int = 0) -> list[Recorded]:
-        """Read a stream, in order; raise `CorruptLog`."""
+    async def read(self, stream: str, after_version: int = 0, until_version: int | None = None) -> list[Recorded]:
+        """Read a stream, or a part of it, in order; raise `CorruptLog`."""
         ...
 
     async def find(self, stream: str, command_id: str) -> Recorded | None:

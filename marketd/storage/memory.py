@@ -44,8 +44,8 @@ class MemoryLog:
     def _stored(self, commit: Commit) -> Commit:
         return self._codec.decode(commit.command_id, commit.at, *self._codec.encode(commit))
 
-    async def read(self, stream: str, after_version: int = 0) -> list[Recorded]:
-        return self._streams.get(stream, [])[after_version:]
+    async def read(self, stream: str, after_version: int = 0, until_version: int | None = None) -> list[Recorded]:
+        return self._streams.get(stream, [])[after_version:until_version]
 
     async def find(self, stream: str, command_id: str) -> Recorded | None:
         records = self._streams.get(stream, [])

@@ -160,8 +160,8 @@ class SqliteLog:
         self._work.set()
         return await done
 
-    async def read(self, stream: str, after_version: int = 0) -> list[Recorded]:
-        return await self._reader.run(self._read_stream, stream, after_version)
+    async def read(self, stream: str, after_version: int = 0, until_version: int | None = None) -> list[Recorded]:
+        return await self._reader.run(self._read_stream, stream, after_version, until_version)
 
     async def find(self, stream: str, command_id: str) -> Recorded | None:
         return await self._reader.run(self._find, stream, command_id)
@@ -286,10 +286,14 @@ class SqliteLog:
                 raise CorruptLog(f"there is no record at position {expected}, but one at {row[0]}")
         return head, newest
 
-    def _read_stream(self, db: Connection, stream: str, after_version: int) -> list[Recorded]:
+    def _read_stream(
+        self, db: Connection, stream: str, after_version: int, until_version: int | None = None
+    ) -> list[Recorded]:
         _, newest = _stream(db, stream)  # read first: meanwhile there may be more, never fewer
-        where = "WHERE c.stream = (SELECT id FROM streams WHERE name = ?) AND c.version > ? ORDER BY c.version"
-        records = [self._recorded(row) for row in db.execute(f"{RECORD} {where}", (stream, after_version))]
+        newest = newest if until_version is None else min(newest, until_version)
+        where = "WHERE c.stream = (SELECT id FROM streams WHERE name = ?) AND c.version > ? ORDER BY c.version LIMIT ?"
+        count = -1 if until_version is None else max(0, until_version - after_version)  # SQLite has -1 for no limit
+        records = [self._recorded(row) for row in db.execute(f"{RECORD} {where}", (stream, after_version, count))]
         for version, record in enumerate(records, after_version + 1):
             if record.version != version:
                 raise CorruptLog(f"{stream} has no version {version}, but a version {record.version}")

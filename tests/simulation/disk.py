@@ -77,9 +77,9 @@ class HostLog:
             await self._die()
         return Unknown("it was taken") if is_unknown else outcome
 
-    async def read(self, stream: str, after_version: int = 0) -> list[Recorded]:
+    async def read(self, stream: str, after_version: int = 0, until_version: int | None = None) -> list[Recorded]:
         await self._pause(READ_S_MAX)
-        return await self._disk.read(stream, after_version)
+        return await self._disk.read(stream, after_version, until_version)
 
     async def find(self, stream: str, command_id: str) -> Recorded | None:
         await self._pause(READ_S_MAX)

@@ -169,6 +169,14 @@ async def test_reading_can_begin_after_a_version(make_log: LogMaker) -> None:
         assert ["a3"] == ids(await log.read(A, 2))
 
 
+@pytest.mark.parametrize(("until", "expected"), [(0, []), (1, []), (2, ["a2"]), (3, ["a2", "a3"]), (9, ["a2", "a3"])])
+async def test_reading_can_end_with_a_version(make_log: LogMaker, until: int, expected: list[str]) -> None:
+    async with make_log() as log:
+        await append(log, A, "a1", "a2", "a3")
+
+        assert expected == ids(await log.read(A, 1, until))
+
+
 async def test_after_the_last_version_there_is_nothing(make_log: LogMaker) -> None:
     async with make_log() as log:
         await append(log, A, "a1")

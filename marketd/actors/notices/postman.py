@@ -11,7 +11,7 @@ reporting sends one again, under the same Message-ID.
 import asyncio
 import logging
 from contextlib import aclosing
-from typing import Final, NamedTuple
+from typing import Final
 
 from msgspec import Struct
 
@@ -24,8 +24,9 @@ from marketd.bus.breaker import Breaker, BreakerOpen
 from marketd.bus.port import Answer, Bus, BusError, Envelope
 from marketd.bus.subjects import command_subject
 from marketd.clock import Clock, jittered, new_id
-from marketd.storage.log import EventLog, Meta, Recorded
-from marketd.trace import Cause, doing_for, taken_up
+from marketd.storage.follower import Follower
+from marketd.storage.log import EventLog, Recorded
+from marketd.trace import doing_for, taken_up
 
 CHECKPOINT: Final = "postman"
 
@@ -44,21 +45,6 @@ class PostmanLimits(Struct, frozen=True):
     checkpoint_every: int = 256
 
 
-class _Round(NamedTuple):
-    """
-    An account that may await letters: the record it was first heard of by, and the newest one, as positions; and how
-    the newest came about.
-    """
-
-    first: int
-    newest: int
-    meta: Meta
-
-    @property
-    def cause(self) -> Cause:
-        return Cause(self.meta.correlation, self.meta.trace)
-
-
 class Postman:
     """Follows the log; run it for as long as the service lives."""
 
@@ -72,61 +58,48 @@ class Postman:
         clock: Clock,
         limits: PostmanLimits,
     ) -> None:
-        self._bus, self._log, self._clock, self._limits = bus, events, clock, limits
+        self._bus, self._clock, self._limits = bus, clock, limits
         self._carrier, self._writer, self._breaker = carrier, writer, breaker
-        self._rounds: dict[str, _Round] = {}  # in the order of `first`
-        self._heard = self._noted = 0
+        self._follower = Follower(events, CHECKPOINT, checkpoint_every=limits.checkpoint_every)
         self._room = asyncio.Semaphore(limits.waiting_max)
         self._hands = asyncio.Semaphore(limits.at_once_max)
 
     def statistics(self) -> dict[str, int]:
         """How far the log was heard, and how many accounts may await letters."""
-        return {"position": self._heard, "waiting": len(self._rounds)}
+        return {"position": self._follower.heard, "waiting": len(self._follower.open)}
 
     async def run(self) -> None:
         """Follow the log for ever."""
-        self._heard = self._noted = await self._log.checkpoint(CHECKPOINT)
-        async with asyncio.TaskGroup() as tasks, aclosing(self._log.tail(self._heard)) as batches:
-            async for batch in batches:
-                for record in batch:
-                    await self._hear(record, tasks)
-                self._note()
+        async with asyncio.TaskGroup() as tasks, aclosing(self._follower.records()) as records:
+            async for record in records:
+                await self._hear(record, tasks)
 
     async def _hear(self, record: Recorded, tasks: asyncio.TaskGroup) -> None:
-        if any(isinstance(event, TicketIssued | PasswordReset) for event in record.commit.events):
-            key = Address.parse(record.stream).key
-            known = self._rounds.get(key)
-            if known is None:
-                await self._room.acquire()  # until then the log stays unread: it keeps what is due better than we do
-            first = known.first if known else record.position
-            self._rounds[key] = _Round(first, record.position, record.commit.meta)
-            if known is None:
-                tasks.create_task(self._go_round(Address(account.ACCOUNT.kind, key)))
-        self._heard = record.position
-
-    def _note(self) -> None:
-        """Keep the checkpoint before the oldest account that may await letters."""
-        oldest = next(iter(self._rounds.values()), None)
-        checkpoint = oldest.first - 1 if oldest else self._heard
-        if checkpoint >= self._noted + self._limits.checkpoint_every:
-            self._log.offer_checkpoint(CHECKPOINT, checkpoint)
-            self._noted = checkpoint
+        if not any(isinstance(event, TicketIssued | PasswordReset) for event in record.commit.events):
+            return
+        key = Address.parse(record.stream).key
+        is_known = key in self._follower.open
+        if not is_known:
+            await self._room.acquire()  # until then the log stays unread: it keeps what is due better than we do
+        self._follower.take_up(key, record)
+        if not is_known:
+            tasks.create_task(self._go_round(Address(account.ACCOUNT.kind, key)))
 
     async def _go_round(self, address: Address) -> None:
         """Send what the account awaits until it awaits nothing more."""
         wait_s = self._limits.retry_s
         ended: dict[Letter, LetterEnd] = {}
         while True:
-            done, cause = self._rounds[address.key].newest, self._rounds[address.key].cause
-            with doing_for(cause):
+            work = self._follower.open[address.key]
+            with doing_for(work.cause):
                 is_done = await self._try_all(address, ended)
             if not is_done:
                 await self._clock.sleep(jittered(self._clock, wait_s))
                 wait_s = min(wait_s * 2, self._limits.retry_s_max)
-            elif self._rounds[address.key].newest == done:
-                del self._rounds[address.key]
+            elif self._follower.open[address.key].newest == work.newest:
+                self._follower.close(address.key)
                 self._room.release()
-                self._note()
+                self._follower.note()
                 return
 
     async def _try_all(self, address: Address, ended: dict[Letter, LetterEnd]) -> bool:
@@ -170,7 +143,7 @@ class Postman:
                 return "rejected"
 
     async def _ask(self, address: Address, message: Struct) -> Answer:
-        round_ = self._rounds[address.key]
+        round_ = self._follower.open[address.key]
         envelope = Envelope(
             id=new_id(self._clock),
             message=message,

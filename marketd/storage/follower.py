@@ -1,0 +1,75 @@
+"""
+Follows the log from a checkpoint and keeps what is open: whatever a record has begun here that is not at its end.
+
+The one rule: the checkpoint lies before the first record of everything that is open. So whoever is started again hears
+again of all that the last one had not brought to an end, and of little else.
+"""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from types import MappingProxyType
+from typing import NamedTuple
+
+from marketd.storage.log import EventLog, Meta, Recorded
+from marketd.trace import Cause
+
+
+class Work(NamedTuple):
+    """
+    Something that may be open: the record it was first heard of by, and the newest one, as positions; and how the
+    newest came about.
+    """
+
+    first: int
+    newest: int
+    meta: Meta
+
+    @property
+    def cause(self) -> Cause:
+        return Cause(self.meta.correlation, self.meta.trace)
+
+
+class Follower:
+    """One reader of the whole log, by the name of its checkpoint; a checkpoint is kept for so many records."""
+
+    def __init__(self, events: EventLog, name: str, *, checkpoint_every: int) -> None:
+        self._log, self._name, self._every = events, name, checkpoint_every
+        self._open: dict[str, Work] = {}  # in the order of `first`
+        self._heard = self._noted = 0
+        self.open: Mapping[str, Work] = MappingProxyType(self._open)
+
+    @property
+    def heard(self) -> int:
+        """The position up to which every record has been taken in."""
+        return self._heard
+
+    @property
+    def checkpoint(self) -> int:
+        """The position that a new start may begin after: before the oldest that is open."""
+        oldest = next(iter(self._open.values()), None)
+        return oldest.first - 1 if oldest else self._heard
+
+    async def records(self) -> AsyncGenerator[Recorded, None]:
+        """Follow the log for ever; a record counts as heard when the next one is asked for."""
+        self._heard = self._noted = await self._log.checkpoint(self._name)
+        async with aclosing(self._log.tail(self._heard)) as batches:
+            async for batch in batches:
+                for record in batch:
+                    yield record
+                    self._heard = record.position
+                self.note()
+
+    def take_up(self, key: str, record: Recorded) -> None:
+        """Have it open from the record on; of what is open already, this is the newest."""
+        known = self._open.get(key)
+        self._open[key] = Work(known.first if known else record.position, record.position, record.commit.meta)
+
+    def close(self, key: str) -> None:
+        """Have it at its end."""
+        del self._open[key]
+
+    def note(self) -> None:
+        """Keep the checkpoint, if it has moved on far enough."""
+        if self.checkpoint >= self._noted + self._every:
+            self._noted = self.checkpoint
+            self._log.offer_checkpoint(self._name, self._noted)
