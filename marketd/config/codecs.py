@@ -25,7 +25,7 @@ from marketd.storage.people import PEOPLE, EndedOnes, Person, Seller
 from marketd.storage.projector import AskReached, Reached
 from marketd.storage.reviews import REVIEWS, ReviewFound, Reviews
 from marketd.storage.sales import SALES
-from marketd.storage.search import Alike, FindAlike, Found, Renewed, Search, Spell, Spelt
+from marketd.storage.search import Alike, FindAlike, Renewed, Search, Shown, Spell, Spelt
 
 AGGREGATES: Final = (ACCOUNT, PRODUCT, ORDER, BUYER)
 
@@ -48,7 +48,7 @@ FINDINGS: Final = (
     | History
 )
 
-ANSWERS: Final = DECISIONS | FINDINGS | Reached | Found | Spelt | Alike
+ANSWERS: Final = DECISIONS | FINDINGS | Reached | Shown | Spelt | Alike
 
 
 def message_codec() -> Codec:

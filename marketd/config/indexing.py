@@ -18,7 +18,7 @@ from marketd.storage.database import Database, StorageError
 from marketd.storage.index_process import READY, IndexNeeds
 from marketd.storage.inverted import IndexBroken
 from marketd.storage.projector import SCHEMA_VERSION
-from marketd.storage.search import Alike, FindAlike, Found, Renewed, Search, SearchIndex, SearchServer, Spell, Spelt
+from marketd.storage.search import Alike, FindAlike, Renewed, Search, SearchIndex, SearchServer, Shown, Spell, Spelt
 
 FAILED: Final = 1
 END_S_MAX: Final = 10
@@ -41,7 +41,7 @@ def main() -> int:
 
 async def _serve(needs: IndexNeeds) -> None:
     clock = SystemClock()
-    codec = Codec(Search | Spell | FindAlike | Renewed, Found | Spelt | Alike, {})
+    codec = Codec(Search | Spell | FindAlike | Renewed, Shown | Spelt | Alike, {})
     catalogue = Database(Path(needs.catalogue), SCHEMA_VERSION, "", read_only=True)
     bus = NatsBus(needs.url, codec, clock, user=needs.user, password=needs.password, in_process=False)
     async with catalogue, bus:

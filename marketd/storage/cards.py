@@ -17,7 +17,7 @@ from marketd.actors import account, buyer
 from marketd.actors.address import Address
 from marketd.bus.port import Answer, Bus, Envelope
 from marketd.bus.subjects import query_subject
-from marketd.storage.catalog import ProductCard, read, version_of, without_addresses
+from marketd.storage.catalog import ProductCard, read, shown, version_of
 from marketd.storage.log import Recorded
 from marketd.storage.projector import Projector
 
@@ -72,10 +72,6 @@ class ProductCards:
         missing = [product_id for product_id in product_ids if product_id not in cards]
         return cards | await self._read(missing) if missing else cards
 
-    def encode(self, card: ProductCard) -> bytes:
-        """Write a product as everybody sees it."""
-        return self._encoder.encode(without_addresses(card))
-
     async def _answer(self, subject: str, envelope: Envelope) -> Answer:
         query = envelope.message
         assert isinstance(query, ReadProduct)
@@ -97,7 +93,7 @@ class ProductCards:
     def _encoded(self, card: ProductCard) -> EncodedProduct:
         own = self._encoder.encode(card)
         tag = f"{version_of(card)}-{sha256(own).hexdigest()[:TAG_DIGITS]}"
-        return EncodedProduct(card.seller_id, card.status == "active", self.encode(card), own, tag)
+        return EncodedProduct(card.seller_id, card.status == "active", shown(card), own, tag)
 
     def _forget(self, batch: Sequence[Recorded]) -> None:
         touched = touched_by(batch)

@@ -156,6 +156,7 @@ ORDER_BY: Final[dict[Sort, str]] = {
 }
 
 _encoder = msgspec.json.Encoder()
+_cards = msgspec.json.Encoder(decimal_format="number")
 _files = msgspec.json.Decoder(list[product.File])
 _previews = msgspec.json.Decoder(list[product.Preview])
 
@@ -317,6 +318,11 @@ def without_addresses(card: ProductCard) -> ProductCard:
     files = [CardFile(file.name, file.type, file.size) for file in card.files]
     previews = [product.Preview(p.name, p.type, _public_address(p.url)) for p in card.previews]
     return msgspec.structs.replace(card, files=files, previews=previews)
+
+
+def shown(card: ProductCard) -> bytes:
+    """Write a product as everybody sees it."""
+    return _cards.encode(without_addresses(card))
 
 
 def _public_address(url: str) -> str:

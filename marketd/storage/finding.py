@@ -20,7 +20,7 @@ from marketd.storage.cards import ProductCards
 from marketd.storage.catalog import BrowseProducts
 from marketd.storage.database import Connection
 from marketd.storage.projector import Projector
-from marketd.storage.search import Alike, FindAlike, Found, Renewed, Search, Spell, Spelt
+from marketd.storage.search import Alike, FindAlike, FoundProduct, Renewed, Search, Shown, Spell, Spelt
 from marketd.trace import current
 
 SUGGESTIONS_MAX: Final = 10
@@ -55,14 +55,6 @@ class Related(Struct, frozen=True, tag="finding.related"):
     """Products in JSON, the most related first."""
 
     cards: list[bytes]
-
-
-class FoundProduct(Struct, frozen=True):
-    """A product in JSON, and how well it fits."""
-
-    product_id: str
-    card: bytes
-    score: float
 
 
 class FoundPage(Struct, frozen=True, tag="finding.page"):
@@ -123,22 +115,16 @@ class Finder:
             listener()
 
     async def _find(self, query: BrowseProducts) -> FoundPage:
-        found = await self._ask_index(Search(query), Found)
+        found = await self._ask_index(Search(query), Shown)
         if found is None:
             return await self._fall_back(query)
         if found.generation > self.generation:
             self._renew(found.generation)  # before the index has said so itself: no older page may come after this one
-        cards = await self._cards.many([product_id for product_id, _ in found.hits])
-        products = [
-            FoundProduct(product_id, cards[product_id].public, score)
-            for product_id, score in found.hits
-            if product_id in cards and cards[product_id].is_active
-        ]
-        return FoundPage(found.total, products, found.categories, "index", found.generation)
+        return FoundPage(found.total, found.products, found.categories, "index", found.generation)
 
     async def _fall_back(self, query: BrowseProducts) -> FoundPage:
         page = await self._projector.read(catalog.browse, query)
-        products = [FoundProduct(hit.card.id, self._cards.encode(hit.card), hit.score) for hit in page.hits]
+        products = [FoundProduct(hit.card.id, catalog.shown(hit.card), hit.score) for hit in page.hits]
         return FoundPage(page.total, products, page.categories, "fallback", 0)
 
     async def _suggest(self, q: str) -> Suggestions:

@@ -20,15 +20,16 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 from msgspec import Struct
 
 from marketd.bus.port import Answer, Bus, BusError, Envelope
 from marketd.bus.subjects import query_subject
 from marketd.clock import Clock, new_id
+from marketd.storage import harvest
 from marketd.storage.catalog import BrowseProducts
-from marketd.storage.database import Connection, Database, Row
+from marketd.storage.database import Database
 from marketd.storage.inverted import (
     IMPACT_STEP,
     SIGNS,
@@ -36,8 +37,6 @@ from marketd.storage.inverted import (
     VERSION,
     IndexBroken,
     Inverted,
-    Segment,
-    Text,
     fold,
     folded,
     inverse_frequency,
@@ -57,10 +56,7 @@ T = TypeVar("T")
 
 POLL_S: Final = 0.2
 TELL_WAIT_MS: Final = 2_000
-BATCH_TEXTS_MAX: Final = 10_000  # one segment: who builds the index gets few
-WHOLE_CATALOGUE: Final = 5_000  # a segment of more documents reads its facts in one go
 PHRASE_LOOKS_MAX: Final = 2_000  # of so many documents, the best, the text is looked at for a phrase
-TITLES_MAX: Final = 2_000  # so many that have a stop word in their title are found by it, the newest
 SPELT_LETTERS_MAX: Final = 32  # nobody mistypes a longer word, and looking for it takes long
 ALIKE_WORDS: Final = 6
 ALIKE_DOCUMENTS_MAX: Final = 5_000
@@ -72,11 +68,28 @@ class Search(Struct, frozen=True, tag="search"):
     browse: BrowseProducts
 
 
-class Found(Struct, frozen=True, tag="search.found"):
+class Found(Struct, frozen=True):
     """Product ids with their scores, in order; `generation` differs whenever the index does."""
 
     total: int
     hits: list[tuple[str, float]]
+    categories: dict[str, int]
+    generation: int
+
+
+class FoundProduct(Struct, frozen=True):
+    """A product in JSON, and how well it fits."""
+
+    product_id: str
+    card: bytes
+    score: float
+
+
+class Shown(Struct, frozen=True, tag="search.shown"):
+    """What was found as people see it."""
+
+    total: int
+    products: list[FoundProduct]
     categories: dict[str, int]
     generation: int
 
@@ -104,24 +117,6 @@ class Renewed(Struct, frozen=True, tag="search-renewed"):
     """Told to the service when the index has changed."""
 
     generation: int
-
-
-FACTS: Final = """
-    SELECT p.id, p.product_id, p.seller_id, p.category, p.thousandths, p.created_at, coalesce(r.points, 0),
-           coalesce(r.reviews, 0), coalesce(b.orders, 0)
-    FROM products p LEFT JOIN product_ratings r ON r.product_id = p.product_id
-    LEFT JOIN product_sales b ON b.product_id = p.product_id
-"""
-
-
-class _Changes(NamedTuple):
-    """What has changed up to a log position: texts, keys that are gone, (key, points, reviews), (key, orders)."""
-
-    position: int
-    texts: list[Text]
-    gone: list[int]
-    ratings: list[Row]
-    sales: list[Row]
 
 
 class SearchIndex:
@@ -161,7 +156,7 @@ class SearchIndex:
 
     async def reached(self) -> int:
         """Say up to which log position the catalogue goes."""
-        return await self._catalogue.run(_reached)
+        return await self._catalogue.run(harvest.reached)
 
     def condemn(self) -> None:
         """What is there can't be used: the next to open it shall make it again."""
@@ -169,7 +164,7 @@ class SearchIndex:
 
     async def catch_up(self) -> bool:
         """Take in one batch of what has changed; say whether there is more than a batch holds."""
-        changes = await self._catalogue.run(_changes, self._position)
+        changes = await self._catalogue.run(harvest.changes, self._position)
         if changes is None:
             return False
         position, texts, gone, ratings, sales = changes
@@ -186,7 +181,7 @@ class SearchIndex:
         self._position = position
         self.generation += 1
         await _in_thread(self._write_stamp, position)
-        return len(texts) + len(gone) >= BATCH_TEXTS_MAX
+        return len(texts) + len(gone) >= harvest.BATCH_TEXTS_MAX
 
     async def warm(self) -> None:
         """Read ahead of new segments what is asked for most, a piece at a time, so that nobody waits for it."""
@@ -223,6 +218,13 @@ class SearchIndex:
             generation=self.generation,
         )
 
+    async def show(self, query: BrowseProducts) -> Shown:
+        """Answer a query with what is to be seen of each product now; what was withdrawn meanwhile is left out."""
+        found = await self.find(query)
+        cards = await self._catalogue.run(harvest.cards, [product_id for product_id, _ in found.hits])
+        products = [FoundProduct(key, cards[key], score) for key, score in found.hits if key in cards]
+        return Shown(found.total, products, found.categories, found.generation)
+
     def spell(self, q: str) -> Spelt:
         """Say what was probably meant, by the words of titles."""
         meant = []
@@ -236,7 +238,7 @@ class SearchIndex:
 
     async def alike(self, product_id: str, count: int) -> Alike:
         """Give products whose rarest words are those of this one."""
-        text = await self._catalogue.run(_text, product_id)
+        text = await self._catalogue.run(harvest.text, product_id)
         if text is None:
             return Alike([])
         found = {stem: n for stem in stems(text) if 1 < (n := self._frequency(stem)) <= ALIKE_DOCUMENTS_MAX}
@@ -285,7 +287,7 @@ class SearchIndex:
 
     async def _with_titles(self, parsed: Parsed, fits: list[tuple[Shelf, Documents]]) -> list[tuple[Shelf, Documents]]:
         """Of stop words alone, which are not in the index, keep those whose title has them: "The Who"."""
-        keys = await self._catalogue.run(_titled, parsed.asked) if parsed.asked else []
+        keys = await self._catalogue.run(harvest.titled, parsed.asked) if parsed.asked else []
         kept = []
         for shelf, fitting in fits:
             numbers = [number for key in keys if (number := shelf.number(key)) is not None]
@@ -309,7 +311,7 @@ class SearchIndex:
         patterns = [_pattern(phrase) for phrase in phrases]
         best = best_by_impact(words, documents, shelf.created, PHRASE_LOOKS_MAX) if documents else []
         numbers = {shelf.segment.keys[hit.number]: hit.number for hit in best}
-        texts = await self._catalogue.run(_texts, list(numbers))
+        texts = await self._catalogue.run(harvest.texts, list(numbers))
         having = [numbers[key] for key, text in texts if all(pattern.search(fold(text)) for pattern in patterns)]
         return document_set(having, shelf.segment.count)
 
@@ -321,7 +323,7 @@ class SearchIndex:
         for segment, _ in segments:
             shelf = known.get(id(segment))
             if shelf is None:
-                shelf = await self._catalogue.run(_shelf, segment)
+                shelf = await self._catalogue.run(harvest.shelf, segment)
             shelves.append(shelf)
         for shelf, (_, live) in zip(shelves, segments, strict=True):
             shelf.live = live  # all at once, so that what has another text is at no moment in neither place
@@ -404,69 +406,12 @@ class SearchServer:
     async def _found(self, query: Struct) -> Struct:
         match query:
             case Search(browse):
-                return await self._index.find(browse)
+                return await self._index.show(browse)
             case Spell(q):
                 return self._index.spell(q)
             case FindAlike(product_id, count):
                 return await self._index.alike(product_id, count)
         raise AssertionError(f"not asked of the index: {query}")
-
-
-# What is read from the catalogue.
-
-
-def _reached(db: Connection) -> int:
-    """Say how far those of the read models have come that are not halted."""
-    models = "name IN ('catalog', 'reviews', 'sales') AND halted IS NULL"
-    return int(db.execute(f"SELECT coalesce(min(position), 0) FROM models WHERE {models}").fetchone()[0])
-
-
-def _changes(db: Connection, after: int) -> _Changes | None:
-    """Give what has changed beyond a log position, as far as one batch goes; None where nothing has."""
-    reached = _reached(db)
-    if reached <= after:
-        return None
-    columns = "position, is_active, id, title, description, category"
-    page = f"SELECT {columns} FROM products WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"
-    rows = db.execute(page, (after, reached, BATCH_TEXTS_MAX)).fetchall()
-    if len(rows) == BATCH_TEXTS_MAX:
-        reached = rows[-1][0]
-    changed = "FROM {0} c JOIN products p ON p.product_id = c.product_id WHERE c.position > ? AND c.position <= ?"
-    bounds = (after, reached)
-    return _Changes(
-        reached,
-        [Text(*row[2:]) for row in rows if row[1]],
-        [row[2] for row in rows if not row[1]],
-        db.execute(f"SELECT p.id, c.points, c.reviews {changed.format('product_ratings')}", bounds).fetchall(),
-        db.execute(f"SELECT p.id, c.orders {changed.format('product_sales')}", bounds).fetchall(),
-    )
-
-
-def _shelf(db: Connection, segment: Segment) -> Shelf:
-    """Make a segment's shelf, row by row: all rows at once would take more memory than the shelf."""
-    if segment.count > WHOLE_CATALOGUE:
-        return Shelf(segment, db.execute(FACTS))
-    marks = ",".join("?" * segment.count)
-    return Shelf(segment, db.execute(f"{FACTS} WHERE p.id IN ({marks})", segment.keys))
-
-
-def _text(db: Connection, product_id: str) -> str | None:
-    row = db.execute("SELECT title || ' ' || category FROM products WHERE product_id = ?", (product_id,)).fetchone()
-    return str(row[0]) if row else None
-
-
-def _titled(db: Connection, words: Sequence[str]) -> list[int]:
-    match = " ".join(["title : (", *(f'"{word}"' for word in words), ")"])
-    rows = db.execute(
-        "SELECT rowid FROM products_words WHERE products_words MATCH ? ORDER BY rowid DESC LIMIT ?",
-        (match, TITLES_MAX),
-    )
-    return [row[0] for row in rows]
-
-
-def _texts(db: Connection, keys: Sequence[int]) -> list[tuple[int, str]]:
-    marks = ",".join("?" * len(keys))
-    return db.execute(f"SELECT id, title || ' _ ' || description FROM products WHERE id IN ({marks})", keys).fetchall()
 
 
 def _pattern(phrase: Sequence[str]) -> re.Pattern[str]:

@@ -18,7 +18,8 @@ from marketd.http.encodings import Encodings, preferred
 from marketd.http.etags import tagged
 from marketd.storage.cards import ReadProduct
 from marketd.storage.catalog import BrowseProducts
-from marketd.storage.finding import FoundPage, FoundProduct
+from marketd.storage.finding import FoundPage
+from marketd.storage.search import FoundProduct
 from tests.http.stage import Stage
 from tests.http.things import ENCODED
 

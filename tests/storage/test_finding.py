@@ -16,9 +16,9 @@ from marketd.bus.port import Answer, Busy, Crashed, Envelope, NoAnswer
 from marketd.bus.subjects import query_subject
 from marketd.config.codecs import message_codec
 from marketd.storage.catalog import BrowseProducts
-from marketd.storage.finding import Finder, FindRelated, FoundPage, FoundProduct, Related, Suggest, Suggestions
+from marketd.storage.finding import Finder, FindRelated, FoundPage, Related, Suggest, Suggestions
 from marketd.storage.pages import Page
-from marketd.storage.search import Alike, FindAlike, Found, Renewed, Search, Spell, Spelt
+from marketd.storage.search import Alike, FindAlike, FoundProduct, Renewed, Search, Shown, Spell, Spelt
 from tests.clock import TestClock
 from tests.storage.history import Market, market
 
@@ -81,29 +81,20 @@ def ids(page: FoundPage) -> list[str]:
     return [product.product_id for product in page.products]
 
 
-FOUND = Found(9, [("saw", 3.5), ("lamp", 1.25)], {"tools": 4, "light": 5}, 77)
+SAW, LAMP = FoundProduct("saw", b'{"id":"saw"}', 3.5), FoundProduct("lamp", b'{"id":"lamp"}', 1.25)
+FOUND = Shown(9, [SAW, LAMP], {"tools": 4, "light": 5}, 77)
 
 
 # From the index.
 
 
-async def test_what_the_index_finds_is_shown_in_its_order_with_its_scores(tmp_path: Path) -> None:
+async def test_what_the_index_shows_is_the_page(tmp_path: Path) -> None:
     async with staged(tmp_path) as s:
         await furnish(s)
         await s.index_answers(Search, FOUND)
         page = await s.find(q="anything")
 
-        assert [("saw", 3.5), ("lamp", 1.25)] == [(product.product_id, product.score) for product in page.products]
-
-
-async def test_what_is_shown_comes_from_the_read_models(tmp_path: Path) -> None:
-    async with staged(tmp_path) as s:
-        await furnish(s)
-        await s.market.revise("lamp", title="Lantern")
-        await s.index_answers(Search, FOUND)
-        page = await s.find()
-
-        assert ["Saw", "Lantern"] == [msgspec.json.decode(product.card)["title"] for product in page.products]
+        assert [SAW, LAMP] == page.products
 
 
 async def test_totals_categories_and_generation_are_those_of_the_index(tmp_path: Path) -> None:
@@ -117,38 +108,17 @@ async def test_totals_categories_and_generation_are_those_of_the_index(tmp_path:
 
 async def test_the_index_is_asked_for_what_is_wanted(tmp_path: Path) -> None:
     async with staged(tmp_path) as s:
-        await s.index_answers(Search, Found(0, [], {}, 1))
+        await s.index_answers(Search, Shown(0, [], {}, 1))
         await s.find(q="lamp", category="light", sort="price", page=Page(2, 5))
 
         assert [Search(BrowseProducts(q="lamp", category="light", sort="price", page=Page(2, 5)))] == s.asked
 
 
-async def test_what_was_withdrawn_since_is_left_out(tmp_path: Path) -> None:
-    async with staged(tmp_path) as s:
-        await furnish(s)
-        await s.market.withdraw("saw")
-        await s.index_answers(Search, FOUND)
-
-        assert ["lamp"] == ids(await s.find())
-
-
-async def test_what_is_not_there_is_left_out(tmp_path: Path) -> None:
-    async with staged(tmp_path) as s:
-        await furnish(s)
-        await s.index_answers(Search, Found(2, [("moon", 1.0), ("lamp", 1.0)], {}, 1))
-
-        assert ["lamp"] == ids(await s.find())
-
-
 async def test_no_address_of_a_file_is_shown(tmp_path: Path) -> None:
     async with staged(tmp_path) as s:
         await furnish(s)
-        await s.index_answers(Search, FOUND)
-        from_index = await s.find()
-        await s.index_answers(Search, NoAnswer("silence"))
-        from_database = await s.find()
 
-        assert b"upload:" not in msgspec.json.encode([from_index.products, from_database.products])
+        assert b"upload:" not in msgspec.json.encode((await s.find()).products)
 
 
 # Without the index.
@@ -180,21 +150,6 @@ async def test_where_the_index_is_silent_the_database_answers(tmp_path: Path) ->
         await s.index_answers(Search, asyncio.Event().wait)
 
         assert "fallback" == (await s.find()).source
-
-
-async def test_index_and_database_show_a_product_alike(tmp_path: Path) -> None:
-    async with staged(tmp_path) as s:
-        await s.market.register("seller", name="Sam & Sons")
-        await furnish(s)
-        await s.market.sell_and_review("lamp", 4)
-        database = await s.find(q="lamp")
-        await s.index_answers(Search, Found(1, [("lamp", database.products[0].score)], {"light": 1}, 5))
-
-        assert database.products == (await s.find(q="lamp")).products == [FoundProduct("lamp", *_rest(database))]
-
-
-def _rest(page: FoundPage) -> tuple[bytes, float]:
-    return page.products[0].card, page.products[0].score
 
 
 async def test_who_fails_again_and_again_is_asked_no_more(tmp_path: Path) -> None:

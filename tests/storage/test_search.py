@@ -12,7 +12,7 @@ import pytest
 from marketd.actors.address import Address
 from marketd.actors.buyer import DeleteReview
 from marketd.actors.money import Money
-from marketd.storage import search
+from marketd.storage import harvest
 from marketd.storage.catalog import BrowseProducts, Sort
 from marketd.storage.database import Connection
 from marketd.storage.inverted import VERSION
@@ -561,7 +561,7 @@ async def test_while_a_revision_is_taken_in_the_product_is_found(
 
 
 async def test_many_changes_come_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "BATCH_TEXTS_MAX", 3)
+    monkeypatch.setattr(harvest, "BATCH_TEXTS_MAX", 3)
     async with indexed(tmp_path) as shop:
         for n in range(10):
             await shop.list_product(f"p{n}")

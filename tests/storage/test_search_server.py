@@ -15,7 +15,7 @@ from marketd.bus.subjects import query_subject
 from marketd.config.codecs import message_codec
 from marketd.storage.catalog import BrowseProducts
 from marketd.storage.inverted import IndexBroken, Segment
-from marketd.storage.search import POLL_S, Alike, FindAlike, Found, Renewed, Search, SearchServer, Spell, Spelt
+from marketd.storage.search import POLL_S, Alike, FindAlike, Renewed, Search, SearchServer, Shown, Spell, Spelt
 from tests.bus.post import wait_until
 from tests.clock import TestClock, settle
 from tests.storage.history import market
@@ -85,8 +85,8 @@ async def test_who_is_open_has_everything(tmp_path: Path) -> None:
         await s.server.open()
         found = await s.ask(Search(BrowseProducts(q="lamp")))
 
-        assert isinstance(found, Found)
-        assert ["lamp"] == [name_of(product_id) for product_id, _ in found.hits]
+        assert isinstance(found, Shown)
+        assert ["lamp"] == [name_of(product.product_id) for product in found.products]
 
 
 async def test_every_query_has_its_answer(tmp_path: Path) -> None:
