@@ -33,7 +33,7 @@ MODULE_LINES_MAX: Final = 500
 FUNCTION_LINES_MAX: Final = 60
 MATCH_TABLES: Final = {"decide", "evolve"}
 # Ratchets: what is longer already may not grow beyond this, and what gets shorter leaves the list.
-LONGER: Final = {"actors.order": 640}
+LONGER: Final = {"actors.order": 626}
 
 AGGREGATE_MODULES: Final = {
     "actors.account",
@@ -44,6 +44,7 @@ AGGREGATE_MODULES: Final = {
     "actors.address",
     "actors.aggregate",
     "actors.saga",
+    "actors.steps",
 }
 PURE: Final = {"collections", "dataclasses", "decimal", "enum", "functools", "hashlib", "re", "typing", "__future__"}
 READ_MODELS: Final = {

@@ -38,9 +38,17 @@ class Review(Struct, frozen=True):
 # Commands: what may be asked of a buyer.
 
 
-class CheckFree(Struct, frozen=True, tag="buyer.check-free"):
-    """Ask whether the buyer does not own the product yet."""
+class Claim(Struct, frozen=True, tag="buyer.claim"):
+    """Have the product's place on the shelf kept for an order that is about to be placed."""
 
+    order_id: str
+    product_id: str
+
+
+class Unclaim(Struct, frozen=True, tag="buyer.unclaim"):
+    """Give up the place that is kept for an order, if one is."""
+
+    order_id: str
     product_id: str
 
 
@@ -113,6 +121,16 @@ class ShowReview(Struct, frozen=True, tag="buyer.show-review"):
 # Events: what has happened. Tags and fields are the storage format: they may be added to, but not renamed.
 
 
+class Claimed(Struct, frozen=True, tag="buyer.claimed"):
+    order_id: str
+    product_id: str
+
+
+class Unclaimed(Struct, frozen=True, tag="buyer.unclaimed"):
+    order_id: str
+    product_id: str
+
+
 class Granted(Struct, frozen=True, tag="buyer.granted"):
     order_id: str
     product_id: str
@@ -161,6 +179,7 @@ class Shelf(Struct, frozen=True, tag="buyer.shelf"):
     reviews: dict[str, Review] = {}
     sellers: dict[str, str] = {}  # whose a reviewed product is, kept beyond a refund
     hidden: dict[str, str] = {}  # why the review of a product is hidden, for those that are
+    claims: dict[str, str] = {}  # the one order under way of each product
 
 
 # Answers: what the sender learns.
@@ -175,15 +194,16 @@ class ReviewState(Struct, frozen=True, tag="buyer.review-state"):
 
 
 Writing = WriteReview | EditReview | DeleteReview | ReplyToReview
-Command = CheckFree | CheckAccess | Grant | Revoke | Writing | HideReview | ShowReview
-Event = Granted | Revoked | Reviewed | ReviewDeleted | ReviewHidden | ReviewShown
+Command = Claim | Unclaim | CheckAccess | Grant | Revoke | Writing | HideReview | ShowReview
+Event = Claimed | Unclaimed | Granted | Revoked | Reviewed | ReviewDeleted | ReviewHidden | ReviewShown
 State = Shelf
 Answer = Access | ReviewState
-QUESTIONS: Final = frozenset({CheckFree, CheckAccess})
+QUESTIONS: Final = frozenset({CheckAccess})
 
 
 class Reason(StrEnum):
     ALREADY_OWNED = "the buyer owns the product already"
+    UNDER_WAY = "an order of the buyer for the product is under way already"
     NOT_OWNED = "only who has bought the product may review it"
     ALREADY_REVIEWED = "the buyer has reviewed the product already"
     NO_SUCH_REVIEW = "no such review"
@@ -194,17 +214,16 @@ class Reason(StrEnum):
 def decide(state: State, command: Command) -> list[Event]:
     """Say what follows from the command; what already holds follows silently."""
     match command:
-        case CheckFree(product_id):
-            if product_id in state.owned:
-                raise Refused(Reason.ALREADY_OWNED)
-            return []
+        case Claim(order_id, product_id):
+            is_so = _is_taken(state, order_id, product_id) or state.claims.get(product_id) == order_id
+            return [] if is_so else [Claimed(order_id, product_id)]
+        case Unclaim(order_id, product_id):
+            return [Unclaimed(order_id, product_id)] if state.claims.get(product_id) == order_id else []
         case CheckAccess():
             return []
         case Grant(order_id, product_id, seller_id):
-            owned = state.owned.get(product_id)
-            if owned and owned.order_id != order_id:
-                raise Refused(Reason.ALREADY_OWNED)
-            return [] if owned else [Granted(order_id, product_id, seller_id)]
+            is_so = _is_taken(state, order_id, product_id)
+            return [] if is_so else [Granted(order_id, product_id, seller_id)]
         case Revoke(order_id, product_id):
             owned = state.owned.get(product_id)
             return [Revoked(order_id, product_id)] if owned and owned.order_id == order_id else []
@@ -235,6 +254,16 @@ def decide(state: State, command: Command) -> list[Event]:
             raise AssertionError(f"undecided: {type(command)}")
 
 
+def _is_taken(state: State, order_id: str, product_id: str) -> bool:
+    """Say whether the order has brought it to the shelf already; refuse where another has, or is about to."""
+    owned = state.owned.get(product_id)
+    if owned and owned.order_id != order_id:
+        raise Refused(Reason.ALREADY_OWNED)
+    if state.claims.get(product_id, order_id) != order_id:
+        raise Refused(Reason.UNDER_WAY)
+    return owned is not None
+
+
 def _write(state: State, product_id: str, review: Review, at: int) -> list[Event]:
     written = state.reviews.get(product_id)
     if written is not None and replace(written, reply=review.reply) == review:
@@ -258,8 +287,13 @@ def _find(state: State, product_id: str, review_id: str, expected: Expected = No
 def evolve(state: State, event: Event) -> State:
     """Take in one fact."""
     match event:
+        case Claimed(order_id, product_id):
+            return replace(state, claims={**state.claims, product_id: order_id})
+        case Unclaimed(_, product_id):
+            return replace(state, claims=_without(state.claims, product_id))
         case Granted(order_id, product_id, seller_id):
-            return replace(state, owned={**state.owned, product_id: Owned(order_id, seller_id)})
+            owned = {**state.owned, product_id: Owned(order_id, seller_id)}
+            return replace(state, owned=owned, claims=_without(state.claims, product_id))
         case Revoked(_, product_id):
             return replace(state, owned=_without(state.owned, product_id))
         case Reviewed(product_id, seller_id, review):

@@ -19,7 +19,8 @@ from marketd.actors import order, product
 from marketd.actors.address import Address
 from marketd.actors.aggregate import Refused
 from marketd.actors.notices.port import NoticeFailed, Notices
-from marketd.actors.order import Awaited, Denied, Outcome, Step, Succeeded, Unanswered
+from marketd.actors.order import Awaited
+from marketd.actors.orphans import Orphans
 from marketd.actors.payments.processor import (
     Captured,
     Declined,
@@ -28,7 +29,8 @@ from marketd.actors.payments.processor import (
     ProcessorUnavailable,
     RefundDenied,
 )
-from marketd.actors.saga import LEGS, Ask, Charge, Command, Patience, PayBack, Tell
+from marketd.actors.saga import LEGS, Ask, Charge, Command, Commands, Patience, PayBack, Tell
+from marketd.actors.steps import Denied, Outcome, Step, Succeeded, Unanswered
 from marketd.bus.port import Answer, Bus, BusError, Envelope
 from marketd.bus.subjects import command_subject
 from marketd.clock import Clock, jittered, new_id
@@ -47,6 +49,7 @@ class FulfilmentLimits(Struct, frozen=True):
     retry_s: float = 0.2
     retry_s_max: float = 30
     patience_s: float = 600
+    claim_s: float = 30
     reply_wait_s_max: float = 10
     processor_wait_s_max: float = 30
     orders_max: int = 256
@@ -68,6 +71,9 @@ class Fulfilment:
         self._bus, self._clock = bus, clock
         self._processor, self._notices, self._limits = processor, notices, limits
         self._follower = Follower(events, CHECKPOINT, checkpoint_every=limits.checkpoint_every)
+        self._orphans = Orphans(
+            bus, self._follower, clock, claim_s=limits.claim_s, reply_wait_s_max=limits.reply_wait_s_max
+        )
         self._walking: set[str] = set()
         self._resting: dict[str, asyncio.Timeout] = {}
         self._places = asyncio.Semaphore(limits.orders_max)
@@ -89,17 +95,20 @@ class Fulfilment:
             rest.reschedule(0)
 
     def statistics(self) -> dict[str, int]:
-        """How far the log was heard, and how many orders may be open."""
-        return {"position": self._follower.heard, "open_orders": len(self._follower.open)}
+        """How far the log was heard, how many orders may be open, and for how many something is only set aside."""
+        claims = len(self._orphans)
+        return {"position": self._follower.heard, "open_orders": len(self._follower.open) - claims, "claims": claims}
 
     async def run(self) -> None:
         """Follow the log for ever."""
         async with asyncio.TaskGroup() as tasks, aclosing(self._follower.records()) as records:
+            tasks.create_task(self._orphans.run())
             async for record in records:
                 self._hear(record, tasks)
 
     def _hear(self, record: Recorded, tasks: asyncio.TaskGroup) -> None:
         address = Address.parse(record.stream)
+        self._orphans.hear(record, address)
         if address.kind != order.ORDER.kind:
             return
         self._follower.take_up(address.key, record)
@@ -167,6 +176,10 @@ class Fulfilment:
         match ask:
             case Command(address, message):
                 return await self._command(address, message, f"{order_id}:{step}", walk)
+            case Commands(each):
+                for address, message in each:  # which refuse nothing
+                    await self._command(address, message, f"{order_id}:{step}", walk)
+                return Succeeded()
             case Charge(_, price, payment_method_id):
                 async with self._outside(self._limits.processor_wait_s_max):
                     charged = await self._processor.charge(order_id, price, payment_method_id)
@@ -191,7 +204,9 @@ class Fulfilment:
     async def _command(self, address: Address, message: Struct, command_id: str, walk: Work) -> Outcome:
         """Ask another actor; its refusal is on record there, so a repeat is refused again."""
         try:
-            answer = await self._bus.ask(command_subject(address), self._envelope(message, command_id, walk, True))
+            answer = await self._bus.ask(
+                command_subject(address), self._envelope(message, command_id, walk, is_step=True)
+            )
         except Refused as refused:
             return Denied(refused.reason.value)
         reservation = answer.value
@@ -202,7 +217,7 @@ class Fulfilment:
         wait_s = self._limits.retry_s
         while True:
             try:
-                envelope = self._envelope(message, command_id, walk, False)
+                envelope = self._envelope(message, command_id, walk, is_step=False, at_least=walk.newest)
                 return await self._bus.ask(command_subject(address), envelope)
             except BusError as error:
                 log.warning("%s: %s: %s %s", address, type(message).__name__, type(error).__name__, error)
@@ -239,7 +254,7 @@ class Fulfilment:
         finally:
             self._elsewhere -= 1
 
-    def _envelope(self, message: Struct, command_id: str, walk: Work, is_step: bool) -> Envelope:
+    def _envelope(self, message: Struct, command_id: str, walk: Work, *, is_step: bool, at_least: int = 0) -> Envelope:
         return Envelope(
             id=command_id,
             message=message,
@@ -247,6 +262,6 @@ class Fulfilment:
             deadline=self._clock.now_ms() + int(self._limits.reply_wait_s_max * 1000),
             principal="fulfilment",
             trace=taken_up(walk.meta.trace, self._clock),
-            at_least=0 if is_step else walk.newest,
+            at_least=at_least,
             is_step=is_step,
         )

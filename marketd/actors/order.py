@@ -14,39 +14,7 @@ from msgspec.structs import asdict, replace
 
 from marketd.actors.aggregate import Aggregate, Refused
 from marketd.actors.money import Money
-
-
-class Step(StrEnum):
-    """What an order may wait for somebody else to do."""
-
-    PROCESS_PAYMENT = "ProcessPayment"
-    UPDATE_INVENTORY = "UpdateInventory"
-    PREPARE_DELIVERY = "PrepareDelivery"
-    NOTIFY_BUYER = "NotifyBuyer"
-    NOTIFY_BUYER_LATE = "NotifyBuyerLate"
-    ROLLBACK_INVENTORY = "RollbackInventory"
-    REFUND_PAYMENT = "RefundPayment"
-    REVOKE_DELIVERY = "RevokeDelivery"
-
-
-# Outcomes: how a step ended.
-
-
-class Succeeded(Struct, frozen=True, tag="succeeded"):
-    licence_key: str | None = None
-
-
-class Denied(Struct, frozen=True, tag="denied"):
-    """A definite no."""
-
-    why: str
-
-
-class Unanswered(Struct, frozen=True, tag="unanswered"):
-    """Silence until patience ended: it may have happened or not."""
-
-
-Outcome = Succeeded | Denied | Unanswered
+from marketd.actors.steps import Denied, Outcome, Step, Succeeded, Unanswered
 
 # Commands: what may be asked of an order.
 
@@ -161,6 +129,12 @@ class PaymentRefunded(Struct, frozen=True, tag="order.payment-refunded"):
 
 class PaymentRefundFailed(Struct, frozen=True, tag="order.payment-refund-failed"):
     why: str
+    at: int
+
+
+class ClaimsEnded(Struct, frozen=True, tag="order.claims-ended"):
+    """What was set aside for the order, and is not sold to it, others can have again."""
+
     at: int
 
 
@@ -299,6 +273,14 @@ class Owing(Struct, frozen=True, tag="order.owing"):
     resolved_by: str | None = None
 
 
+class Ending(Struct, frozen=True, tag="order.ending"):
+    """About to come to its `end`, once what was set aside for it is given up."""
+
+    placed: Placed
+    at: int
+    end: Declined | TakenBack | Owing
+
+
 # Answers: what the sender learns.
 
 
@@ -359,6 +341,7 @@ Event = (
     | StockReleased
     | PaymentRefunded
     | PaymentRefundFailed
+    | ClaimsEnded
     | Failed
     | FailedWithAlert
     | RefundRequested
@@ -381,6 +364,7 @@ Existing = (
     | TakenBack
     | Returned
     | Owing
+    | Ending
 )
 State = Absent | Existing
 Answer = View | Awaited
@@ -395,6 +379,7 @@ AWAITS: Final[dict[type, Step]] = {
     Refunding: Step.REFUND_PAYMENT,
     Revoking: Step.REVOKE_DELIVERY,
     Returning: Step.REFUND_PAYMENT,
+    Ending: Step.END_CLAIMS,
 }
 NO_ANSWER: Final = "the payment processor did not answer"
 QUESTIONS: Final = frozenset({Describe, ReadAwaited})
@@ -447,7 +432,7 @@ def _advance(state: Existing, outcome: Outcome, at: int) -> list[Event]:
         case Paying(), Succeeded():
             return [Paid(at)]
         case Paying(), Denied(why):
-            return [PaymentDeclined(why, at), Failed(why, at)]
+            return [PaymentDeclined(why, at)]
         case Paying(), Unanswered():
             return [PaymentUnanswered(at)]
         case Reserving(), Succeeded(licence_key):
@@ -470,16 +455,24 @@ def _advance(state: Existing, outcome: Outcome, at: int) -> list[Event]:
             return [NoticeAbandoned(at)]
         case Releasing(), Succeeded():
             return [StockReleased(at)]
-        case Refunding(why=why), Succeeded():
-            return [PaymentRefunded(at), Failed(why, at)]
+        case Refunding(), Succeeded():
+            return [PaymentRefunded(at)]
         case Revoking(), Succeeded():
             return [DeliveryRevoked(at)]
         case Returning(), Succeeded():
             return [PaymentRefunded(at), Refunded(at)]
-        case Refunding(why=why) | Returning(why=why), Denied(detail):
+        case Refunding(), Denied(detail):
+            return [PaymentRefundFailed(detail, at)]
+        case Refunding(), Unanswered():
+            return [PaymentRefundFailed(NO_ANSWER, at)]
+        case Returning(why=why), Denied(detail):
             return [PaymentRefundFailed(detail, at), FailedWithAlert(why, at)]
-        case Refunding(why=why) | Returning(why=why), Unanswered():
+        case Returning(why=why), Unanswered():
             return [PaymentRefundFailed(NO_ANSWER, at), FailedWithAlert(why, at)]
+        case Ending(end=Owing(why=why)), Succeeded():
+            return [ClaimsEnded(at), FailedWithAlert(why, at)]
+        case Ending(end=end), Succeeded():
+            return [ClaimsEnded(at), Failed(end.why, at)]
         case _:
             return []  # the house's own steps are asked until they are answered: their silence moves nothing
 
@@ -492,7 +485,7 @@ def evolve(state: State, event: Event) -> State:
         case Paying(placed), Paid(at):
             return Reserving(placed, at)
         case Paying(placed), PaymentDeclined(why, at):
-            return Declined(placed, at, why)
+            return Ending(placed, at, Declined(placed, at, why))
         case Paying(placed), PaymentUnanswered(at):
             return Refunding(placed, at, NO_ANSWER)
         case Reserving(placed), StockReserved(licence_key, at):
@@ -520,14 +513,18 @@ def evolve(state: State, event: Event) -> State:
         case Revoking(placed, _, why), DeliveryRevoked(at):
             return Returning(placed, at, why)
         case Refunding(placed, _, why), PaymentRefunded(at):
-            return TakenBack(placed, at, why)
+            return Ending(placed, at, TakenBack(placed, at, why))
         case Returning(placed, _, why), PaymentRefunded(at):
             return Returned(placed, at, why)
         case Refunding(placed, _, why), PaymentRefundFailed(denied, at):
-            return Owing(placed, at, why, denied, at, was_delivered=False)
+            return Ending(placed, at, Owing(placed, at, why, denied, at, was_delivered=False))
         case Returning(placed, _, why), PaymentRefundFailed(denied, at):
             return Owing(placed, at, why, denied, at, was_delivered=True)
-        case (Declined() | TakenBack(), Failed()) | (Returned(), Refunded()) | (Owing(), FailedWithAlert()):
+        case Ending(), ClaimsEnded():
+            return state
+        case Ending(end=end), Failed(_, at) | FailedWithAlert(_, at):  # before there were claims: at once
+            return replace(end, at=at)
+        case (Returned(), Refunded()) | (Owing(), FailedWithAlert()):
             return state
         case Owing(), AlertResolved(by, at):
             return replace(state, at=at, resolved_by=by)
@@ -591,6 +588,8 @@ def _statuses(state: Existing) -> _Statuses:
             return "pending", "captured" if state.why != NO_ANSWER else "pending", "failed"
         case Returning():
             return "completed", "captured", "revoked"
+        case Ending(end=end):
+            return "pending", _statuses(end)[1], "failed"
         case Declined():
             return "failed", "declined", "failed"
         case TakenBack():

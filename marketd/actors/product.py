@@ -1,9 +1,10 @@
 """
 A product: what one seller offers, and how much of it is left.
 
-Stock counts what is neither sold nor reserved; a reservation takes one unit and, where there are licence keys, the next
-of them. Which orders hold them is the orders' business (each remembers its own), so a bestseller's state is as small
-as a newcomer's; that no order is counted twice is kept by the log, where a command id takes effect once in a stream.
+Stock counts what is neither sold nor set aside. An order that is about to be placed has a unit held for it, with the
+next licence key where there are keys, so that nobody pays for what is gone; its reservation makes the hold a sale.
+Which orders have bought is the orders' business (each remembers its own), so a bestseller's state is as small as a
+newcomer's; that no sale is counted twice is kept by the log, where a command id takes effect once in a stream.
 """
 
 from enum import StrEnum
@@ -17,6 +18,7 @@ from marketd.actors.aggregate import Aggregate, Expected, Refused, version_of
 from marketd.actors.money import Money
 
 DIGEST_DIGITS: Final = 16
+HOLDS_MAX: Final = 10_000  # for orders under way, of one product
 
 
 class File(Struct, frozen=True):
@@ -87,12 +89,27 @@ class Describe(Struct, frozen=True, tag="product.describe"):
 
 
 class Quote(Struct, frozen=True, tag="product.quote"):
-    """Ask whether this buyer could buy it now, and at what price."""
+    """Ask whether this buyer could buy it now by this order, and at what price."""
 
     buyer_id: str
+    order_id: str = ""
+
+
+class Hold(Struct, frozen=True, tag="product.hold"):
+    """Set a unit aside for an order that is about to be placed, where units are counted."""
+
+    order_id: str
+
+
+class Unhold(Struct, frozen=True, tag="product.unhold"):
+    """Give up what is held for an order, if anything is."""
+
+    order_id: str
 
 
 class Reserve(Struct, frozen=True, tag="product.reserve"):
+    """Sell a unit to an order: the one that is held for it, else the next."""
+
     order_id: str
 
 
@@ -127,9 +144,23 @@ class Withdrawn(Struct, frozen=True, tag="product.withdrawn"):
     at: int
 
 
-class Reserved(Struct, frozen=True, tag="product.reserved"):
+class Held(Struct, frozen=True, tag="product.held"):
     order_id: str
     licence_key: str | None
+
+
+class Unheld(Struct, frozen=True, tag="product.unheld"):
+    """As with `Released`, the unit can be sold again, unless keys have come since."""
+
+    order_id: str
+    licence_key: str | None
+    restocked: bool = True
+
+
+class Reserved(Struct, frozen=True, tag="product.reserved", omit_defaults=True):
+    order_id: str
+    licence_key: str | None
+    was_held: bool = False
 
 
 class Released(Struct, frozen=True, tag="product.released"):
@@ -154,6 +185,7 @@ class Active(Struct, frozen=True, tag="product.active"):
     keys: tuple[str, ...] | None  # None where the product has no licence keys
     updated_at: int
     known: tuple[str, ...] = ()  # short digests of all keys ever given, so that none is handed out twice
+    holds: dict[str, str | None] = {}  # what is set aside for orders under way, each with its key
 
 
 class Gone(Struct, frozen=True, tag="product.gone"):
@@ -185,14 +217,15 @@ class Quoted(Struct, frozen=True, tag="product.quoted"):
     seller_id: str
     title: str
     price: Money
+    is_counted: bool = False  # so that a unit has to be held
 
 
 class Reservation(Struct, frozen=True, tag="product.reservation"):
     licence_key: str | None
 
 
-Command = List | Revise | Withdraw | Describe | Quote | Reserve | Release
-Event = Listed | Revised | Withdrawn | Reserved | Released
+Command = List | Revise | Withdraw | Describe | Quote | Hold | Unhold | Reserve | Release
+Event = Listed | Revised | Withdrawn | Held | Unheld | Reserved | Released
 State = Absent | Active | Gone
 Answer = Description | Quoted | Reservation
 QUESTIONS: Final = frozenset({Describe, Quote})
@@ -206,6 +239,7 @@ class Reason(StrEnum):
     WITHDRAWN = "the product is withdrawn"
     OWN_PRODUCT = "a seller can't buy their own product"
     SOLD_OUT = "the product is sold out"
+    TOO_MANY_HOLDS = "too many orders for the product are under way"
     CHANGED = "it has changed since it was looked at"
 
 
@@ -236,24 +270,46 @@ def decide(state: State, command: Command) -> list[Event]:
             return [Withdrawn(at)]
         case Active(listed), Quote(buyer_id) if listed.seller_id == buyer_id:
             raise Refused(Reason.OWN_PRODUCT)
-        case Active(stock=0), Quote() | Reserve():
-            raise Refused(Reason.SOLD_OUT)
-        case Active(), Quote():
+        case Active(holds=holds), Quote(order_id=order_id) | Hold(order_id) if order_id in holds:
             return []
-        case Active(keys=keys), Reserve(order_id):
-            return [Reserved(order_id, keys[0] if keys else None)]
+        case Active(stock=0), Quote() | Hold():
+            raise Refused(Reason.SOLD_OUT)
+        case (Active(), Quote()) | (Active(stock=None), Hold()):
+            return []
+        case Active(holds=holds), Hold() if len(holds) >= HOLDS_MAX:
+            raise Refused(Reason.TOO_MANY_HOLDS)
+        case Active(keys=keys), Hold(order_id):
+            return [Held(order_id, keys[0] if keys else None)]
         case Gone(), Withdraw():
             return []
-        case Gone(), Quote() | Reserve():
+        case Gone(), Quote() | Hold():
             raise Refused(Reason.WITHDRAWN)
+        case ((Active() | Gone()), Unhold(order_id)):
+            holds = _last(state).holds
+            return [Unheld(order_id, holds[order_id], _restocks(state, holds[order_id]))] if order_id in holds else []
+        case ((Active() | Gone()), Reserve(order_id)):  # of an order that was accepted while it was on sale
+            return [_reserve(_last(state), order_id)]
         case ((Active() | Gone()), Release(order_id, licence_key)):
-            return [Released(order_id, licence_key, restocked=licence_key is not None or _keys(state) is None)]
+            return [Released(order_id, licence_key, _restocks(state, licence_key))]
         case _:
             raise AssertionError(f"undecided: {type(command)} on {type(state)}")
 
 
-def _keys(state: Active | Gone) -> tuple[str, ...] | None:
-    return state.last.keys if isinstance(state, Gone) else state.keys
+def _last(state: Active | Gone) -> Active:
+    return state.last if isinstance(state, Gone) else state
+
+
+def _restocks(state: Active | Gone, licence_key: str | None) -> bool:
+    """Say whether a unit that comes back, with this key or none, can be sold again."""
+    return licence_key is not None or _last(state).keys is None
+
+
+def _reserve(state: Active, order_id: str) -> Reserved:
+    if order_id in state.holds:
+        return Reserved(order_id, state.holds[order_id], was_held=True)
+    if state.stock == 0:
+        raise Refused(Reason.SOLD_OUT)
+    return Reserved(order_id, state.keys[0] if state.keys else None)
 
 
 def _is_outdated(state: Active | Gone, command: Revise | Withdraw) -> bool:
@@ -313,17 +369,32 @@ def evolve(state: State, event: Event) -> State:
             )
         case Active(), Withdrawn(at):
             return Gone(state, at)
-        case Active(stock=stock, keys=keys), Reserved():
-            return replace(state, stock=stock and stock - 1, keys=keys and keys[1:])
+        case Active(holds=holds), Held(order_id, licence_key):
+            return replace(_less_one(state), holds={**holds, order_id: licence_key})
+        case Active(holds=holds), Unheld(order_id, licence_key, restocked):
+            rest = {other: key for other, key in holds.items() if other != order_id}
+            return replace(_and_one(state, licence_key) if restocked else state, holds=rest)
+        case Active(holds=holds), Reserved(order_id, was_held=True):
+            return replace(state, holds={other: key for other, key in holds.items() if other != order_id})
+        case Active(), Reserved():
+            return _less_one(state)
         case (Active(), Released(restocked=False)) | (Active(keys=tuple()), Released(licence_key=None)):
             return state  # sold before there were keys: where each unit needs one, it can't be sold again
-        case Active(stock=stock, keys=keys), Released(_, licence_key):
-            back = (*(keys or ()), licence_key) if licence_key else keys
-            return replace(state, stock=stock if stock is None else stock + 1, keys=back)
-        case Gone(last), Released():
+        case Active(), Released(_, licence_key):
+            return _and_one(state, licence_key)
+        case Gone(last), Released() | Reserved() | Unheld():
             return replace(state, last=evolve(last, event))
         case _:
             raise AssertionError(f"impossible: {type(event)} on {type(state)}")
+
+
+def _less_one(state: Active) -> Active:
+    return replace(state, stock=state.stock and state.stock - 1, keys=state.keys and state.keys[1:])
+
+
+def _and_one(state: Active, licence_key: str | None) -> Active:
+    back = (*(state.keys or ()), licence_key) if licence_key else state.keys
+    return replace(state, stock=state.stock if state.stock is None else state.stock + 1, keys=back)
 
 
 def _digest(key: str) -> str:
@@ -342,7 +413,7 @@ def answer(state: State, command: Command, events: list[Event]) -> Answer | None
         case ((Active() | Gone()), List() | Revise() | Describe()):
             return _described(state)
         case Active(listed, offer), Quote():
-            return Quoted(listed.seller_id, offer.title, offer.price)
+            return Quoted(listed.seller_id, offer.title, offer.price, state.stock is not None)
         case _:
             return None
 

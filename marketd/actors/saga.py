@@ -18,7 +18,8 @@ from marketd.actors import buyer, product
 from marketd.actors.address import Address
 from marketd.actors.money import Money
 from marketd.actors.notices.port import Receipt
-from marketd.actors.order import Awaited, Step
+from marketd.actors.order import Awaited
+from marketd.actors.steps import Step
 
 
 class Charge(NamedTuple):
@@ -48,7 +49,13 @@ class Command(NamedTuple):
     message: Struct
 
 
-Ask = Charge | PayBack | Tell | Command
+class Commands(NamedTuple):
+    """Asked of several actors; done when all have."""
+
+    each: tuple[Command, ...]
+
+
+Ask = Charge | PayBack | Tell | Command | Commands
 
 
 class Patience(Enum):
@@ -94,6 +101,17 @@ def revoke(order_id: str, a: Awaited) -> Ask:
     return Command(Address("buyer", a.placed.buyer_id), buyer.Revoke(order_id, a.placed.product_id))
 
 
+def end_claims(order_id: str, a: Awaited) -> Ask:
+    return claims_ended(order_id, a.placed.buyer_id, a.placed.product_id)
+
+
+def claims_ended(order_id: str, buyer_id: str, product_id: str) -> Commands:
+    """Say how what was set aside for an order is given up: the unit first, so that who may claim again finds it."""
+    unhold = Command(Address("product", product_id), product.Unhold(order_id))
+    unclaim = Command(Address("buyer", buyer_id), buyer.Unclaim(order_id, product_id))
+    return Commands((unhold, unclaim))
+
+
 # fmt: off
 LEGS: Final[dict[Step, Leg]] = {
     #                           asks      how long
@@ -105,5 +123,6 @@ LEGS: Final[dict[Step, Leg]] = {
     Step.ROLLBACK_INVENTORY: Leg(release,  Patience.ENDLESS),
     Step.REFUND_PAYMENT:     Leg(pay_back, Patience.BOUNDED),
     Step.REVOKE_DELIVERY:    Leg(revoke,   Patience.ENDLESS),
+    Step.END_CLAIMS:         Leg(end_claims, Patience.ENDLESS),
 }
 # fmt: on

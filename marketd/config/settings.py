@@ -337,6 +337,15 @@ class Saga(Struct, frozen=True):
         float, Meta(description="the longest pause before a step is asked again", gt=0, le=86400)
     ] = 30.0
     patience_s: Annotated[float, Meta(description="a step silent for so long is undone", gt=0, le=604_800)] = 600.0
+    claim_s: Annotated[
+        float,
+        Meta(
+            description="what is set aside for an order that nobody places goes back then, but not before three"
+            " times `actors.reply_wait_s_max`",
+            gt=0,
+            le=86_400,
+        ),
+    ] = 30.0
     orders_max: Annotated[int, Meta(description="orders walked at once", ge=1, le=100_000)] = 256
     processor_wait_s_max: Annotated[
         float, Meta(description="the longest wait for the payment processor, at one asking", gt=0, le=600)

@@ -178,6 +178,7 @@ async def wait_caught_up(service: Service) -> None:
 
 
 PROGRESS_S: Final = 2.0
+CLAIM_REPLIES: Final = 3  # of the buyer, of the product, of the order
 
 
 async def _indexing(projector: Projector, index: IndexProcess) -> None:
@@ -236,6 +237,7 @@ def _fulfilment_limits(settings: Settings) -> FulfilmentLimits:
         retry_s=limits.retry_s,
         retry_s_max=limits.retry_s_max,
         patience_s=limits.patience_s,
+        claim_s=max(limits.claim_s, CLAIM_REPLIES * settings.actors.reply_wait_s_max),
         reply_wait_s_max=settings.actors.reply_wait_s_max,
         processor_wait_s_max=limits.processor_wait_s_max,
         orders_max=limits.orders_max,

@@ -9,10 +9,12 @@ from typing import TypeVar
 
 from aiohttp import web
 from msgspec import Struct
+from msgspec.structs import replace
 
 from marketd.actors.address import Address
 from marketd.bus.port import Answer, Envelope
 from marketd.bus.subjects import command_subject, query_subject
+from marketd.clock import new_id
 from marketd.http.doing import id_for
 from marketd.http.keys import BUS, CLOCK, LIMITS, REQUEST_ID
 from marketd.http.problems import RETRY_AFTER_S, Unavailable
@@ -49,9 +51,15 @@ async def tell(
     principal: Principal | None = None,
     wait_s: float | None = None,
     until_seen: bool = True,
+    each_time: bool = False,
 ) -> Answer:
-    """The same, where only the fact matters that it was done, and with `until_seen` that everybody can see it."""
+    """
+    The same, where only the fact matters that it was done, and with `until_seen` that everybody can see it; with
+    `each_time` a request that is done again does it again.
+    """
     envelope = _envelope(request, command, principal, to=address, wait_s=wait_s)
+    if each_time:
+        envelope = replace(envelope, id=new_id(request.app[CLOCK]))
     answer = await request.app[BUS].ask(command_subject(address), envelope)
     if not until_seen:
         return answer

@@ -51,6 +51,11 @@ def asked_at(request: web.Request) -> int:
     return request.app[CLOCK].now_ms() if doing is None else doing.at
 
 
+def may_come_again(request: web.Request) -> bool:
+    """Say whether the same ids and times may be drawn once more."""
+    return request.get(DOING) is not None
+
+
 def is_again(request: web.Request) -> bool:
     """Say whether it may have been done already, though nobody knows the answer."""
     doing = request.get(DOING)

@@ -13,8 +13,9 @@ from marketd.actors.aggregate import Refused
 from marketd.actors.watch import AwaitOutcome
 from marketd.clock import Instant, instant
 from marketd.http.answers import answered, listed
-from marketd.http.asking import ask, find, read, tell
+from marketd.http.asking import ask, find, read
 from marketd.http.bodies import Paging, decode, decode_optional, parameters
+from marketd.http.claims import Claims
 from marketd.http.client import address_of, base_url
 from marketd.http.doing import asked_at, id_for, is_again
 from marketd.http.etags import shown
@@ -41,6 +42,7 @@ NOT_FOR_SALE: Final = (
     product.Reason.WITHDRAWN,
     product.Reason.OWN_PRODUCT,
     product.Reason.SOLD_OUT,
+    product.Reason.TOO_MANY_HOLDS,
 )
 
 
@@ -112,21 +114,21 @@ class Downloads(Struct):
     access=SIGNED_IN,
     body=NewOrder,
     answers={202: Answer(Accepted, headers=("Location",))},
-    problems=(NotFound, *NOT_FOR_SALE, buyer.Reason.ALREADY_OWNED),
+    problems=(NotFound, *NOT_FOR_SALE, buyer.Reason.ALREADY_OWNED, buyer.Reason.UNDER_WAY),
 )
 async def place(request: web.Request) -> web.Response:
     """Buy a product."""
     principal = signed_in(request)
     body = await decode(request, NewOrder)
-    sold, self_address = Address("product", body.product_id), Address("buyer", principal.user_id)
+    sold = Address("product", body.product_id)
     if not sold.is_sound:
         raise NotFound("no such product")
     address = Address("order", id_for(request, "order"))
     if is_again(request) and await _is_placed(request, address):  # whose product may be sold out by now, to ourselves
         return _accepted(request, address)
 
-    quote = await ask(request, sold, product.Quote(principal.user_id), product.Quoted, principal=principal)
-    await tell(request, self_address, buyer.CheckFree(body.product_id), principal=principal)
+    asked = product.Quote(principal.user_id, address.key)
+    quote = await ask(request, sold, asked, product.Quoted, principal=principal)
     command = order.Place(
         buyer_id=principal.user_id,
         seller_id=quote.seller_id,
@@ -136,7 +138,8 @@ async def place(request: web.Request) -> web.Response:
         payment_method_id=body.payment_method_id,
         at=asked_at(request),
     )
-    await ask(request, address, command, order.View, principal=principal)
+    async with Claims(request, address.key, body.product_id, principal, is_counted=quote.is_counted).kept():
+        await ask(request, address, command, order.View, principal=principal)
 
     return _accepted(request, address)
 

@@ -169,6 +169,7 @@ REASON_STATUS: Final[dict[StrEnum, int]] = {
     product.Reason.NO_SUCH_PRODUCT: 404,
     product.Reason.NOT_YOUR_PRODUCT: 403,
     product.Reason.MORE_STOCK_THAN_KEYS: 400,
+    product.Reason.TOO_MANY_HOLDS: 503,
     buyer.Reason.NOT_OWNED: 403,
     buyer.Reason.NOT_YOUR_SALE: 403,
     buyer.Reason.NO_SUCH_REVIEW: 404,
@@ -228,6 +229,11 @@ SORTS: Final[dict[str, Sort]] = {
     "overloaded": Sort(503, "Overloaded", "Too much is going on; wait as long as `Retry-After` says, then try again."),
     "unavailable": Sort(503, "Unavailable", "A part of the service is down; whether the request took effect is open."),
     **_of_reasons(),
+    "too-many-holds": Sort(
+        503,
+        "Too many orders for the product are under way",
+        "Wait as long as `Retry-After` says, then try again: some of them will be over.",
+    ),
 }
 
 
@@ -251,6 +257,8 @@ def problem_of(error: Exception, request_id: str) -> Problem:
             return BadRequest([Fault("/stock", reason.value)])
         case Refused(reason=account.Reason.TICKET_NOT_GOOD as reason):
             return BadRequest([Fault("/token", reason.value)])
+        case Refused(reason=product.Reason.TOO_MANY_HOLDS as reason):
+            return _named(reason_slug(reason), reason.value, RETRY_AFTER_S)
         case Refused(reason=reason):
             return _named(reason_slug(reason), reason.value)
         case web.RequestPayloadError():

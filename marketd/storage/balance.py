@@ -23,8 +23,9 @@ TABLES: Final = (
        was_delivered INTEGER, minor INTEGER, currency TEXT, product_id TEXT, buyer_id TEXT, licence_key TEXT,
        position INTEGER, version INTEGER) WITHOUT ROWID""",
     "CREATE TABLE paid(order_id TEXT PRIMARY KEY) WITHOUT ROWID",
-    """CREATE TABLE held(order_id TEXT, product_id TEXT, units INTEGER, licence_key TEXT,
+    """CREATE TABLE held(order_id TEXT, product_id TEXT, units INTEGER, licence_key TEXT, sold INTEGER,
        PRIMARY KEY (order_id, product_id)) WITHOUT ROWID""",
+    "CREATE TABLE claimed(order_id TEXT, buyer_id TEXT, product_id TEXT, PRIMARY KEY (order_id, buyer_id, product_id))",
     "CREATE TABLE owned(order_id TEXT, buyer_id TEXT, product_id TEXT, PRIMARY KEY (order_id, buyer_id, product_id))",
     """CREATE TABLE ledger(order_id TEXT PRIMARY KEY, minor INTEGER, currency TEXT, charge TEXT, refund TEXT)
        WITHOUT ROWID""",
@@ -32,28 +33,36 @@ TABLES: Final = (
     "CREATE TABLE uploads(digest TEXT PRIMARY KEY, size INTEGER, stream TEXT, position INTEGER) WITHOUT ROWID",
 )
 HOLD: Final = """
-    INSERT INTO held VALUES(?, ?, ?, ?) ON CONFLICT (order_id, product_id)
-    DO UPDATE SET units = units + excluded.units, licence_key = coalesce(excluded.licence_key, licence_key)
+    INSERT INTO held VALUES(?, ?, ?, ?, ?) ON CONFLICT (order_id, product_id) DO UPDATE SET
+    units = units + excluded.units, sold = sold + excluded.sold,
+    licence_key = coalesce(excluded.licence_key, licence_key)
 """
 JOINED: Final = """
     SELECT o.*, l.minor, l.currency, l.charge, l.refund, coalesce(h.units, 0), h.licence_key, w.buyer_id,
+           coalesce(h.sold, 0), c.buyer_id IS NOT NULL,
            (SELECT count(*) FROM unreadable WHERE stream IN ('product/' || o.product_id)),
            (SELECT count(*) FROM unreadable WHERE stream IN ('buyer/' || o.buyer_id))
     FROM orders o LEFT JOIN ledger l ON l.order_id = o.order_id
     LEFT JOIN held h ON h.order_id = o.order_id AND h.product_id = o.product_id
     LEFT JOIN owned w ON w.order_id = o.order_id AND w.buyer_id = o.buyer_id AND w.product_id = o.product_id
+    LEFT JOIN claimed c ON c.order_id = o.order_id AND c.buyer_id = o.buyer_id AND c.product_id = o.product_id
     ORDER BY o.order_id
 """
 NEVER: Final = frozenset[Any]({None})
 
 
 class Elsewhere(NamedTuple):
-    """What may be found elsewhere of an order in a certain state: charge, refund, units held, copies owned."""
+    """
+    What may be found elsewhere of an order in a certain state: charge, refund, units held or sold, those of them that
+    are sold, copies owned, claims of one.
+    """
 
     charge: frozenset[str | None]
     refund: frozenset[str | None]
     units: frozenset[int]
+    sold: frozenset[int]
     copies: frozenset[int]
+    claims: frozenset[int]
 
 
 def _one_of(*values: Any) -> frozenset[Any]:
@@ -64,22 +73,25 @@ ANY_CHARGE: Final = _one_of(None, "asked", "captured", "declined", "voided")
 ANY_REFUND: Final = _one_of(None, "paid back", "denied")
 TAKEN: Final = _one_of("captured")
 NONE, ONE, EITHER = _one_of(0), _one_of(1), _one_of(0, 1)
+# fmt: off
 EXPECTED: Final[dict[type, Elsewhere]] = {
-    order.Paying: Elsewhere(ANY_CHARGE - {"voided"}, NEVER, NONE, NONE),
-    order.Reserving: Elsewhere(TAKEN, NEVER, EITHER, NONE),
-    order.Delivering: Elsewhere(TAKEN, NEVER, ONE, EITHER),
-    order.Notifying: Elsewhere(TAKEN, NEVER, ONE, ONE),
-    order.Unnoticed: Elsewhere(TAKEN, NEVER, ONE, ONE),
-    order.Complete: Elsewhere(TAKEN, NEVER, ONE, ONE),
-    order.Releasing: Elsewhere(TAKEN, NEVER, EITHER, NONE),
-    order.Refunding: Elsewhere(ANY_CHARGE, ANY_REFUND, NONE, NONE),
-    order.Revoking: Elsewhere(TAKEN, NEVER, ONE, EITHER),
-    order.Returning: Elsewhere(TAKEN, ANY_REFUND, ONE, NONE),
-    order.Declined: Elsewhere(_one_of("declined"), NEVER, NONE, NONE),
-    order.TakenBack: Elsewhere(ANY_CHARGE - {None, "asked"}, _one_of("paid back"), NONE, NONE),
-    order.Returned: Elsewhere(TAKEN, _one_of("paid back"), ONE, NONE),
-    order.Owing: Elsewhere(ANY_CHARGE, _one_of("denied"), NONE, NONE),
+    order.Paying:     Elsewhere(ANY_CHARGE - {"voided"}, NEVER, EITHER, NONE, NONE, EITHER),
+    order.Reserving:  Elsewhere(TAKEN, NEVER, EITHER, EITHER, NONE, EITHER),
+    order.Delivering: Elsewhere(TAKEN, NEVER, ONE, ONE, EITHER, EITHER),
+    order.Notifying:  Elsewhere(TAKEN, NEVER, ONE, ONE, ONE, NONE),
+    order.Unnoticed:  Elsewhere(TAKEN, NEVER, ONE, ONE, ONE, NONE),
+    order.Complete:   Elsewhere(TAKEN, NEVER, ONE, ONE, ONE, NONE),
+    order.Releasing:  Elsewhere(TAKEN, NEVER, EITHER, EITHER, NONE, EITHER),
+    order.Refunding:  Elsewhere(ANY_CHARGE, ANY_REFUND, EITHER, NONE, NONE, EITHER),
+    order.Revoking:   Elsewhere(TAKEN, NEVER, ONE, ONE, EITHER, NONE),
+    order.Returning:  Elsewhere(TAKEN, ANY_REFUND, ONE, ONE, NONE, NONE),
+    order.Ending:     Elsewhere(ANY_CHARGE - {"asked"}, ANY_REFUND, EITHER, NONE, NONE, EITHER),
+    order.Declined:   Elsewhere(_one_of("declined"), NEVER, NONE, NONE, NONE, NONE),
+    order.TakenBack:  Elsewhere(ANY_CHARGE - {None, "asked"}, _one_of("paid back"), NONE, NONE, NONE, NONE),
+    order.Returned:   Elsewhere(TAKEN, _one_of("paid back"), ONE, ONE, NONE, NONE),
+    order.Owing:      Elsewhere(ANY_CHARGE, _one_of("denied"), NONE, NONE, NONE, NONE),
 }
+# fmt: on
 BY_TAG: Final = {str(state.__struct_config__.tag): rule for state, rule in EXPECTED.items()}  # type: ignore[attr-defined]
 
 
@@ -105,13 +117,17 @@ class Balance:
         """Note an event on the way, before its stream's state takes it in."""
         _, _, key = stream.partition("/")
         match event:
-            case product.Reserved(order_id, licence_key):
-                stock = state.stock if isinstance(state, product.Active) else 0
-                if stock == 0:
+            case product.Reserved(order_id, was_held=True):
+                self._note(HOLD, (order_id, key, 0, None, 1))
+            case product.Held(order_id, licence_key) | product.Reserved(order_id, licence_key):
+                last = state.last if isinstance(state, product.Gone) else state
+                if last.stock == 0:
                     self._faults.add(Fault(f"{order_id} got a unit where none was left", position, stream, version))
-                self._note(HOLD, (order_id, key, 1, licence_key))
+                self._note(HOLD, (order_id, key, 1, licence_key, isinstance(event, product.Reserved)))
             case product.Released(order_id):
-                self._note(HOLD, (order_id, key, -1, None))
+                self._note(HOLD, (order_id, key, -1, None, -1))
+            case product.Unheld(order_id):
+                self._note(HOLD, (order_id, key, -1, None, 0))
             case product.Listed() | product.Revised():
                 files = [(file.url, file.size) for file in event.offer.files]
                 for url, size in [*files, *((preview.url, None) for preview in event.offer.previews)]:
@@ -138,6 +154,8 @@ class Balance:
         elif isinstance(ended.state, buyer.Shelf):
             for product_id, owned in ended.state.owned.items():
                 self._note("INSERT INTO owned VALUES(?, ?, ?)", (owned.order_id, key, product_id))
+            for product_id, order_id in ended.state.claims.items():
+                self._note("INSERT INTO claimed VALUES(?, ?, ?)", (order_id, key, product_id))
 
     def take_ledger(self, entries: Iterable[Row]) -> None:
         """Note what a processor did: order, minor units, currency, outcome of the charge, of the refund."""
@@ -190,7 +208,7 @@ class Balance:
         for sql, detail in (
             (f"SELECT order_id, charge FROM ledger x WHERE {lost.format('')} {unread}",
              "the ledger has a charge ({}), and the log has no such order"),
-            (f"SELECT order_id, product_id FROM held x WHERE {of_product} {unread}",
+            (f"SELECT order_id, product_id FROM held x WHERE sold != 0 AND {of_product} {unread}",
              "product/{} holds a unit for it, and the log has no such order"),
             (f"SELECT order_id, buyer_id FROM owned x WHERE {of_buyer} {unread}",
              "buyer/{} owns a product by it, and the log has no such order"),
@@ -217,7 +235,8 @@ class Balance:
 def _faults_of(row: Row, with_ledger: bool) -> Iterator[str]:
     """Hold one order against what is found elsewhere."""
     _, tag, has_paid, has_no_answer, was_delivered, minor, currency, _, _, licence_key, *_ = row
-    taken_minor, taken_currency, charge, refund, units, held_key, owner, is_product_unread, is_buyer_unread = row[12:]
+    taken_minor, taken_currency, charge, refund, units, held_key, owner, sold, claims, *unread = row[12:]
+    is_product_unread, is_buyer_unread = unread
     expected = BY_TAG[tag]
     state = tag.removeprefix("order.")
     if with_ledger:
@@ -232,10 +251,14 @@ def _faults_of(row: Row, with_ledger: bool) -> Iterator[str]:
     if not is_product_unread:
         if units not in (ONE if was_delivered else expected.units):
             yield f"it is {state}, and its product holds {units} units for it"
+        if sold not in (ONE if was_delivered else expected.sold):
+            yield f"it is {state}, and its product has sold it {sold} units"
         if licence_key is not None and units == 1 and licence_key != held_key:
             yield "it has another licence key than its product gave it"
     if not is_buyer_unread and (owner is not None) not in expected.copies:
         yield f"it is {state}, and the product is {'' if owner else 'not '}in its buyer's library"
+    if not is_buyer_unread and claims not in expected.claims:
+        yield f"it is {state}, and its buyer still waits for it"
 
 
 def _named(outcome: str | None) -> str:

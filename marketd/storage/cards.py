@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from marketd.actors import account, buyer
+from marketd.actors import account, buyer, product
 from marketd.actors.address import Address
 from marketd.bus.port import Answer, Bus, Envelope
 from marketd.bus.subjects import query_subject
@@ -110,7 +110,8 @@ def touched_by(batch: Sequence[Recorded]) -> set[str] | None:
     for record in batch:
         kind, key = Address.parse(record.stream)
         if kind == "product":
-            touched.add(key)
+            if not all(isinstance(event, product.Reserved) and event.was_held for event in record.commit.events):
+                touched.add(key)
         elif kind in ("buyer", "account"):
             for event in record.commit.events:
                 match event:

@@ -178,9 +178,9 @@ def apply(db: Connection, record: Recorded) -> None:
             case product.Withdrawn(at):
                 row = (at, record.position, product_id)
                 db.execute("UPDATE products SET is_active = 0, updated_at = ?, position = ? WHERE product_id = ?", row)
-            case product.Reserved():
+            case product.Held() | product.Reserved(was_held=False):
                 db.execute("UPDATE products SET stock = stock - 1 WHERE product_id = ?", (product_id,))
-            case product.Released(restocked=True):
+            case product.Unheld(restocked=True) | product.Released(restocked=True):
                 db.execute("UPDATE products SET stock = stock + 1 WHERE product_id = ?", (product_id,))
 
 

@@ -6,6 +6,7 @@ from marketd.actors.money import Money
 from marketd.actors.order import (
     AlertResolved,
     BuyerNotified,
+    ClaimsEnded,
     Completed,
     Delivered,
     DeliveryRefused,
@@ -41,13 +42,16 @@ NOTIFYING: Final[History] = (*DELIVERING, Delivered(4))
 COMPLETE: Final[History] = (*NOTIFYING, BuyerNotified(5), Completed(5))
 UNNOTICED: Final[History] = (*NOTIFYING, NoticeFailed("mailbox full", 5), Completed(5))
 
-DECLINED: Final[History] = (*PAYING, PaymentDeclined("no funds", 2), Failed("no funds", 2))
+ENDING: Final[History] = (*PAYING, PaymentDeclined("no funds", 2))
+DECLINED: Final[History] = (*ENDING, ClaimsEnded(2), Failed("no funds", 2))
 UNANSWERED: Final[History] = (*PAYING, PaymentUnanswered(2))
 REFUNDING: Final[History] = (*RESERVING, StockRefused("sold out", 3))
 RELEASING: Final[History] = (*DELIVERING, DeliveryRefused("owned already", 4))
 RELEASED: Final[History] = (*RELEASING, StockReleased(5))
-TAKEN_BACK: Final[History] = (*REFUNDING, PaymentRefunded(4), Failed("sold out", 4))
-OWING: Final[History] = (*REFUNDING, PaymentRefundFailed("bank says no", 4), FailedWithAlert("sold out", 4))
+ENDING_TAKEN_BACK: Final[History] = (*REFUNDING, PaymentRefunded(4))
+TAKEN_BACK: Final[History] = (*ENDING_TAKEN_BACK, ClaimsEnded(4), Failed("sold out", 4))
+ENDING_OWING: Final[History] = (*REFUNDING, PaymentRefundFailed("bank says no", 4))
+OWING: Final[History] = (*ENDING_OWING, ClaimsEnded(4), FailedWithAlert("sold out", 4))
 
 REVOKING: Final[History] = (*COMPLETE, RefundRequested("sue", "a mistake", 6))
 RETURNING: Final[History] = (*REVOKING, DeliveryRevoked(7))
@@ -67,6 +71,9 @@ HISTORIES: Final[dict[str, History]] = {
     "notifying": NOTIFYING,
     "complete": COMPLETE,
     "unnoticed": UNNOTICED,
+    "ending": ENDING,
+    "ending taken back": ENDING_TAKEN_BACK,
+    "ending owing": ENDING_OWING,
     "declined": DECLINED,
     "unanswered": UNANSWERED,
     "refunding": REFUNDING,

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from marketd.actors import buyer, order, product
 from marketd.actors.address import Address
+from marketd.actors.aggregate import Refused
 from marketd.actors.fulfilment import Fulfilment, FulfilmentLimits
 from marketd.actors.house import House, HouseLimits
 from marketd.actors.money import Money
@@ -30,7 +31,7 @@ T = TypeVar("T")
 CODEC: Final = message_codec()
 TURNS_MAX: Final = 2_000
 QUIET_TURNS: Final = 8
-LIMITS: Final = FulfilmentLimits(retry_s=1, retry_s_max=8, patience_s=60, checkpoint_every=1)
+LIMITS: Final = FulfilmentLimits(retry_s=1, retry_s_max=8, patience_s=60, claim_s=20, checkpoint_every=1)
 
 
 class FakeProcessor:
@@ -144,6 +145,23 @@ class Shop:
         placed = order.Place(buyer_id, "sue", "p1", OFFER.title, OFFER.price, pays_with, self.clock.now_ms())
         await self.ask(Address("order", order_id), placed, trace=trace)
 
+    async def claim(self, order_id: str, *, buyer_id: str = "ann") -> None:
+        """Have what an order of the product p1 needs set aside, as the front does."""
+        quote = await self.ask(Address("product", "p1"), product.Quote(buyer_id, order_id))
+        assert isinstance(quote, product.Quoted)
+        await self.ask(Address("buyer", buyer_id), buyer.Claim(order_id, "p1"))
+        if quote.is_counted:
+            await self.ask(Address("product", "p1"), product.Hold(order_id))
+
+    async def buy(self, order_id: str, *, buyer_id: str = "ann", pays_with: str = "pm_good") -> None:
+        """Claim and place; refused where somebody else was faster."""
+        try:
+            await self.claim(order_id, buyer_id=buyer_id)
+        except Refused:
+            await self.ask(Address("buyer", buyer_id), buyer.Unclaim(order_id, "p1"))
+            raise
+        await self.place(order_id, buyer_id=buyer_id, pays_with=pays_with)
+
     async def refund(self, order_id: str) -> None:
         """Ask for the money back, as the seller."""
         asked = order.RequestRefund("sue", False, "a mistake", self.clock.now_ms())
@@ -156,7 +174,7 @@ class Shop:
             head = self.log.head
             await settle(5)
             heard = self.fulfilment.statistics()
-            is_quiet = heard == {"position": head, "open_orders": open_orders} and head == self.log.head
+            is_quiet = (heard["position"], heard["open_orders"]) == (head, open_orders) and head == self.log.head
             quiet = quiet + 1 if is_quiet else 0
             if quiet == QUIET_TURNS:
                 return

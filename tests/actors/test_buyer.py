@@ -9,7 +9,8 @@ from marketd.actors.buyer import (
     BUYER,
     Access,
     CheckAccess,
-    CheckFree,
+    Claim,
+    Claimed,
     Command,
     DeleteReview,
     EditReview,
@@ -28,6 +29,8 @@ from marketd.actors.buyer import (
     Revoke,
     Revoked,
     ShowReview,
+    Unclaim,
+    Unclaimed,
     WriteReview,
 )
 from tests.actors.totality import assert_decided, assert_silent_when_repeated
@@ -35,6 +38,8 @@ from tests.given import given
 
 GRANTED = Granted("o1", "p1", "seller")
 REVOKED = Revoked("o1", "p1")
+CLAIMED = Claimed("o1", "p1")
+UNCLAIMED = Unclaimed("o1", "p1")
 REVIEW = Review("r1", 5, "Bright", "It lights the room.")
 REVIEWED = Reviewed("p1", "seller", REVIEW, 7)
 DELETED = ReviewDeleted("p1", "r1")
@@ -70,12 +75,40 @@ def test_access_ends_when_it_is_revoked() -> None:
     given(BUYER, GRANTED, REVOKED).when(CheckAccess("p1")).then_answered(Access(False))
 
 
-def test_what_is_not_owned_is_free_to_be_bought() -> None:
-    given(BUYER).when(CheckFree("p1")).then_nothing()
+def test_what_is_not_owned_is_claimed() -> None:
+    given(BUYER).when(Claim("o1", "p1")).then(CLAIMED)
 
 
-def test_what_was_revoked_is_free_to_be_bought_again() -> None:
-    given(BUYER, GRANTED, REVOKED).when(CheckFree("p1")).then_nothing()
+def test_what_was_revoked_is_claimed_again() -> None:
+    given(BUYER, GRANTED, REVOKED).when(Claim("o2", "p1")).then(Claimed("o2", "p1"))
+
+
+def test_orders_for_two_products_are_under_way_at_once() -> None:
+    given(BUYER, CLAIMED).when(Claim("o2", "p2")).then(Claimed("o2", "p2"))
+
+
+def test_what_its_order_has_brought_is_not_claimed_again() -> None:
+    given(BUYER, CLAIMED, GRANTED).when(Claim("o1", "p1")).then_nothing()
+
+
+def test_a_claim_that_is_given_up_stands_in_nobodys_way() -> None:
+    given(BUYER, CLAIMED, UNCLAIMED).when(Claim("o2", "p1")).then(Claimed("o2", "p1"))
+
+
+def test_an_order_gives_up_its_claim() -> None:
+    given(BUYER, CLAIMED).when(Unclaim("o1", "p1")).then(UNCLAIMED)
+
+
+def test_an_order_does_not_give_up_the_claim_of_another() -> None:
+    given(BUYER, CLAIMED).when(Unclaim("o2", "p1")).then_nothing()
+
+
+def test_what_is_granted_is_claimed_no_longer() -> None:
+    given(BUYER, CLAIMED, GRANTED).when(Unclaim("o1", "p1")).then_nothing()
+
+
+def test_what_is_claimed_is_not_owned_yet() -> None:
+    given(BUYER, CLAIMED).when(CheckAccess("p1")).then_answered(Access(False))
 
 
 def test_an_order_takes_back_what_it_gave() -> None:
@@ -194,8 +227,10 @@ def test_who_hides_a_review_learns_nothing_of_it() -> None:
 
 
 REFUSALS: list[tuple[list[Event], Command, Reason]] = [
-    ([GRANTED], CheckFree("p1"), Reason.ALREADY_OWNED),
+    ([GRANTED], Claim("o2", "p1"), Reason.ALREADY_OWNED),
     ([GRANTED], Grant("o2", "p1", "seller"), Reason.ALREADY_OWNED),
+    ([CLAIMED], Claim("o2", "p1"), Reason.UNDER_WAY),
+    ([CLAIMED], Grant("o2", "p1", "seller"), Reason.UNDER_WAY),
     ([], WriteReview("p1", REVIEW, 7), Reason.NOT_OWNED),
     ([GRANTED, REVOKED], WriteReview("p1", REVIEW, 7), Reason.NOT_OWNED),
     ([GRANTED, REVIEWED], WriteReview("p1", DULL, 8), Reason.ALREADY_REVIEWED),
@@ -237,6 +272,9 @@ def test_every_reason_has_a_row_in_order() -> None:
 
 HISTORIES: list[tuple[Event, ...]] = [
     (),
+    (CLAIMED,),
+    (CLAIMED, UNCLAIMED),
+    (CLAIMED, GRANTED),
     (GRANTED,),
     (GRANTED, REVOKED),
     (GRANTED, REVIEWED),
@@ -247,7 +285,9 @@ HISTORIES: list[tuple[Event, ...]] = [
     (GRANTED, REVIEWED, REVOKED),
 ]
 REPEATABLE: list[Command] = [
-    CheckFree("p1"),
+    Claim("o1", "p1"),
+    Claim("o2", "p1"),
+    Unclaim("o1", "p1"),
     CheckAccess("p1"),
     Grant("o1", "p1", "seller"),
     Grant("o2", "p1", "seller"),

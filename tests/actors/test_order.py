@@ -13,7 +13,6 @@ from marketd.actors.order import (
     AlertResolved,
     Awaited,
     Command,
-    Denied,
     Describe,
     Existing,
     Place,
@@ -24,12 +23,10 @@ from marketd.actors.order import (
     RequestRefund,
     ResolveAlert,
     State,
-    Step,
-    Succeeded,
-    Unanswered,
     View,
     view,
 )
+from marketd.actors.steps import Denied, Step, Succeeded, Unanswered
 from tests.actors.sale import (
     COMPLETE,
     DELIVERING,
@@ -107,6 +104,9 @@ STATUSES = {
     "notifying": ("pending", "captured", "delivered"),
     "complete": ("completed", "captured", "delivered"),
     "unnoticed": ("completed", "captured", "delivered"),
+    "ending": ("pending", "declined", "failed"),
+    "ending taken back": ("pending", "refunded", "failed"),
+    "ending owing": ("pending", "refund_failed", "failed"),
     "declined": ("failed", "declined", "failed"),
     "unanswered": ("pending", "pending", "failed"),
     "refunding": ("pending", "captured", "failed"),

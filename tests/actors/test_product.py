@@ -7,12 +7,15 @@ from msgspec.structs import replace
 
 from marketd.actors.money import Money
 from marketd.actors.product import (
+    HOLDS_MAX,
     PRODUCT,
     Command,
     Describe,
     Description,
     Event,
     File,
+    Held,
+    Hold,
     List,
     Listed,
     Offer,
@@ -27,6 +30,8 @@ from marketd.actors.product import (
     Reserved,
     Revise,
     Revised,
+    Unheld,
+    Unhold,
     Withdraw,
     Withdrawn,
 )
@@ -40,8 +45,10 @@ LISTED = Listed("seller", OFFER, None, (), 1)
 SCARCE = Listed("seller", OFFER, 2, (), 1)
 LAST = Listed("seller", OFFER, 1, (), 1)
 KEYED = Listed("seller", OFFER, 2, ("k1", "k2"), 1)
+MANY = Listed("seller", OFFER, HOLDS_MAX + 1, (), 1)
 HELD_BACK = Listed("seller", OFFER, 1, ("k1", "k2", "k3"), 1)
 WITHDRAWN = Withdrawn(9)
+HELD = Held("o1", None)
 
 
 def listing(stock: int | None = None, keys: tuple[str, ...] = ()) -> List:
@@ -201,6 +208,87 @@ def test_such_a_unit_is_released_without_coming_back() -> None:
     )
 
 
+# Units that are held for orders under way.
+
+
+def test_a_unit_is_held() -> None:
+    given(PRODUCT, LAST).when(Hold("o1")).then(HELD)
+
+
+def test_with_a_unit_its_key_is_held() -> None:
+    given(PRODUCT, KEYED).when(Hold("o1")).then(Held("o1", "k1"))
+
+
+def test_what_is_held_is_not_left() -> None:
+    given(PRODUCT, SCARCE, HELD).when(Describe()).then_answered(Description("seller", OFFER, 1, True, 1, 1))
+
+
+def test_where_nothing_is_counted_nothing_is_held() -> None:
+    given(PRODUCT, LISTED).when(Hold("o1")).then_nothing()
+
+
+def test_where_units_are_counted_the_quote_says_so() -> None:
+    given(PRODUCT, LAST).when(Quote("ann")).then_answered(Quoted("seller", "Serif", Money(1999, "USD"), True))
+
+
+def test_who_holds_the_last_unit_is_still_quoted_its_price() -> None:
+    given(PRODUCT, LAST, HELD).when(Quote("ann", "o1")).then_answered(
+        Quoted("seller", "Serif", Money(1999, "USD"), True)
+    )
+
+
+def test_what_is_held_is_sold_to_its_order() -> None:
+    given(PRODUCT, LAST, HELD).when(Reserve("o1")).then(Reserved("o1", None, was_held=True))
+
+
+def test_the_key_that_is_held_is_sold_to_its_order() -> None:
+    given(PRODUCT, KEYED, Held("o1", "k1"), Reserved("o2", "k2")).when(Reserve("o1")).then(
+        Reserved("o1", "k1", was_held=True)
+    )
+
+
+def test_a_sale_of_what_was_held_takes_no_other_unit() -> None:
+    given(PRODUCT, SCARCE, HELD, Reserved("o1", None, was_held=True)).when(Describe()).then_answered(
+        Description("seller", OFFER, 1, True, 1, 1)
+    )
+
+
+def test_what_is_held_no_longer_is_left() -> None:
+    given(PRODUCT, LAST, HELD, Unheld("o1", None)).when(Hold("o2")).then(Held("o2", None))
+
+
+def test_the_key_of_what_is_held_no_longer_is_left() -> None:
+    given(PRODUCT, KEYED, Held("o1", "k1"), Unheld("o1", "k1"), Held("o2", "k2")).when(Hold("o3")).then(
+        Held("o3", "k1")
+    )
+
+
+def test_what_is_sold_is_held_no_longer() -> None:
+    given(PRODUCT, LAST, HELD, Reserved("o1", None, was_held=True)).when(Unhold("o1")).then_nothing()
+
+
+def test_a_seller_who_says_what_is_left_does_not_speak_of_what_is_held() -> None:
+    given(PRODUCT, SCARCE, HELD, Revised(OFFER, 0, (), 5)).when(Reserve("o1")).then(Reserved("o1", None, was_held=True))
+
+
+def test_what_is_held_without_a_key_comes_back_to_no_product_with_keys() -> None:
+    given(PRODUCT, SCARCE, HELD, Revised(OFFER, 1, ("k1",), 5)).when(Unhold("o1")).then(
+        Unheld("o1", None, restocked=False)
+    )
+
+
+def test_whoever_holds_a_unit_gets_it_when_the_product_is_withdrawn() -> None:
+    given(PRODUCT, LAST, HELD, WITHDRAWN).when(Reserve("o1")).then(Reserved("o1", None, was_held=True))
+
+
+def test_whose_order_was_accepted_gets_it_when_the_product_is_withdrawn() -> None:
+    given(PRODUCT, LISTED, WITHDRAWN).when(Reserve("o1")).then(Reserved("o1", None))
+
+
+def test_a_unit_of_a_withdrawn_product_is_given_up() -> None:
+    given(PRODUCT, LAST, HELD, WITHDRAWN).when(Unhold("o1")).then(Unheld("o1", None))
+
+
 REFUSALS: list[tuple[list[Event], Command, Reason]] = [
     ([], Describe(), Reason.NO_SUCH_PRODUCT),
     ([LISTED], replace(listing(), seller_id="rival"), Reason.LISTED_DIFFERENTLY),
@@ -211,11 +299,16 @@ REFUSALS: list[tuple[list[Event], Command, Reason]] = [
     ([LISTED], Withdraw("rival", 5), Reason.NOT_YOUR_PRODUCT),
     ([LISTED, WITHDRAWN], Revise("seller", 10, title="Sans"), Reason.WITHDRAWN),
     ([LISTED, WITHDRAWN], Quote("ann"), Reason.WITHDRAWN),
-    ([LISTED, WITHDRAWN], Reserve("o1"), Reason.WITHDRAWN),
+    ([SCARCE, WITHDRAWN], Hold("o1"), Reason.WITHDRAWN),
     ([LISTED], Quote("seller"), Reason.OWN_PRODUCT),
     ([LAST, Reserved("o1", None)], Quote("ann"), Reason.SOLD_OUT),
     ([LAST, Reserved("o1", None)], Reserve("o2"), Reason.SOLD_OUT),
+    ([LAST, Reserved("o1", None), WITHDRAWN], Reserve("o2"), Reason.SOLD_OUT),
+    ([LAST, HELD], Quote("ann", "o2"), Reason.SOLD_OUT),
+    ([LAST, HELD], Hold("o2"), Reason.SOLD_OUT),
+    ([LAST, HELD], Reserve("o2"), Reason.SOLD_OUT),
     ([KEYED, Reserved("o1", "k1"), Reserved("o2", "k2")], Reserve("o3"), Reason.SOLD_OUT),
+    ([MANY, *(Held(f"o{n}", None) for n in range(HOLDS_MAX))], Hold("one more"), Reason.TOO_MANY_HOLDS),
     ([LISTED], Revise("seller", 5, title="Sans", expected=("another",)), Reason.CHANGED),
     ([LISTED], Revise("seller", 5, title="Sans", expected=()), Reason.CHANGED),
     ([LISTED], Revise("seller", 5, expected=("another",)), Reason.CHANGED),
@@ -288,6 +381,11 @@ HISTORIES: list[tuple[Event, ...]] = [
     (LISTED,),
     (SCARCE,),
     (LAST, Reserved("o1", None)),
+    (LAST, HELD),
+    (LAST, HELD, Unheld("o1", None)),
+    (LAST, HELD, Reserved("o1", None, was_held=True)),
+    (KEYED, Held("o1", "k1")),
+    (KEYED, Held("o1", "k1"), WITHDRAWN),
     (KEYED, Reserved("o1", "k1")),
     (KEYED, Reserved("o1", "k1"), Reserved("o2", "k2")),
     (LISTED, WITHDRAWN),
@@ -305,6 +403,10 @@ REPEATABLE: list[Command] = [
     Describe(),
     Quote("ann"),
     Quote("seller"),
+    Quote("ann", "o1"),
+    Hold("o1"),
+    Hold("o2"),
+    Unhold("o1"),
 ]
 ONCE_PER_ID: list[Command] = [Reserve("o1"), Release("o1", None), Release("o1", "k1")]  # the log guards their ids
 

@@ -14,18 +14,17 @@ from marketd.actors.order import (
     Advance,
     Awaited,
     BuyerNotified,
+    ClaimsEnded,
     Completed,
     Delivered,
     DeliveryRefused,
     DeliveryRevoked,
-    Denied,
     Event,
     Existing,
     Failed,
     FailedWithAlert,
     NoticeAbandoned,
     NoticeFailed,
-    Outcome,
     Paid,
     PaymentDeclined,
     PaymentRefunded,
@@ -35,18 +34,19 @@ from marketd.actors.order import (
     Refunded,
     RequestRefund,
     State,
-    Step,
     StockRefused,
     StockReleased,
     StockReserved,
-    Succeeded,
-    Unanswered,
     view,
 )
-from marketd.actors.saga import LEGS, Ask, Charge, Command, Patience, PayBack, Tell
+from marketd.actors.saga import LEGS, Ask, Charge, Command, Commands, Patience, PayBack, Tell
+from marketd.actors.steps import Denied, Outcome, Step, Succeeded, Unanswered
 from tests.actors.sale import (
     COMPLETE,
     DELIVERING,
+    ENDING,
+    ENDING_OWING,
+    ENDING_TAKEN_BACK,
     NOTIFYING,
     PAYING,
     PRICE,
@@ -77,7 +77,7 @@ YES, NO, SILENCE = Succeeded(), Denied("no"), Unanswered()
 # fmt: off
 TABLE = [
     Row(PAYING, Step.PROCESS_PAYMENT, YES, (Paid(9),), Step.UPDATE_INVENTORY),
-    Row(PAYING, Step.PROCESS_PAYMENT, NO, (PaymentDeclined("no", 9), Failed("no", 9)), None),
+    Row(PAYING, Step.PROCESS_PAYMENT, NO, (PaymentDeclined("no", 9),), Step.END_CLAIMS),
     Row(PAYING, Step.PROCESS_PAYMENT, SILENCE, (PaymentUnanswered(9),), Step.REFUND_PAYMENT),
     Row(RESERVING, Step.UPDATE_INVENTORY, YES, (StockReserved(None, 9),), Step.PREPARE_DELIVERY),
     Row(RESERVING, Step.UPDATE_INVENTORY, Succeeded("k7"), (StockReserved("k7", 9),), Step.PREPARE_DELIVERY),
@@ -91,12 +91,14 @@ TABLE = [
     Row(UNNOTICED, Step.NOTIFY_BUYER_LATE, NO, (NoticeAbandoned(9),), None),
     Row(UNNOTICED, Step.NOTIFY_BUYER_LATE, SILENCE, (NoticeAbandoned(9),), None),
     Row(RELEASING, Step.ROLLBACK_INVENTORY, YES, (StockReleased(9),), Step.REFUND_PAYMENT),
-    Row(REFUNDING, Step.REFUND_PAYMENT, YES, (PaymentRefunded(9), Failed("sold out", 9)), None),
-    Row(REFUNDING, Step.REFUND_PAYMENT, NO, (PaymentRefundFailed("no", 9), FailedWithAlert("sold out", 9)), None),
-    Row(REFUNDING, Step.REFUND_PAYMENT, SILENCE,
-        (PaymentRefundFailed(NO_ANSWER, 9), FailedWithAlert("sold out", 9)), None),
-    Row(RELEASED, Step.REFUND_PAYMENT, YES, (PaymentRefunded(9), Failed("owned already", 9)), None),
-    Row(UNANSWERED, Step.REFUND_PAYMENT, YES, (PaymentRefunded(9), Failed(NO_ANSWER, 9)), None),
+    Row(REFUNDING, Step.REFUND_PAYMENT, YES, (PaymentRefunded(9),), Step.END_CLAIMS),
+    Row(REFUNDING, Step.REFUND_PAYMENT, NO, (PaymentRefundFailed("no", 9),), Step.END_CLAIMS),
+    Row(REFUNDING, Step.REFUND_PAYMENT, SILENCE, (PaymentRefundFailed(NO_ANSWER, 9),), Step.END_CLAIMS),
+    Row(RELEASED, Step.REFUND_PAYMENT, YES, (PaymentRefunded(9),), Step.END_CLAIMS),
+    Row(UNANSWERED, Step.REFUND_PAYMENT, YES, (PaymentRefunded(9),), Step.END_CLAIMS),
+    Row(ENDING, Step.END_CLAIMS, YES, (ClaimsEnded(9), Failed("no funds", 9)), None),
+    Row(ENDING_TAKEN_BACK, Step.END_CLAIMS, YES, (ClaimsEnded(9), Failed("sold out", 9)), None),
+    Row(ENDING_OWING, Step.END_CLAIMS, YES, (ClaimsEnded(9), FailedWithAlert("sold out", 9)), None),
     # a complete sale, taken back by its seller
     Row(REVOKING, Step.REVOKE_DELIVERY, YES, (DeliveryRevoked(9),), Step.REFUND_PAYMENT),
     Row(RETURNING, Step.REFUND_PAYMENT, YES, (PaymentRefunded(9), Refunded(9)), None),
@@ -153,6 +155,10 @@ def test_silence_moves_only_what_the_outside_owes(state: type, step: Step) -> No
     ("history", "status"),
     [
         ((*NOTIFYING, BuyerNotified(9), Completed(9)), ("completed", "captured")),
+        ((*ENDING, ClaimsEnded(9), Failed("no funds", 9)), ("failed", "declined")),
+        ((*ENDING_TAKEN_BACK, ClaimsEnded(9), Failed("sold out", 9)), ("failed", "refunded")),
+        ((*ENDING_OWING, ClaimsEnded(9), FailedWithAlert("sold out", 9)), ("failed", "refund_failed")),
+        # as it was recorded before there were claims
         ((*PAYING, PaymentDeclined("no", 9), Failed("no", 9)), ("failed", "declined")),
         ((*REFUNDING, PaymentRefunded(9), Failed("sold out", 9)), ("failed", "refunded")),
         ((*REFUNDING, PaymentRefundFailed("no", 9), FailedWithAlert("sold out", 9)), ("failed", "refund_failed")),
@@ -183,6 +189,8 @@ ASKED: list[tuple[History, Ask]] = [
     (UNANSWERED, PayBack("o1")),
     (REVOKING,   Command(Address("buyer", "ann"), buyer.Revoke("o1", "p1"))),
     (RETURNING,  PayBack("o1")),
+    (ENDING,     Commands((Command(Address("product", "p1"), product.Unhold("o1")),
+                           Command(Address("buyer", "ann"), buyer.Unclaim("o1", "p1"))))),
 ]
 PATIENCE = {
     Step.PROCESS_PAYMENT:    Patience.BOUNDED,
@@ -193,6 +201,7 @@ PATIENCE = {
     Step.ROLLBACK_INVENTORY: Patience.ENDLESS,
     Step.REFUND_PAYMENT:     Patience.BOUNDED,
     Step.REVOKE_DELIVERY:    Patience.ENDLESS,
+    Step.END_CLAIMS:         Patience.ENDLESS,
 }
 # fmt: on
 

@@ -17,7 +17,7 @@ from tests.clock import TestClock, settle
 pytestmark = pytest.mark.asyncio
 
 SOLD = ["Placed", "Paid", "StockReserved", "Delivered", "BuyerNotified", "Completed"]
-UNDONE = ["Placed", "PaymentUnanswered", "PaymentRefunded", "Failed"]
+UNDONE = ["Placed", "PaymentUnanswered", "PaymentRefunded", "ClaimsEnded", "Failed"]
 
 
 class HangingProcessor(FakeProcessor):
@@ -89,6 +89,15 @@ async def test_pauses_grow(shop: Shop) -> None:
         times.append(len(shop.processor.asked) - before)
 
     assert sum(times[:5]) > sum(times[5:10]) >= sum(times[35:])
+
+
+async def test_pauses_differ(shop: Shop) -> None:
+    """Or all who wait would come back at the same moment."""
+    for n in range(8):
+        await shop.place(f"o{n}", buyer_id=f"b{n}")
+    await shop.clock.advance(LIMITS.retry_s * 0.8)
+
+    assert 0 < sum(count > 1 for count in shop.asked.values()) < 8
 
 
 async def test_pauses_have_a_limit(shop: Shop) -> None:

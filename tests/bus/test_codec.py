@@ -36,7 +36,7 @@ def test_an_envelope_is_an_array_in_a_fixed_order() -> None:
     assert [*expected, "", "", "", 0, False] == msgspec.msgpack.decode(CODEC.pack(ENVELOPE))
 
 
-@pytest.mark.parametrize("message", [buyer.CheckFree("p"), BrowseProducts(q="lamp")], ids=["command", "query"])
+@pytest.mark.parametrize("message", [buyer.CheckAccess("p"), BrowseProducts(q="lamp")], ids=["command", "query"])
 def test_commands_and_queries_are_understood(message: msgspec.Struct) -> None:
     envelope = msgspec.structs.replace(ENVELOPE, message=message)
 

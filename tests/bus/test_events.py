@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from marketd.actors.money import Money
-from marketd.actors.order import Denied, Step, Succeeded, Unanswered
+from marketd.actors.steps import Denied, Step, Succeeded, Unanswered
 from marketd.bus.events import PublicEvent, PublicEvents, encode, public
 from marketd.config.codecs import log_codec
 from marketd.storage.log import Meta, Recorded
@@ -123,7 +123,7 @@ async def statuses(writer: Writer) -> tuple[str, str, str, str]:
 
 async def test_a_declined_payment_is_a_failed_order(writer: Writer) -> None:
     await writer.place("o1")
-    await writer.advance("o1", (Step.PROCESS_PAYMENT, Denied("no money")))
+    await writer.advance("o1", (Step.PROCESS_PAYMENT, Denied("no money")), (Step.END_CLAIMS, Succeeded()))
 
     assert ("order.failed", "failed", "declined", "failed") == await statuses(writer)
 
@@ -131,6 +131,7 @@ async def test_a_declined_payment_is_a_failed_order(writer: Writer) -> None:
 async def test_an_order_whose_payment_went_back_is_a_failed_one(writer: Writer) -> None:
     await writer.place("o1")
     await writer.advance("o1", (Step.PROCESS_PAYMENT, Unanswered()), (Step.REFUND_PAYMENT, Succeeded()))
+    await writer.advance("o1", (Step.END_CLAIMS, Succeeded()))
 
     assert ("order.failed", "failed", "refunded", "failed") == await statuses(writer)
 

@@ -95,7 +95,7 @@ async def crowd(stage: Stage, orders: int) -> None:
 
 async def buy(stage: Stage) -> Any:
     stage.bus.answers(product.Quote, QUOTED)
-    stage.bus.answers(buyer.CheckFree, None)
+    stage.bus.answers(buyer.Claim, None)
     stage.bus.answers(order.Place, PENDING)
     return await stage.call("POST", "/orders", WISH, user="ann")
 

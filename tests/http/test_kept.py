@@ -44,6 +44,7 @@ TOUCHING = {
     "revised": record("product/lamp", product.Revised(OFFER, None, (), AT)),
     "withdrawn": record("product/lamp", product.Withdrawn(AT)),
     "reserved": record("product/lamp", product.Reserved("o1", None)),
+    "held": record("product/lamp", product.Held("o1", None)),
     "reviewed": record("buyer/ann", buyer.Reviewed("lamp", "sam", REVIEW, AT)),
     "review deleted": record("buyer/ann", buyer.ReviewDeleted("lamp", "r1")),
 }
@@ -63,6 +64,13 @@ def test_a_page_stays_when_something_else_changes(what: str) -> None:
     kept.on_applied([TOUCHING[what]])
 
     assert [False, True] == [kept.get(query) is not None for query in ("lamp+saw", "saw+bulb")]
+
+
+def test_a_page_stays_when_what_was_held_is_sold() -> None:
+    kept = with_pages(("lamp",))
+    kept.on_applied([record("product/lamp", product.Reserved("o1", None, was_held=True))])
+
+    assert {"pages": 1} == kept.statistics()
 
 
 def test_a_page_goes_with_any_record_of_a_batch() -> None:

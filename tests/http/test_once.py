@@ -29,7 +29,7 @@ LOGIN = {"email": "ann@example.org", "password": "Passw0rd"}
 
 def sells(stage: Stage) -> None:
     stage.bus.answers(product.Quote, QUOTED)
-    stage.bus.answers(buyer.CheckFree, None)
+    stage.bus.answers(buyer.Claim, None)
     stage.bus.answers(order.Place, PENDING)
     stage.bus.answers(order.Describe, Refused(order.Reason.NO_SUCH_ORDER))
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec import Struct
 from msgspec.structs import replace
 
 from marketd.actors import buyer, order, product
@@ -11,7 +12,7 @@ from marketd.actors.address import Address
 from marketd.actors.aggregate import Refused
 from marketd.actors.money import Money
 from marketd.actors.watch import AwaitOutcome
-from marketd.bus.port import NoAnswer
+from marketd.bus.port import Busy, NoAnswer
 from marketd.bus.subjects import command_subject
 from marketd.clock import instant
 from marketd.http.tokens import DownloadGrant
@@ -26,9 +27,12 @@ pytestmark = pytest.mark.asyncio
 WISH = {"productId": "lamp", "paymentMethodId": "pm_card_visa"}
 
 
-async def place(stage: Stage, **refusals: Exception) -> Reply:
-    stage.bus.answers(product.Quote, refusals.get("quote", QUOTED))
-    stage.bus.answers(buyer.CheckFree, refusals.get("free"))
+async def place(stage: Stage, is_counted: bool = False, /, **refusals: Exception) -> Reply:
+    stage.bus.answers(product.Quote, refusals.get("quote", replace(QUOTED, is_counted=is_counted)))
+    stage.bus.answers(buyer.Claim, refusals.get("claim"))
+    stage.bus.answers(product.Hold, refusals.get("hold"))
+    for giving_back in (product.Unhold, buyer.Unclaim):
+        stage.bus.answers(giving_back, None)
     stage.bus.answers(order.Place, refusals.get("place", PENDING))
     return await stage.call("POST", "/orders", WISH, user="ann")
 
@@ -41,12 +45,19 @@ async def show(stage: Stage, user: str = "ann", role: Role = "buyer", **options:
 
 
 async def test_product_and_buyer_are_asked_before_the_order(stage: Stage) -> None:
-    await place(stage)
+    order_id = (await place(stage)).json()["orderId"]
 
-    (sold, quote), (self, free), (_, placed) = stage.bus.messages
-    assert (command_subject(Address("product", "lamp")), product.Quote("ann")) == (sold, quote)
-    assert (command_subject(Address("buyer", "ann")), buyer.CheckFree("lamp")) == (self, free)
+    (sold, quote), (self, claim), (_, placed) = stage.bus.messages
+    assert (command_subject(Address("product", "lamp")), product.Quote("ann", order_id)) == (sold, quote)
+    assert (command_subject(Address("buyer", "ann")), buyer.Claim(order_id, "lamp")) == (self, claim)
     assert order.Place("ann", "sam", "lamp", "Lamp", Money(1999, "USD"), "pm_card_visa", AT) == placed
+
+
+async def test_a_unit_is_held_once_the_buyer_has_claimed_it(stage: Stage) -> None:
+    order_id = (await place(stage, True)).json()["orderId"]
+
+    asked: list[Struct] = [message for _, message in stage.bus.messages[1:3]]
+    assert [buyer.Claim(order_id, "lamp"), product.Hold(order_id)] == asked
 
 
 async def test_all_who_are_asked_learn_who_is_behind_it(stage: Stage) -> None:
@@ -71,7 +82,8 @@ async def test_an_order_is_accepted_at_its_own_address(stage: Stage) -> None:
         ({"quote": Refused(product.Reason.WITHDRAWN)}, 409, 1),
         ({"quote": Refused(product.Reason.SOLD_OUT)}, 409, 1),
         ({"quote": Refused(product.Reason.OWN_PRODUCT)}, 409, 1),
-        ({"free": Refused(buyer.Reason.ALREADY_OWNED)}, 409, 2),
+        ({"claim": Refused(buyer.Reason.ALREADY_OWNED)}, 409, 2),
+        ({"claim": Refused(buyer.Reason.UNDER_WAY)}, 409, 2),
         ({"place": NoAnswer("silence")}, 503, 3),
     ],
 )
@@ -81,6 +93,31 @@ async def test_after_a_refusal_nobody_else_is_asked(
     answer = await place(stage, **refusals)
 
     assert (status, asked) == (answer.status, len(stage.bus.asked))
+
+
+@pytest.mark.parametrize(
+    ("refusals", "status"),
+    [
+        ({"claim": NoAnswer("silence")}, 503),
+        ({"hold": Refused(product.Reason.SOLD_OUT)}, 409),
+        ({"hold": Refused(product.Reason.TOO_MANY_HOLDS)}, 503),
+        ({"hold": NoAnswer("silence")}, 503),
+        ({"place": Busy("full")}, 503),
+    ],
+)
+async def test_what_was_set_aside_for_an_order_that_is_not_placed_is_given_back(
+    stage: Stage, refusals: dict[str, Exception], status: int
+) -> None:
+    answer = await place(stage, True, **refusals)
+
+    back = [type(message) for _, message in stage.bus.messages[-2:]]
+    assert (status, [product.Unhold, buyer.Unclaim]) == (answer.status, back)
+
+
+async def test_of_an_order_that_may_be_placed_nothing_is_given_back(stage: Stage) -> None:
+    await place(stage, True, place=NoAnswer("silence"))
+
+    assert order.Place is type(stage.bus.last.message)
 
 
 async def test_a_product_that_can_not_be_is_not_asked(stage: Stage) -> None:

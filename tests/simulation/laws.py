@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 KINDS: Final[dict[str, Aggregate[Any, Any, Any]]] = {aggregate.kind: aggregate for aggregate in AGGREGATES}
 SECRETS: Final = ("-key", "-new", "pm_card")  # in every licence key and payment method that the people have
+CLAIMS_HOLD_S: Final = 30.0
 ALWAYS_RECORDED: Final = (order.Place, product.List)  # and every step of a saga
 
 
@@ -42,28 +43,47 @@ class Units:
     def __init__(self, product_id: str, listed: product.Listed) -> None:
         self.product_id, self.left = product_id, listed.stock
         self.keys = set(listed.licence_keys)
-        self.held: dict[str, str | None] = {}  # by order, with its key
-        self.asked: set[str] = set()  # every order that ever held one
+        self.held: dict[str, str | None] = {}  # for orders under way, by order, with its key
+        self.sold: dict[str, str | None] = {}  # likewise
+        self.asked: set[str] = set()  # every order that was ever sold one
+
+    def hold(self, held: product.Held) -> None:
+        if held.order_id in self.held:
+            raise Broken("3 an order holds one unit", f"{self.product_id} for {held.order_id}")
+        self._take(held.order_id, held.licence_key)
+        self.held[held.order_id] = held.licence_key
+
+    def unhold(self, unheld: product.Unheld) -> None:
+        self._give_back(self.held, unheld)
 
     def reserve(self, reserved: product.Reserved) -> None:
         order_id, key = reserved.order_id, reserved.licence_key
         if order_id in self.asked:
             raise Broken("3 an order reserves once", f"{self.product_id} for {order_id}")
+        if not reserved.was_held:
+            self._take(order_id, key)
+        elif self.held.pop(order_id, "none") != key:
+            raise Broken("3 what was not held is not sold as held", f"{self.product_id} to {order_id}")
+        self.asked.add(order_id)
+        self.sold[order_id] = key
+
+    def release(self, released: product.Released) -> None:
+        self._give_back(self.sold, released)
+
+    def _take(self, order_id: str, key: str | None) -> None:
         if self.left is not None:
             self.left -= 1
             if self.left < 0:
                 raise Broken("3 sold and reserved never exceed the stock", f"{self.product_id} by {order_id}")
-        if self.keys and (key not in self.keys or key in self.held.values()):
+        if self.keys and (key not in self.keys or key in {*self.held.values(), *self.sold.values()}):
             raise Broken("3 a licence key has one buyer", f"{key} of {self.product_id} for {order_id}")
-        self.asked.add(order_id)
-        self.held[order_id] = key
 
-    def release(self, released: product.Released) -> None:
-        order_id = released.order_id
-        if order_id not in self.held or self.held[order_id] != released.licence_key:
+    def _give_back(self, units: dict[str, str | None], event: product.Released | product.Unheld) -> None:
+        order_id = event.order_id
+        if order_id not in units or units[order_id] != event.licence_key:
             raise Broken("3 what was not reserved is not released", f"{self.product_id} by {order_id}")
-        del self.held[order_id]
-        if self.left is not None and released.restocked:
+        del units[order_id]
+        if self.left is not None and event.restocked:
             self.left += 1
 
 
@@ -78,6 +98,8 @@ class Laws:
         self._units: dict[str, Units] = {}
         self._reservations: dict[str, order.StockReserved] = {}  # of orders that have not released them
         self._unnoticed: set[str] = set()
+        self._claimed_s: dict[str, float] = {}  # when first something was set aside for an order
+        self._promised: dict[str, set[type]] = {}  # by order, what may not become of it
         self.accepted: set[str] = set()
 
     # At every step.
@@ -111,6 +133,11 @@ class Laws:
             case product.Revised(_, stock, added):
                 self._units[key].left = stock
                 self._units[key].keys.update(added)
+            case product.Held(order_id):
+                self._claimed_s.setdefault(order_id, self._world.loop.time())
+                self._units[key].hold(event)
+            case product.Unheld():
+                self._units[key].unhold(event)
             case product.Reserved():
                 self._units[key].reserve(event)
             case product.Released():
@@ -119,6 +146,12 @@ class Laws:
                 raise Broken("4 nobody is given what they own", f"{key} {product_id} by {order_id}")
             case buyer.Reviewed(product_id) if product_id not in {*state.owned, *state.reviews}:
                 raise Broken("only who has bought may review", f"{key} {product_id}")
+            case buyer.Claimed(order_id):
+                self._claimed_s.setdefault(order_id, self._world.loop.time())
+            case order.Placed():
+                self._promise(key, event)
+            case order.StockRefused() | order.DeliveryRefused() if type(event) in self._promised[key]:
+                raise Broken("2 nobody is charged for what they can't have", f"{key}: {event}")
             case order.Paid() if not self._world.bank.taken(key):
                 raise Broken("2 what is paid was captured", key)
             case order.Completed() if self._world.bank.taken(key) != state.placed.price.minor:
@@ -133,6 +166,20 @@ class Laws:
                 del self._reservations[key]
             case order.NoticeAbandoned() | order.RefundRequested():
                 self._unnoticed.add(key)
+
+    def _promise(self, order_id: str, placed: order.Placed) -> None:
+        """
+        What is set aside for an order when it is placed stays so until it is over. Whoever needs longer for an order
+        than half of the time that a claim without one has, may meet its end.
+        """
+        now_s, promised = self._world.loop.time(), set[type]()
+        if now_s - self._claimed_s.get(order_id, now_s) < CLAIMS_HOLD_S:
+            if order_id in self._units[placed.product_id].held:
+                promised.add(order.StockRefused)
+            shelf = self._states.get(f"{buyer.BUYER.kind}/{placed.buyer_id}", buyer.BUYER.initial)
+            if shelf.claims.get(placed.product_id) == order_id:
+                promised.add(order.DeliveryRefused)
+        self._promised[order_id] = promised
 
     def _owns(self, placed: order.Placed, order_id: str) -> bool:
         shelf = self._states.get(f"{buyer.BUYER.kind}/{placed.buyer_id}", buyer.BUYER.initial)
@@ -259,7 +306,10 @@ class Laws:
 
     def _check_units(self) -> None:
         states = self._orders()
-        held = {(p, o): key for p, units in self._units.items() for o, key in units.held.items()}
+        claims = {stream: _set_aside(state) for stream, state in self._states.items()}
+        if left := {stream: kept for stream, kept in claims.items() if kept}:
+            raise Broken("3 nothing stays set aside when all is over", str(left))
+        held = {(p, o): key for p, units in self._units.items() for o, key in units.sold.items()}
         kept = {(states[o].placed.product_id, o): r.licence_key for o, r in self._reservations.items()}
         if held != kept:
             raise Broken("3 what is reserved is some order's", f"{held} is not {kept}")
@@ -273,3 +323,13 @@ class Laws:
         (host,) = self._world.hosts
         if self._world.has_read_models and (difference := host.shelves.difference()):
             raise Broken("6 read models equal a fresh replay", "; ".join(difference))
+
+
+def _set_aside(state: object) -> dict[str, str | None] | dict[str, str]:
+    match state:
+        case buyer.Shelf(claims=claims):
+            return claims
+        case product.Active(holds=holds) | product.Gone(product.Active(holds=holds)):
+            return holds
+        case _:
+            return {}

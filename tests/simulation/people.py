@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 METHODS: Final = ("pm_card_visa",) * 5 + ("pm_card_chargeDeclined", REFUND_FAILS)
 TRIES_MAX: Final = 6
+REQUESTS_MAX: Final = 3
 DAY_S: Final = 45.0  # in which all of them do what they do
 OFFER: Final = product.Offer("Serif", "A typeface.", Money(1999, "USD"), "fonts", ())
 
@@ -43,8 +44,8 @@ class People:
     def __init__(self, world: World, bus: Bus) -> None:
         self._world, self._bus, self._chance = world, bus, world.chance
         self._products = [f"p{n}" for n in range(self._chance.choice([1, 2, 3]))]
-        self._buyers = [f"b{n}" for n in range(self._chance.choice([2, 3, 5]))]
-        self._orders = 0
+        self._buyers = [f"b{n}" for n in range(self._chance.choice([2, 3, 5, 8]))]
+        self._orders = self._requests = 0
         self.errands: list[asyncio.Task[None]] = []  # what goes on when those who began it have gone home
         self._reached: dict[Address, int] = {}  # the newest position that anybody was told of
 
@@ -102,7 +103,7 @@ class People:
         for _ in range(self._chance.choice([2, 3, 4])):
             await self._idle(DAY_S / 4)
             product_id = self._chance.choice(self._products)
-            for _ in range(self._chance.choice([1, 1, 1, 2])):  # some click twice
+            for _ in range(self._chance.choice([1, 1, 1, 2, 3])):  # some click twice
                 self._orders += 1
                 purchase = self._buy(buyer_id, f"o{self._orders}", product_id)
                 purchases.append(self._world.loop.begin(purchase, self._world.loop.nobody))
@@ -113,21 +114,19 @@ class People:
 
     async def _buy(self, buyer_id: str, order_id: str, product_id: str) -> None:
         chance, address = self._chance, Address("order", order_id)
-        quote = await self._insist(Address("product", product_id), product.Quote(buyer_id), f"{order_id}:quote")
-        if not isinstance(quote, product.Quoted):
-            return
-        free = await self._insist(Address("buyer", buyer_id), buyer.CheckFree(product_id), f"{order_id}:free")
-        if isinstance(free, Refused):
-            return
-        if chance.random() < 0.3:
-            await self._idle(5)
-        method = chance.choice(METHODS)
-        place = order.Place(buyer_id, quote.seller_id, product_id, quote.title, quote.price, method, self._now())
-        if not isinstance(await self._insist(address, place, f"{order_id}:place"), order.View):
+        method, at = chance.choice(METHODS), self._now()
+        is_keyed = chance.random() < 0.5
+        for _ in range(REQUESTS_MAX if is_keyed else 1):
+            place = await self._request(buyer_id, order_id, product_id, method, at, is_keyed=is_keyed)
+            if isinstance(place, order.Place | Refused):
+                break
+            if isinstance(await self._ask(address, order.Describe(), f"{order_id}:look"), order.View):
+                break  # it was placed all the same
+        if not isinstance(place, order.Place):
             return
         self._world.laws.on_accepted(order_id)
         if chance.random() < 0.4:
-            taking_back = self._take_back(order_id, quote.seller_id)
+            taking_back = self._take_back(order_id, place.seller_id)
             self.errands.append(self._world.loop.begin(taking_back, self._world.loop.nobody))
         if chance.random() < 0.3:
             await self._idle(10)
@@ -139,7 +138,37 @@ class People:
         if chance.random() < 0.5:
             await self._wait_for(order_id)
         if chance.random() < 0.5:
-            await self._review(buyer_id, product_id, quote.seller_id, f"{order_id}:r")
+            await self._review(buyer_id, product_id, place.seller_id, f"{order_id}:r")
+
+    async def _request(
+        self, buyer_id: str, order_id: str, product_id: str, method: str, at: int, *, is_keyed: bool
+    ) -> order.Place | Refused | None:
+        """Ask what the front asks for one request, each once, and at times die between; None where nobody knows."""
+        order_at, product_at, buyer_at = (
+            Address(kind, key) for kind, key in (("order", order_id), ("product", product_id), ("buyer", buyer_id))
+        )
+        self._requests += 1
+        name = f"{order_id}:{self._requests}"
+        quote = await self._ask(product_at, product.Quote(buyer_id, order_id), f"{name}:quote")
+        if not isinstance(quote, product.Quoted):
+            return quote if isinstance(quote, Refused) else None
+        wishes: list[tuple[Address, Struct]] = [(buyer_at, buyer.Claim(order_id, product_id))]
+        if quote.is_counted:
+            wishes.append((product_at, product.Hold(order_id)))
+        for n, (wished_of, wish) in enumerate(wishes):
+            told = await self._ask(wished_of, wish, f"{name}:wish{n}")
+            if self._chance.random() < 0.05:
+                return None
+            if isinstance(told, Refused | BusError):
+                if (n > 0 and isinstance(told, Refused)) or (isinstance(told, BusError) and not is_keyed):
+                    await self._ask(product_at, product.Unhold(order_id), f"{name}:unhold")
+                    await self._ask(buyer_at, buyer.Unclaim(order_id, product_id), f"{name}:unclaim")
+                return told if isinstance(told, Refused) else None
+        if self._chance.random() < 0.3:
+            await self._idle(5)
+        place = order.Place(buyer_id, quote.seller_id, product_id, quote.title, quote.price, method, at)
+        told = await self._ask(order_at, place, f"{order_id}:place")
+        return place if isinstance(told, order.View) else told if isinstance(told, Refused) else None
 
     async def _wait_for(self, order_id: str) -> None:
         wait_s = self._chance.choice([0.1, 5, 30])
@@ -168,6 +197,16 @@ class People:
             await self._insist(address, chance.choice(further), f"{name}{n}")
 
     # All.
+
+    async def _ask(self, address: Address, message: Struct, command_id: str) -> Struct | Refused | BusError | None:
+        """Ask once."""
+        deadline = self._now() + self._chance.choice([500, 3_000, 10_000])
+        try:
+            answer = await self._bus.ask(command_subject(address), Envelope(command_id, message, command_id, deadline))
+        except (Refused, BusError) as error:
+            return error
+        self._reached[address] = answer.position
+        return answer.value
 
     async def _insist(self, address: Address, message: Struct, command_id: str, at_least: int = 0) -> Told:
         """Ask until there is an answer, under one id."""

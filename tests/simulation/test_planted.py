@@ -14,10 +14,13 @@ from marketd.actors import house, order
 from marketd.actors.address import Address
 from marketd.actors.fulfilment import Fulfilment
 from marketd.actors.money import Money
-from marketd.actors.order import Existing, Failed, Outcome, Paying, PaymentDeclined, Unanswered
+from marketd.actors.order import Existing, Paying, PaymentDeclined
+from marketd.actors.orphans import Orphans
 from marketd.actors.payments.memory import MemoryProcessor
 from marketd.actors.payments.processor import Captured, Declined
 from marketd.actors.runtime import Actor, Draft, Letter
+from marketd.actors.saga import LEGS, Commands, Leg, Patience
+from marketd.actors.steps import Outcome, Step, Unanswered
 from marketd.clock import new_id
 from marketd.storage.log import Commit
 from marketd.storage.log import Outcome as Appending
@@ -92,7 +95,7 @@ def test_an_undo_that_is_forgotten_after_a_timeout_is_caught(monkeypatch: pytest
 
     def forgetful(state: Existing, outcome: Outcome, at: int) -> list[order.Event]:
         if isinstance(state, Paying) and isinstance(outcome, Unanswered):
-            return [PaymentDeclined(order.NO_ANSWER, at), Failed(order.NO_ANSWER, at)]
+            return [PaymentDeclined(order.NO_ANSWER, at)]
         return advance(state, outcome, at)
 
     monkeypatch.setattr(order, "_advance", forgetful)
@@ -109,5 +112,23 @@ def test_a_reservation_that_is_counted_twice_is_caught(monkeypatch: pytest.Monke
         return await command(self, address, message, new_id(self._clock), *rest)
 
     monkeypatch.setattr(Fulfilment, "_command", under_a_new_id)
+
+    assert_caught("3 ")
+
+
+def test_a_claim_that_is_given_up_while_its_order_is_placed_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world, "CLAIM_S", 1.0)
+
+    assert_caught("2 ")
+
+
+def test_a_claim_that_outlives_its_order_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(LEGS, Step.END_CLAIMS, Leg(lambda order_id, awaited: Commands(()), Patience.ENDLESS))
+
+    assert_caught("3 ")
+
+
+def test_a_claim_without_an_order_that_is_forgotten_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Orphans, "hear", lambda self, record, address: None)
 
     assert_caught("3 ")

@@ -40,6 +40,7 @@ START_MS: Final = 1_700_000_000_000
 TRIP_S_MAX: Final = 0.005  # of a message, when nothing is wrong
 RESTART_S_MAX: Final = 5.0
 OVERLAP_S_MAX: Final = 10.0
+CLAIM_S: Final = 60.0
 QUIET_CHECK_S: Final = 10.0
 # What is not at its end so long after the last fault never will be. A deadline is a time of day: where the clock was
 # set back while its message was on the way, whoever got no answer waits for as much longer.
@@ -137,7 +138,8 @@ class Host(Owner):
         waiting = (
             self.watch.statistics()["waiting"] + self.house.statistics()["mailbox_depth"] + self.fulfilment.waiting
         )
-        return self.fulfilment.statistics() == {"position": head, "open_orders": 0} and read == head and not waiting
+        is_over = self.fulfilment.statistics() == {"position": head, "open_orders": 0, "claims": 0}
+        return is_over and read == head and not waiting
 
 
 class Hearer(logging.Handler):
@@ -349,6 +351,7 @@ def _limits(chance: Random) -> Limits:
             retry_s=0.2,
             retry_s_max=8,
             patience_s=chance.choice([5, 60]),
+            claim_s=CLAIM_S,
             orders_max=chance.choice([1, 256]),
             checkpoint_every=chance.choice([1, 20]),
         ),

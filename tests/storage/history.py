@@ -20,6 +20,7 @@ from marketd.actors import account, order, product
 from marketd.actors.address import Address
 from marketd.actors.aggregate import Aggregate, Refused
 from marketd.actors.buyer import (
+    Claim,
     DeleteReview,
     EditReview,
     Grant,
@@ -28,10 +29,11 @@ from marketd.actors.buyer import (
     Review,
     Revoke,
     ShowReview,
+    Unclaim,
     WriteReview,
 )
 from marketd.actors.money import Money
-from marketd.actors.order import Denied, Outcome, Step, Succeeded, Unanswered
+from marketd.actors.steps import Denied, Outcome, Step, Succeeded, Unanswered
 from marketd.bus.memory import MemoryBus
 from marketd.bus.port import Envelope
 from marketd.bus.subjects import query_subject
@@ -137,6 +139,15 @@ class Writer:
 
     async def release(self, key: str, licence_key: str | None = None, order_id: str = "order-0") -> None:
         await self.tell(Address("product", key), product.Release(order_id, licence_key))
+
+    async def claim(self, order_id: str, key: str, *, buyer: str) -> None:
+        """Have what an order needs set aside."""
+        await self.tell(_shelf(buyer), Claim(order_id, key))
+        await self.tell(Address("product", key), product.Hold(order_id))
+
+    async def give_up(self, order_id: str, key: str, *, buyer: str) -> None:
+        await self.tell(Address("product", key), product.Unhold(order_id))
+        await self.tell(_shelf(buyer), Unclaim(order_id, key))
 
     async def place(
         self, order_id: str, key: str = "lamp", *, buyer: str = "ann", seller: str = "seller", price: Money = PRICE
@@ -282,6 +293,14 @@ def _deeds(
                 lambda: w.review(key, chance.randint(1, 5), by=who),
             ],
             [lambda: w.place(f"order-{n}", key, buyer=who, seller=seller)],
+            [
+                lambda: w.claim(f"order-{n}", key, buyer=who),
+                lambda: w.give_up(f"order-{n}", key, buyer=who),
+            ],
+            [
+                lambda: w.claim(f"order-{n}", key, buyer=who),
+                lambda: w.sell(key, buyer=who, order_id=f"order-{n}", seller=seller, price=price),
+            ],
             [lambda: w.advance(id, *((step, outcome) for step in Step))],
             [lambda: w.refund(id, key, buyer=who, is_owing=chance.random() < 0.3)],
             [lambda: w.resolve_alert(id)],

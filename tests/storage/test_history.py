@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from marketd.actors import order
-from marketd.actors.order import Denied, Step, Succeeded, Unanswered
+from marketd.actors.steps import Denied, Step, Succeeded, Unanswered
 from marketd.clock import instant
 from marketd.storage.history import Happening, History, ReadHistory
 from tests.storage.history import Market, market
@@ -92,10 +92,12 @@ async def test_what_went_wrong_is_shown(tmp_path: Path) -> None:
             (Step.PROCESS_PAYMENT, Succeeded()),
             (Step.UPDATE_INVENTORY, Denied("sold out")),
             (Step.REFUND_PAYMENT, Unanswered()),
+            (Step.END_CLAIMS, Succeeded()),
         )
 
         assert [
             ("order.stock-refused", {"why": "sold out"}),
             ("order.payment-refund-failed", {"why": "the payment processor did not answer"}),
+            ("order.claims-ended", {}),
             ("order.failed-with-alert", {"why": "sold out"}),
         ] == [(happening.type, happening.data) for happening in (await history(m))[2:]]

@@ -9,7 +9,7 @@ import pytest
 from marketd.actors import order, product
 from marketd.actors.address import Address
 from marketd.actors.money import Money
-from marketd.actors.order import Denied, Step
+from marketd.actors.steps import Denied, Step
 from marketd.storage.log import Appended, Conflict, Done, EventLog, Meta, Recorded, Refusal, Repeats, Snapshot
 from tests.storage.history import START_MS, Writer, append, commit, random_history
 from tests.storage.logs import LogMaker, followed, ids, logs, positions

@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 
 from marketd.actors import order
-from marketd.actors.order import Denied, Step, Succeeded
+from marketd.actors.steps import Denied, Step, Succeeded
 from marketd.storage.orders import ListAlerts, ListOrders, OrderPage
 from marketd.storage.pages import Page
 from tests.storage.history import PRICE, Market, market
@@ -81,7 +81,7 @@ async def test_the_view_is_that_of_the_actor_at_every_step(tmp_path: Path) -> No
 async def test_a_declined_order_says_why(tmp_path: Path) -> None:
     async with market(tmp_path) as m:
         await m.place("o1")
-        await m.advance("o1", (Step.PROCESS_PAYMENT, Denied("no funds")))
+        await m.advance("o1", (Step.PROCESS_PAYMENT, Denied("no funds")), (Step.END_CLAIMS, Succeeded()))
         (entry,) = (await m.ask(ListOrders("ann", "buyer"))).orders
 
         assert ("failed", "no funds") == (entry.view.status, entry.view.failure_reason)

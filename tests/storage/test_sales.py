@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from marketd.actors.money import Money
-from marketd.actors.order import Denied, Step, Succeeded
+from marketd.actors.steps import Denied, Step, Succeeded
 from marketd.storage.projector import AskReached
 from tests.storage.history import Market, market
 
@@ -46,7 +46,7 @@ async def test_a_sale_under_way_is_not_counted(tmp_path: Path) -> None:
 async def test_a_sale_that_failed_leaves_no_row(tmp_path: Path) -> None:
     async with market(tmp_path) as m:
         await m.place("o1")
-        await m.advance("o1", (Step.PROCESS_PAYMENT, Denied("no funds")))
+        await m.advance("o1", (Step.PROCESS_PAYMENT, Denied("no funds")), (Step.END_CLAIMS, Succeeded()))
 
         assert [] == await rows(m, tmp_path, "SELECT * FROM sales")
 
@@ -59,6 +59,7 @@ async def test_a_sale_that_failed_and_owes_leaves_no_row(tmp_path: Path) -> None
             (Step.PROCESS_PAYMENT, Succeeded()),
             (Step.UPDATE_INVENTORY, Denied("sold out")),
             (Step.REFUND_PAYMENT, Denied("closed account")),
+            (Step.END_CLAIMS, Succeeded()),
         )
 
         assert [] == await rows(m, tmp_path, "SELECT * FROM sales")
