@@ -1,12 +1,11 @@
 """Every way in which an order ends, as its buyer sees it."""
 
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.journeys.people import Json, Person, Visitor, together
-from tests.journeys.process import Service, ledger_of, marketd
+from tests.journeys.people import Json, Person, Visitor
+from tests.journeys.process import Service, marketd
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.slow]
 
@@ -38,30 +37,6 @@ async def test_each_declined_card_has_its_own_reason(seller: Person, buyer: Pers
     product = await seller.offers()
     reasons = {(await buyer.buys(product, method))["failureReason"] for method in DECLINED}
     assert len(DECLINED) == len(reasons - {""})
-
-
-async def test_of_many_who_want_the_last_copies_just_as_many_get_one(visitor: Visitor, seller: Person) -> None:
-    product = await seller.offers(stock=10)
-    buyers = await together(visitor.joins("buyer") for _ in range(50))
-    orders = await together(buyer.buys(product) for buyer in buyers)
-    endings = Counter(ending(order) for order in orders)
-    assert {("completed", "captured", "delivered"): 10, ("failed", "refunded", "failed"): 40} == endings
-
-
-async def test_who_was_too_late_has_their_money_back(service: Service, visitor: Visitor, seller: Person) -> None:
-    product = await seller.offers(stock=3)
-    buyers = await together(visitor.joins("buyer") for _ in range(12))
-    orders = await together(buyer.buys(product) for buyer in buyers)
-    assert {order["id"] for order in orders if order["status"] == "completed"} == ledger_of(service.data).kept
-
-
-async def test_who_orders_twice_at_once_pays_once(service: Service, seller: Person, buyer: Person) -> None:
-    product = await seller.offers()
-    answers = await together(buyer.orders(product) for _ in range(8))
-    for answer in answers:
-        if answer.status == 202:
-            await buyer.sees_end(answer.json["orderId"])
-    assert [own["orderId"] for own in await buyer.library()] == list(ledger_of(service.data).kept)
 
 
 async def test_a_refund_pays_back_and_takes_the_delivery_back(seller: Person, buyer: Person) -> None:
