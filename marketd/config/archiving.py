@@ -20,13 +20,14 @@ from typing import Final
 from msgspec import Struct
 
 from marketd import __version__
+from marketd.actors.payments import stripe_ledger
 from marketd.clock import Clock, instant
 from marketd.config.folder import KEPT_FILES, KEPT_FOLDERS, LOCK, STAGING, Folder, FolderUnusable, is_empty, is_kept
 from marketd.config.ledgers import ledgers_of
 from marketd.config.progress import Progress
 from marketd.storage import answers, sqlite
 from marketd.storage.archive import FORMAT, ArchiveDamaged, Manifest, Writer, sync, unpack, writing
-from marketd.storage.database import Connection, Part, copy, cut, rows
+from marketd.storage.database import Connection, Part, changing, copy, cut, rows
 
 LAST: Final = "SELECT position, hash FROM commits ORDER BY position DESC LIMIT 1"
 
@@ -75,6 +76,7 @@ def restore(source: Path, path: Path, free_bytes_min: int, progress: Progress) -
             adding = progress.adding("files", source.stat().st_size)
             manifest = unpack(source, staging, is_kept, adding)
             _check_log(source, Folder(staging), manifest)
+            _forget_ledger(Folder(staging))
             _settle(staging, path)
     except OSError as error:
         raise FolderUnusable(f"{path} can't be made: {error.strerror or error}") from None
@@ -173,8 +175,23 @@ def _check_log(source: Path, folder: Folder, manifest: Manifest) -> None:
     with cut(Part(folder.events, sqlite.SCHEMA_VERSION)) as (db,):
         if _last(folder.events, db) != (manifest.position, manifest.hash):
             raise ArchiveDamaged(f"{source} is damaged: its log does not end where its manifest says")
+    _drop_journal(folder.events)
+
+
+def _forget_ledger(folder: Folder) -> None:
+    """Have Stripe's ledger begin anew: what was charged since the backup is not in it, and has to be looked up."""
+    if not folder.stripe.exists():
+        return
+    with cut(Part(folder.events, sqlite.SCHEMA_VERSION)) as (db,):
+        newest = next(rows(folder.events, db, "SELECT at FROM commits ORDER BY position DESC LIMIT 1"), (0,))[0]
+    _drop_journal(folder.events)
+    with changing(Part(folder.stripe, stripe_ledger.SCHEMA_VERSION)) as db:
+        stripe_ledger.forget_file(db, newest + 1)
+
+
+def _drop_journal(path: Path) -> None:
     for suffix in ("-wal", "-shm"):
-        folder.events.with_name(folder.events.name + suffix).unlink(missing_ok=True)
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def _settle(staging: Path, path: Path) -> None:

@@ -179,6 +179,17 @@ def copy(source: Connection, target: Path, tell: Callable[[int, int], None]) -> 
         db.execute("PRAGMA journal_mode = DELETE")  # one file, without a second beside it
 
 
+@contextmanager
+def changing(part: Part) -> Iterator[Connection]:
+    """Open a file that nobody else has open, to change it by one transaction; raise `StorageError`."""
+    with _translating(part.path), closing(sqlite3.connect(part.path, isolation_level=None)) as db:
+        _check_schema(db, part.path, part.schema_version)
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("BEGIN IMMEDIATE")
+        yield db
+        db.execute("COMMIT")
+
+
 def rows(path: Path, db: Connection, sql: str, parameters: Sequence[object] = ()) -> Iterator[Row]:
     """Go through what is found, one row at a time; raise `StorageError`."""
     with _translating(path):

@@ -1,5 +1,6 @@
 """Backup and restore: what comes back is what was there, and nothing half-done ever looks whole."""
 
+import asyncio
 import os
 import resource
 import signal
@@ -14,11 +15,14 @@ from typing import Final
 import msgspec
 import pytest
 
+from marketd.actors.payments.stripe_ledger import StripeLedger
 from marketd.clock import SystemClock
 from marketd.config.archiving import Made, RestoreRefused, backup, restore
 from marketd.config.folder import FolderForeign, FolderMissing, FolderUnusable, found, is_kept, opened
 from marketd.config.progress import Progress
 from marketd.storage.archive import ArchiveDamaged, ArchiveError, ArchiveThere, Manifest
+from marketd.storage.database import Part, cut, rows
+from tests.clock import TestClock
 from tests.config.stores import HEAD, alter, contents, old_store
 from tests.config.test_verifying import faults
 
@@ -74,6 +78,25 @@ def test_what_comes_back_is_as_it_must_be(data: Path, tmp_path: Path) -> None:
     restored(tmp_path / "store.tar", tmp_path / "again")
 
     assert [] == faults(tmp_path / "again", files=True)
+
+
+def test_stripes_ledger_begins_anew_after_a_restore(data: Path, tmp_path: Path) -> None:
+    """Whatever the clock says, and though a new file may get the inode of an old one."""
+
+    async def keep(ledger: StripeLedger) -> None:
+        async with ledger:
+            pass
+
+    asyncio.run(keep(StripeLedger(data / "stripe.db", TestClock(1))))
+    backed_up(data, tmp_path / "store.tar")
+    restored(tmp_path / "store.tar", tmp_path / "again")
+
+    ledger, log = Part(tmp_path / "again" / "stripe.db", 1), Part(tmp_path / "again" / "events.db", 1)
+    with cut(ledger, log) as (kept, events):
+        (tables,) = rows(ledger.path, kept, "SELECT group_concat(name) FROM sqlite_master WHERE name = 'file'")
+        ((began_at,),) = rows(ledger.path, kept, "SELECT began_at FROM ledger")
+        ((newest,),) = rows(log.path, events, "SELECT max(at) FROM commits")
+    assert ((None,), True) == (tables, began_at > newest)
 
 
 def test_what_comes_back_is_for_nobody_else(data: Path, tmp_path: Path) -> None:

@@ -163,6 +163,50 @@ async def test_a_sale_goes_through_localstripe(data: Path, session: ClientSessio
     assert ["completed", "failed", "refunded"] == [order["status"] for order in (bought, failed, back)]
 
 
+async def test_what_was_charged_since_a_backup_is_charged_once(
+    tmp_path: Path, data: Path, session: ClientSession, stripe: StripeServer, settings: dict[str, str]
+) -> None:
+    stripe.always = Mishap.ERROR
+    async with running(data, settings=settings) as service:
+        seller, buyer = await both(Visitor(service, session))
+        order_id = (await buyer.orders(await seller.offers())).expect(202)["orderId"]
+        await service.wait_said("nobody is let through")
+        await marketd("backup", str(tmp_path / "store.tar"), "--data", str(data))
+        stripe.always = None
+        charged = await buyer.sees_end(order_id)
+    stripe.forget_keys()
+
+    again = tmp_path / "again"
+    assert 0 == (await marketd("restore", str(tmp_path / "store.tar"), "--data", str(again))).code
+    async with running(again, settings=settings) as service:
+        order = await buyer.at(service).sees_end(order_id)
+
+    assert (["completed"] * 2, [1999]) == ([charged["status"], order["status"]], stripe.captured)
+    assert 0 == (await marketd("verify", "--data", str(again))).code
+
+
+async def test_what_was_charged_at_localstripe_since_a_backup_is_charged_once(
+    tmp_path: Path, data: Path, session: ClientSession, stripe: StripeServer, settings: dict[str, str]
+) -> None:
+    stripe.always = Mishap.ERROR
+    async with running(data, settings=settings) as service:
+        seller, buyer = await both(Visitor(service, session))
+        order_id = (await buyer.orders(await seller.offers())).expect(202)["orderId"]
+        await service.wait_said("nobody is let through")
+    await marketd("backup", str(tmp_path / "store.tar"), "--data", str(data))
+    await marketd("restore", str(tmp_path / "store.tar"), "--data", str(tmp_path / "again"))
+
+    async with local_stripe() as url:
+        ended: list[Json] = []
+        for life in (data, tmp_path / "again"):
+            async with running(life, settings=STRIPE | {"MARKETD_PAYMENTS__STRIPE_URL": url}) as service:
+                ended.append(await buyer.at(service).sees_end(order_id))
+        async with session.get(f"{url}/v1/charges", headers={"Authorization": f"Bearer {KEY}"}) as answer:
+            charges = (await answer.json())["data"]
+
+    assert (["completed"] * 2, [1999]) == ([o["status"] for o in ended], [charge["amount"] for charge in charges])
+
+
 async def test_without_its_key_stripe_stops_the_start_in_one_line(data: Path) -> None:
     ended = await marketd("serve", "--data", str(data), settings={"MARKETD_PAYMENTS__PROCESSOR": "stripe"})
 

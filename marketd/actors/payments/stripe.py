@@ -43,7 +43,7 @@ from marketd.actors.payments.processor import (
     RefundDenied,
 )
 from marketd.actors.payments.stripe_ledger import ORDER, Entry, StripeLedger
-from marketd.actors.payments.stripe_units import stripe_amount
+from marketd.actors.payments.stripe_units import price_of, stripe_amount
 from marketd.bus.breaker import Breaker, BreakerOpen
 from marketd.clock import Clock, new_id
 from marketd.storage.database import StorageError
@@ -71,9 +71,17 @@ REFUSALS: Final = {
     "amount_too_large": UNPAYABLE,
 }
 # What an answer needs to be one, by what Stripe calls it.
-EXPECTED: Final = {"payment_intent": ("id", "status"), "refund": ("status",), "search_result": ("data",)}
+EXPECTED: Final = {
+    "payment_intent": ("id", "status"),
+    "refund": ("status",),
+    "search_result": ("data",),
+    "list": ("data",),
+}
 REFUNDED_ALREADY: Final = "charge_already_refunded"
 REFUND_UNDER_WAY: Final = ("succeeded", "pending", "requires_action")
+# How far an intent has come, the furthest first: of several for one order, at most one was ever confirmed.
+FURTHEST: Final = ("succeeded", "processing", "requires_action", "requires_payment_method", "canceled")
+SEARCH_LATE_S: Final = 120.0  # docs.stripe.com/search says "less than a minute", and our clock is not Stripe's
 NOT_FOUND: Final = 404
 CONFLICT: Final = 409
 SERVER_ERROR: Final = 500
@@ -174,12 +182,25 @@ class StripeProcessor:
         entry = await self._ledger.entry(order_id)
         if entry is not None or self._ledger.would_know(order_id):
             return entry
+        is_late = self._ledger.age_s() < SEARCH_LATE_S  # looked at first: what is asked meanwhile makes it no younger
         wanted: stripe.params.PaymentIntentSearchParams = {"query": f"metadata['{ORDER}']:'{order_id}'"}
         found = _answered(await self._ask(lambda: self._intents.search_async(wanted)))
-        intents = sorted(found.data, key=lambda intent: intent.status == "succeeded", reverse=True)
+        intents = sorted(found.data, key=_left_to_go)
+        if not intents and is_late:
+            raise StripeBusy("its search may not know yet what was charged of late")
         if not intents:
             return None
-        return await self._ledger.note_asked(order_id, intents[0].id, intents[0].amount, intents[0].currency.upper())
+        intent, price = intents[0], price_of(intents[0].amount, intents[0].currency.upper())
+        if intent.status == "succeeded" and await self._is_paid_back(intent):
+            return await self._ledger.note_refused(order_id, price.minor, price.currency, VOIDED)
+        return await self._ledger.note_asked(order_id, intent.id, price.minor, price.currency)
+
+    async def _is_paid_back(self, intent: PaymentIntent) -> bool:
+        """Say whether what was taken is on its way back already: then nothing was taken, as far as the order goes."""
+        wanted: stripe.params.RefundListParams = {"payment_intent": intent.id}
+        refunds = _answered(await self._ask(lambda: self._refunds.list_async(wanted)))
+        back = sum(refund.amount for refund in refunds.data if refund.status in REFUND_UNDER_WAY)
+        return back >= intent.amount
 
     async def _prepare(self, order_id: str, price: Money, payment_method_id: str) -> tuple[Entry, PaymentIntent | None]:
         """Make the intent; give it if it is the one on record."""
@@ -212,7 +233,7 @@ class StripeProcessor:
             case "succeeded":
                 return await self._ledger.note_end(order_id, "captured")
             case "canceled":
-                return await self._ledger.note_end(order_id, "voided")
+                return await self._ledger.note_end(order_id, "declined", VOIDED)
             case "requires_payment_method":
                 why = _why_declined(_plain(intent.last_payment_error))
                 return await self._ledger.note_end(order_id, "declined", why)
@@ -296,6 +317,10 @@ async def _sent(send: Callable[[], Awaitable[T]]) -> T | Refusal:
     if expected is None or not all(hasattr(answer, name) for name in expected):
         raise StripeSilent("an answer that makes no sense")
     return answer
+
+
+def _left_to_go(intent: PaymentIntent) -> int:
+    return FURTHEST.index(intent.status) if intent.status in FURTHEST else len(FURTHEST)
 
 
 def _answered(answer: T | Refusal) -> T:

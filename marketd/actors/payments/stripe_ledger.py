@@ -3,6 +3,9 @@ What we know of our payments at Stripe: for each order the one intent that may b
 
 The one rule: an intent is on record before it is confirmed, and only one is for an order. So an order that is not here
 was never charged, unless it is older than this file; and one that is void here never will be.
+
+A file that came back from a backup, or that somebody copied, does not know what was charged since then: it begins anew
+when it is opened, and all orders are older than it. A copy is told by its inode, which is not the one on record.
 """
 
 from pathlib import Path
@@ -18,6 +21,7 @@ SCHEMA_VERSION: Final = 1
 # The columns that the sandbox's ledger has too are called the same, so that both can be held against the orders.
 TABLES: Final = """
     CREATE TABLE ledger(began_at INTEGER NOT NULL) STRICT;
+    CREATE TABLE file(inode INTEGER NOT NULL) STRICT;
     CREATE TABLE charges(
         order_id TEXT PRIMARY KEY,
         intent_id TEXT,
@@ -51,12 +55,13 @@ class StripeLedger:
     """The file of one data directory; enter it to open. Its methods raise `StorageError`."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
-        self._file, self._clock = Database(path, SCHEMA_VERSION, TABLES), clock
+        self._path, self._clock = path, clock
+        self._file = Database(path, SCHEMA_VERSION, TABLES)
         self._began_at = 0
 
     async def __aenter__(self) -> Self:
         await self._file.__aenter__()
-        self._began_at = await self._file.run(_begin, self._clock.now_ms())
+        self._began_at = await self._file.run(_begin, self._path.stat().st_ino, self._clock.now_ms())
         return self
 
     async def __aexit__(self, *raised: object) -> None:
@@ -65,6 +70,10 @@ class StripeLedger:
     def would_know(self, order_id: str) -> bool:
         """Say whether the file was there when the order was placed."""
         return made_at(order_id) >= self._began_at
+
+    def age_s(self) -> float:
+        """Say how long ago the file began."""
+        return (self._clock.now_ms() - self._began_at) / 1000
 
     async def entry(self, order_id: str) -> Entry | None:
         """Give what is on record."""
@@ -91,8 +100,22 @@ class StripeLedger:
         return await self._file.run(_refund, order_id, outcome, self._clock.now_ms())
 
 
-def _begin(db: Connection, at: int) -> int:
-    db.execute("INSERT INTO ledger SELECT ? WHERE NOT EXISTS (SELECT 1 FROM ledger)", (at,))
+def forget_file(db: Connection, newest: int) -> None:
+    """Let the file begin anew when it is opened, and not before this time, whatever the clock says then."""
+    db.execute("UPDATE ledger SET began_at = max(began_at, ?)", (newest,))
+    db.execute("DROP TABLE IF EXISTS file")
+
+
+def _begin(db: Connection, inode: int, at: int) -> int:
+    db.execute("CREATE TABLE IF NOT EXISTS file(inode INTEGER NOT NULL) STRICT")  # files from before have none
+    if db.execute("SELECT inode FROM file").fetchall() != [(inode,)]:
+        found = db.execute("SELECT max(began_at) FROM ledger").fetchone()
+        db.execute("BEGIN IMMEDIATE")
+        db.execute("DELETE FROM ledger")
+        db.execute("INSERT INTO ledger VALUES(?)", (max(at, found[0] or 0),))
+        db.execute("DELETE FROM file")
+        db.execute("INSERT INTO file VALUES(?)", (inode,))
+        db.execute("COMMIT")
     (began_at,) = db.execute("SELECT began_at FROM ledger").fetchone()
     return int(began_at)
 

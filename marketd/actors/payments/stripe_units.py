@@ -5,9 +5,10 @@ Króna and shilling of Uganda have no decimals and are written with two; the ari
 dinars and rials with three decimals, the last digit has to be zero.
 """
 
+from decimal import Decimal
 from typing import Final
 
-from marketd.actors.money import Money
+from marketd.actors.money import Money, from_amount
 
 DECIMALS_USUAL: Final = 2
 DECIMALS_OTHER: Final = {
@@ -24,3 +25,9 @@ def stripe_amount(price: Money) -> int | None:
     amount = price.amount.scaleb(digits)
     is_exact = amount == amount.to_integral_value() and (digits != 3 or amount % 10 == 0)
     return int(amount) if is_exact and price.currency not in UNKNOWN else None
+
+
+def price_of(amount: int, currency: str) -> Money:
+    """Read what `stripe_amount` has written."""
+    digits = DECIMALS_OTHER.get(currency, DECIMALS_USUAL)
+    return from_amount(Decimal(amount).scaleb(-digits), currency)

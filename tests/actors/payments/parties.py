@@ -22,13 +22,23 @@ from tests.actors.payments.stripe_server import KEY, StripeServer
 WAIT_S: Final = 5.0
 START_S_MAX: Final = 20.0
 
-# localstripe as it comes listens on every address of the machine and keeps its state in a file that all runs share.
+# localstripe as it comes listens on every address of the machine, keeps its state in a file that all runs share, and
+# has no search.
 SERVING: Final = """
 import socket
 from aiohttp import web
-from localstripe.resources import store
+from localstripe.resources import PaymentIntent, store
 from localstripe.server import app
 store.dump_to_disk = lambda: None
+@web.middleware
+async def searching(request, handler):
+    if request.path != "/v1/payment_intents/search":
+        return await handler(request)
+    name, value = request.query["query"].removeprefix("metadata['").removesuffix("'").split("']:'")
+    found = [intent for intent in store.values() if isinstance(intent, PaymentIntent)]
+    found = [intent._export() for intent in found if intent.metadata.get(name) == value]
+    return web.json_response({"object": "search_result", "data": found, "has_more": False})
+app.middlewares.append(searching)
 listener = socket.create_server(("127.0.0.1", 0))
 print(listener.getsockname()[1], flush=True)
 web.run_app(app, sock=listener, print=None)

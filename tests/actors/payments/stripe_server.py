@@ -74,6 +74,7 @@ class StripeServer:
         self.mishaps: dict[str, deque[Mishap]] = {}
         self.always: Mishap | None = None
         self.refunds_end: str = "succeeded"
+        self.is_search_late = False
         self.url = ""
         self._ended = asyncio.Event()
 
@@ -86,6 +87,7 @@ class StripeServer:
             ("POST", "/v1/payment_intents/{id}/confirm"): ("confirm", self._confirm),
             ("POST", "/v1/payment_intents/{id}/cancel"): ("cancel", self._cancel),
             ("POST", "/v1/refunds"): ("refund", self._refund),
+            ("GET", "/v1/refunds"): ("list refunds", self._list_refunds),
         }
         for (method, path), (step, act) in routes.items():
             app.router.add_route(method, path, self._served(step, act))
@@ -211,7 +213,8 @@ class StripeServer:
 
     def _search(self, request: web.Request, given: Json) -> tuple[int, Json]:
         name, value = given["query"].removeprefix("metadata['").removesuffix("'").split("']:'")
-        found = [intent for intent in self.intents.values() if intent["metadata"].get(name) == value]
+        known = [] if self.is_search_late else self.intents.values()
+        found = [intent for intent in known if intent["metadata"].get(name) == value]
         return 200, {"object": "search_result", "data": found, "has_more": False}
 
     def _show(self, request: web.Request, given: Json) -> tuple[int, Json]:
@@ -249,6 +252,10 @@ class StripeServer:
         refund = {"id": "re_1", "object": "refund", "payment_intent": intent["id"], "status": status}
         self.refunds.append(refund | {"amount": intent["amount"]})
         return 200, refund
+
+    def _list_refunds(self, request: web.Request, given: Json) -> tuple[int, Json]:
+        found = [refund for refund in self.refunds if refund["payment_intent"] == given["payment_intent"]]
+        return 200, {"object": "list", "data": found, "has_more": False}
 
     def _unexpected(self, intent: Json) -> tuple[int, Json]:
         error = {"type": "invalid_request_error", "code": "payment_intent_unexpected_state"}

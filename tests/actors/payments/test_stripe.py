@@ -21,10 +21,18 @@ from marketd.actors.payments.processor import (
     ProcessorUnavailable,
     RefundDenied,
 )
-from marketd.actors.payments.stripe import API_VERSION, REFUND_REFUSED, UNPAYABLE, UNPROVEN, StripeProcessor
-from marketd.actors.payments.stripe_ledger import ORDER
+from marketd.actors.payments.stripe import (
+    API_VERSION,
+    REFUND_REFUSED,
+    SEARCH_LATE_S,
+    UNPAYABLE,
+    UNPROVEN,
+    StripeProcessor,
+)
+from marketd.actors.payments.stripe_ledger import ORDER, SCHEMA_VERSION, forget_file
 from marketd.bus.breaker import Breaker
 from marketd.clock import new_id
+from marketd.storage.database import Part, changing, cut, rows
 from tests.actors.payments.parties import breaker_of, stripe_at
 from tests.actors.payments.stripe_server import KEY, PROVING, SLOW, Mishap, StripeServer
 from tests.clock import TestClock
@@ -377,6 +385,154 @@ async def test_an_order_older_than_the_ledger_is_refunded(
 
     async with stripe_at(server.url, tmp_path / "new.db", clock, breaker) as second:
         assert (PaidBack(), 0) == (await second.refund(order_id), server.kept_money)
+
+
+# A ledger that is older than what Stripe has.
+
+
+def copied(source: Path, target: Path) -> Path:
+    target.write_bytes(source.read_bytes())
+    return target
+
+
+def brought_back(path: Path, newest: int = 0) -> None:
+    """Do to the file what a restore does."""
+    with changing(Part(path, SCHEMA_VERSION)) as db:
+        forget_file(db, newest)
+
+
+async def test_what_was_charged_since_a_backup_is_not_charged_again(
+    server: StripeServer, path: Path, clock: TestClock, breaker: Breaker
+) -> None:
+    async with stripe_at(server.url, path, clock, breaker):
+        order_id = new_id(clock)
+    backup = copied(path, path.with_name("backup.db"))
+    async with stripe_at(server.url, path, clock, breaker) as first:
+        await first.charge(order_id, PRICE, VISA)
+    server.forget_keys()
+    copied(backup, path)
+    brought_back(path)
+    await clock.advance(100_000)
+
+    async with stripe_at(server.url, path, clock, breaker) as second:
+        assert (Captured(), [1999]) == (await second.charge(order_id, PRICE, VISA), server.captured)
+
+
+async def test_a_ledger_that_was_copied_by_hand_looks_orders_up(
+    server: StripeServer, path: Path, clock: TestClock, breaker: Breaker
+) -> None:
+    async with stripe_at(server.url, path, clock, breaker):
+        order_id = new_id(clock)
+    copy = copied(path, path.with_name("copied.db"))
+    async with stripe_at(server.url, path, clock, breaker) as first:
+        await first.charge(order_id, PRICE, VISA)
+    server.forget_keys()
+    await clock.advance(100_000)
+
+    async with stripe_at(server.url, copy, clock, breaker) as second:
+        assert (Captured(), [1999]) == (await second.charge(order_id, PRICE, VISA), server.captured)
+
+
+async def test_a_ledger_that_was_always_there_looks_nothing_up(
+    server: StripeServer, path: Path, clock: TestClock, breaker: Breaker
+) -> None:
+    async with stripe_at(server.url, path, clock, breaker):
+        order_id = new_id(clock)
+    await clock.advance(100_000)
+
+    async with stripe_at(server.url, path, clock, breaker) as again:
+        await again.charge(order_id, PRICE, VISA)
+    assert ["create", "confirm"] == [step for step, _ in server.asked]
+
+
+async def test_a_ledger_of_a_machine_whose_clock_is_behind_begins_after_what_was_restored(
+    server: StripeServer, path: Path, clock: TestClock, breaker: Breaker
+) -> None:
+    async with stripe_at(server.url, path, clock, breaker):
+        order_id = new_id(clock)
+    brought_back(path, clock.now_ms() + 1)
+
+    async with stripe_at(server.url, path, TestClock(clock.now_ms() - 1_000), breaker) as behind:
+        with pytest.raises(ProcessorUnavailable):
+            await behind.charge(order_id, PRICE, VISA)
+    assert ["search"] == [step for step, _ in server.asked]
+
+
+@pytest.mark.parametrize("undoes", [False, True])
+async def test_while_stripes_search_may_be_late_nothing_is_believed_of_its_silence(
+    server: StripeServer, path: Path, clock: TestClock, breaker: Breaker, undoes: bool
+) -> None:
+    order_id = new_id(clock)
+    await clock.advance(1)
+    server.is_search_late = True
+    async with stripe_at(server.url, path, clock, breaker) as processor:
+        with pytest.raises(ProcessorUnavailable):
+            await (processor.refund(order_id) if undoes else processor.charge(order_id, PRICE, VISA))
+
+    assert ["search"] == [step for step, _ in server.asked]
+
+
+async def test_what_stripe_has_not_found_in_time_was_never_charged(
+    server: StripeServer, path: Path, clock: TestClock, breaker: Breaker
+) -> None:
+    order_id = new_id(clock)
+    await clock.advance(1)
+    async with stripe_at(server.url, path, clock, breaker) as processor:
+        await clock.advance(SEARCH_LATE_S)
+
+        assert (Captured(), [1999]) == (await processor.charge(order_id, PRICE, VISA), server.captured)
+
+
+async def test_what_was_charged_and_paid_back_since_a_backup_is_void(
+    server: StripeServer, tmp_path: Path, clock: TestClock, breaker: Breaker
+) -> None:
+    async with stripe_at(server.url, tmp_path / "lost.db", clock, breaker) as first:
+        order_id = new_id(clock)
+        await first.charge(order_id, PRICE, VISA)
+        await first.refund(order_id)
+    server.forget_keys()
+    await clock.advance(100_000)
+
+    async with stripe_at(server.url, tmp_path / "new.db", clock, breaker) as second:
+        assert (Declined(VOIDED), PaidBack()) == (
+            await second.charge(order_id, PRICE, VISA),
+            await second.refund(order_id),
+        )
+    assert ([1999], 0) == (server.captured, server.kept_money)
+
+
+async def test_of_two_intents_the_one_that_was_confirmed_is_the_orders(
+    server: StripeServer, tmp_path: Path, clock: TestClock, breaker: Breaker
+) -> None:
+    async with stripe_at(server.url, tmp_path / "lost.db", clock, breaker) as first:
+        order_id = new_id(clock)
+        with pytest.raises(ProcessorUnavailable):
+            await first.charge(order_id, PRICE, SLOW)
+    unconfirmed = {**next(iter(server.intents.values())), "id": "pi_0", "status": "requires_confirmation"}
+    server.intents = {"pi_0": unconfirmed, **server.intents}
+    server.forget_keys()
+    await clock.advance(100_000)
+
+    async with stripe_at(server.url, tmp_path / "new.db", clock, breaker) as second:
+        with pytest.raises(ProcessorUnavailable):
+            await second.charge(order_id, PRICE, SLOW)
+        server.settle()
+        assert (Captured(), [1999]) == (await second.charge(order_id, PRICE, SLOW), server.captured)
+
+
+async def test_a_payment_that_was_found_is_on_record_in_our_units(
+    server: StripeServer, tmp_path: Path, clock: TestClock, breaker: Breaker
+) -> None:
+    async with stripe_at(server.url, tmp_path / "lost.db", clock, breaker) as first:
+        order_id = new_id(clock)
+        await first.charge(order_id, Money(500, "ISK"), VISA)
+    await clock.advance(100_000)
+    new = tmp_path / "new.db"
+    async with stripe_at(server.url, new, clock, breaker) as second:
+        await second.charge(order_id, Money(500, "ISK"), VISA)
+
+    with cut(Part(new, SCHEMA_VERSION)) as (db,):
+        assert [(500, "ISK")] == list(rows(new, db, "SELECT minor, currency FROM charges"))
 
 
 # The breaker.

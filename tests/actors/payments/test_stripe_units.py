@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from marketd.actors.money import CURRENCIES, Money, decimals, from_amount
-from marketd.actors.payments.stripe_units import UNKNOWN, stripe_amount
+from marketd.actors.payments.stripe_units import UNKNOWN, price_of, stripe_amount
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,12 @@ def test_a_whole_price_can_be_written_in_every_currency(currency: str) -> None:
     price = Money(100 * 10 ** decimals(currency), currency)
 
     assert stripe_amount(price) in (100, 10_000, 100_000)
+
+
+@pytest.mark.parametrize("currency", sorted(CURRENCIES - UNKNOWN))
+def test_a_price_is_read_as_it_was_written(currency: str) -> None:
+    price = Money(100 * 10 ** decimals(currency), currency)
+    amount = stripe_amount(price)
+
+    assert amount is not None
+    assert price == price_of(amount, currency)
