@@ -19,12 +19,14 @@ from typing import Final
 import uvloop
 
 from bench.figures import Figure, product_reads, purchases, starting, waking
+from bench.metering import metering
 from bench.overload import overload
 from bench.searching import large_search, small_search
 
 ROOT: Final = Path(__file__).parent.parent
 ALL: Final = {
     "reads": product_reads,
+    "metrics": metering,
     "purchases": purchases,
     "overload": overload,
     "start": starting,

@@ -1,5 +1,6 @@
 """
-Writes the pages that follow from the code: docs/api.md from the API's document, docs/settings.md from the settings.
+Writes what follows from the code: docs/api.md from the API's document, docs/settings.md from the settings, and the
+dashboard docs/grafana.json from its table.
 
 `make docs` runs it; a test sees that what it would write is what is there.
 """
@@ -7,6 +8,7 @@ Writes the pages that follow from the code: docs/api.md from the API's document,
 from pathlib import Path
 from typing import Any, Final
 
+from docs.dashboard import dashboard
 from marketd.config.settings import FIELDS, SECTIONS, Settings
 from marketd.config.shown import shown
 from marketd.http import openapi
@@ -103,7 +105,7 @@ def settings_page() -> str:
     return "\n".join([*lines, ""])
 
 
-PAGES: Final = {"api.md": api_page, "settings.md": settings_page}
+PAGES: Final = {"api.md": api_page, "grafana.json": dashboard, "settings.md": settings_page}
 
 
 if __name__ == "__main__":

@@ -272,7 +272,7 @@ def _export(loaded: Loaded, wanted: argparse.Namespace) -> int:
 
 def _run(settings: Settings, work: Coroutine[Any, Any, T]) -> T:
     os.umask(PRIVATE)
-    set_up(settings.log.level)
+    set_up(settings.log.level, settings.log.format)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(work)
 

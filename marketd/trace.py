@@ -81,9 +81,14 @@ def current() -> Cause:
 
 def described() -> str:
     """Say for whom the work at hand is done as a log line does: `request=… trace=…`, or nothing."""
+    return " ".join(f"{name}={ids}" for name, ids in named().items())
+
+
+def named() -> dict[str, str]:
+    """Name the requests and traces that the work at hand is done for: `request` and `trace`, where there are any."""
     causes = _causes.get()[:NAMED_MAX]
-    named = {"request": _joined(c.request_id for c in causes), "trace": _joined(c.trace_id for c in causes)}
-    return " ".join(f"{name}={ids}" for name, ids in named.items() if ids)
+    ids = {"request": _joined(c.request_id for c in causes), "trace": _joined(c.trace_id for c in causes)}
+    return {name: joined for name, joined in ids.items() if joined}
 
 
 def taken_up(given: str, clock: Clock) -> str:

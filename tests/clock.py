@@ -31,6 +31,10 @@ class TestClock:
     def random_bytes(self, count: int) -> bytes:
         return self._chance.randbytes(count)
 
+    def passes(self, seconds: float) -> None:
+        """Let time pass at once, as in a computation: nobody wakes meanwhile."""
+        self._passed_s += seconds
+
     @property
     def sleepers(self) -> int:
         """How many sleep."""

@@ -74,6 +74,7 @@ FOREIGN: Final = {
     "cryptography": {"http.sealed", "http.tokens"},  # PyJWT gives and takes its keys
     "jwt": {"http.tokens"},
     "nats": {"bus.nats"},
+    "prometheus_client": {"http.metrics"},
     "sqlite3": {"storage.database"},
     "stripe": {"actors.payments.stripe"},
     "uvloop": {"command_line"},
@@ -176,7 +177,7 @@ def test_the_aggregates_do_no_io() -> None:
 
 
 def test_the_actors_know_the_ports_and_no_adapter() -> None:
-    ports = {"bus.port", "bus.subjects", "storage.log", "storage.follower", "clock", "trace"}
+    ports = {"bus.port", "bus.subjects", "storage.log", "storage.follower", "clock", "measures", "trace"}
 
     def may(i: Import) -> bool:
         keeps_a_file = i.module.startswith("actors.payments.") and i.source == "storage.database"
@@ -187,7 +188,7 @@ def test_the_actors_know_the_ports_and_no_adapter() -> None:
 
 
 def test_the_bus_knows_addresses_refusals_and_the_clock_and_its_public_events_the_log() -> None:
-    known = {"actors.address", "actors.aggregate", "children", "clock", "trace"}
+    known = {"actors.address", "actors.aggregate", "children", "clock", "measures", "trace"}
     told = {*AGGREGATE_MODULES, "storage.log"} - {"actors.saga"}  # what the public events are made of
 
     def may(i: Import) -> bool:
@@ -197,7 +198,7 @@ def test_the_bus_knows_addresses_refusals_and_the_clock_and_its_public_events_th
 
 
 def test_the_storage_knows_the_aggregates_and_the_port_of_the_bus() -> None:
-    known = {*AGGREGATE_MODULES, "bus.port", "bus.subjects", "clock", "trace"} - {"actors.saga"}
+    known = {*AGGREGATE_MODULES, "bus.port", "bus.subjects", "clock", "measures", "trace"} - {"actors.saga"}
     particular = {
         ("storage.finding", "bus.breaker"),
         ("storage.index_process", "children"),
@@ -217,7 +218,7 @@ def test_what_the_index_process_is_made_of_knows_little() -> None:
 
 def test_the_front_knows_messages_queries_and_the_port_of_the_bus() -> None:
     known = {*AGGREGATE_MODULES, *READ_MODELS, "actors.watch", "bus.port", "bus.subjects", "clock"} - {"actors.saga"}
-    known.add("trace")
+    known |= {"measures", "trace"}
     known |= {"storage.answers", "storage.files", "storage.images", "storage.pages", "actors.notices.tokens"}
     names = {
         ("marketd", "__version__"),
@@ -253,6 +254,14 @@ def test_config_is_known_to_the_command_line_alone() -> None:
 
 def test_the_clock_knows_nobody() -> None:
     assert [] == breaches(within("clock"), lambda i: False)
+
+
+def test_what_is_counted_knows_nobody() -> None:
+    assert [] == breaches(within("measures"), lambda i: False)
+
+
+def test_the_pulse_knows_the_clock_and_what_is_counted() -> None:
+    assert [] == breaches(within("pulse"), lambda i: i.source in {"clock", "measures"})
 
 
 def test_a_trace_knows_the_clock_alone() -> None:

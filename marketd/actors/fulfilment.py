@@ -34,6 +34,7 @@ from marketd.actors.steps import Denied, Outcome, Step, Succeeded, Unanswered
 from marketd.bus.port import Answer, Bus, BusError, Envelope
 from marketd.bus.subjects import command_subject
 from marketd.clock import Clock, jittered, new_id
+from marketd.measures import Outcomes
 from marketd.storage.follower import Follower, Work
 from marketd.storage.log import EventLog, Recorded
 from marketd.trace import doing_for, taken_up
@@ -78,6 +79,7 @@ class Fulfilment:
         self._resting: dict[str, asyncio.Timeout] = {}
         self._places = asyncio.Semaphore(limits.orders_max)
         self._elsewhere = self._done = 0
+        self.steps = Outcomes()
 
     @property
     def waiting(self) -> int:
@@ -159,7 +161,7 @@ class Fulfilment:
         while True:
             try:
                 async with self._places:
-                    return await self._ask(order_id, awaited.step, ask, walk)
+                    return await self._counted(order_id, awaited.step, ask, walk)
             except (ProcessorUnavailable, NoticeFailed, BusError, TimeoutError) as error:
                 log.warning("order/%s: %s: %s %s", order_id, awaited.step, type(error).__name__, error)
             waited_s = (self._clock.now_ms() - awaited.since) / 1000
@@ -171,6 +173,16 @@ class Fulfilment:
             wait_s = min(wait_s * 2, self._limits.retry_s_max)
             if self._follower.open[order_id].newest != walk.newest:
                 return None
+
+    async def _counted(self, order_id: str, step: Step, ask: Ask, walk: Work) -> Outcome:
+        """Ask once, and count how it ends."""
+        began_s, end = self._clock.monotonic_s(), "silent"
+        try:
+            outcome = await self._ask(order_id, step, ask, walk)
+            end = type(outcome).__name__.lower()
+            return outcome
+        finally:
+            self.steps.note(step, end, self._clock.monotonic_s() - began_s)
 
     async def _ask(self, order_id: str, step: Step, ask: Ask, walk: Work) -> Outcome:
         match ask:

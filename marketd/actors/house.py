@@ -84,6 +84,10 @@ class House:
         depths = [actor.statistics()["mailbox_depth"] for actor in self._awake.values()]
         return {"awake": len(depths), "mailbox_depth": sum(depths), "mailbox_depth_deepest": max(depths, default=0)}
 
+    def kinds(self) -> dict[str, Kind]:
+        """Each kind of aggregate by its name, with what its actors' turns came to."""
+        return dict(self._kinds)
+
     def _find(self, address: Address) -> Actor:
         actor = self._awake.get(address)
         if actor is None:

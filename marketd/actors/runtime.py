@@ -32,6 +32,7 @@ from marketd.actors.address import Address
 from marketd.actors.aggregate import Aggregate, Refused, reason_code
 from marketd.bus.port import Answer, Busy, Crashed, Envelope, NoAnswer, Unsure
 from marketd.clock import Clock
+from marketd.measures import SIZES, Histogram
 from marketd.storage.log import (
     Appended,
     Commit,
@@ -84,6 +85,7 @@ class Kind:
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(aggregate.states)
         self.fingerprint = _fingerprint(aggregate.states)
+        self.turn_times, self.turn_letters, self.crashes = Histogram(), Histogram(SIZES), 0
 
     def pack(self, state: Any) -> bytes:
         """Write a state for a snapshot."""
@@ -153,7 +155,8 @@ class Actor:
         return letters
 
     async def _take_turn(self, letters: list[Letter]) -> None:
-        self._in_doubt = False
+        self._in_doubt, began_s = False, self._clock.monotonic_s()
+        self._kind.turn_letters.note(len(letters))
         with doing_for(*map(_cause, letters)):
             try:
                 await self._decide_and_append(letters)
@@ -161,7 +164,9 @@ class Actor:
                 self._fail_all(letters, Busy(str(error)))
             except Exception as error:  # whatever it is, it must not cost the next letters anything
                 log.exception("%s: a turn crashed", self)
+                self._kind.crashes += 1
                 self._fail_all(letters, Crashed(f"{self}: {type(error).__name__}"))
+        self._kind.turn_times.note(self._clock.monotonic_s() - began_s)
 
     def _fail_all(self, letters: list[Letter], error: Exception) -> None:
         self._state = None
@@ -226,6 +231,7 @@ class Actor:
             try:
                 draft, state = self._decide_one(letter, state)
             except Exception as error:  # a defect of one decision is the business of its sender alone
+                self._kind.crashes += 1
                 with doing_for(_cause(letter)):
                     log.exception("%s: deciding %s crashed", self, type(letter.envelope.message).__name__)
                 _fail(letter, Crashed(f"{self}: {type(error).__name__}"))

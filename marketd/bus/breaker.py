@@ -35,6 +35,7 @@ class Circuit(Struct, frozen=True, rename="camel"):
     refused: int
     opened: int
     last_error: str | None
+    successes: int
 
 
 class Breaker:
@@ -43,7 +44,7 @@ class Breaker:
     def __init__(self, name: str, clock: Clock, *, failures_max: int = 5, open_s: float = 30) -> None:
         self.name, self._clock = name, clock
         self._failures_max, self._open_s = failures_max, open_s
-        self._in_row = self._calls = self._failures = self._refused = self._opened = 0
+        self._in_row = self._calls = self._failures = self._successes = self._refused = self._opened = 0
         self._closed_again_s: float | None = None
         self._is_probing = False
         self._last_error: str | None = None
@@ -66,6 +67,7 @@ class Breaker:
             self._refused,
             self._opened,
             self._last_error,
+            self._successes,
         )
 
     def probe(self) -> None:
@@ -89,6 +91,7 @@ class Breaker:
             raise
         finally:
             self._is_probing = self._is_probing and not probes
+        self._successes += 1
         self._in_row, self._closed_again_s = 0, None
         return done
 

@@ -21,6 +21,7 @@ from marketd.bus.codec import Codec
 from marketd.bus.memory import MemoryBus, attend
 from marketd.bus.port import Answer, BusError, Busy, Envelope, Handler, NoAnswer, NobodyServes, Undecodable
 from marketd.clock import Clock
+from marketd.measures import Outcomes
 from marketd.trace import Cause, begin
 
 QUEUE_GROUP: Final = "marketd"
@@ -59,6 +60,7 @@ class NatsBus:
         self._local = MemoryBus(clock)
         self._connection = Client()
         self._in_hand = 0
+        self.asks = Outcomes()  # by the name of the message
         self._lost = asyncio.Event()
         self._last_error: Exception | None = None
         self._closing = False
@@ -147,6 +149,22 @@ class NatsBus:
             await self._connection.request(NOBODYS_SUBJECT, timeout=self._connect_s_max)
 
     async def ask(self, subject: str, envelope: Envelope) -> Answer:
+        began_s, end = self._clock.monotonic_s(), "broken off"
+        try:
+            answer = await self._ask(subject, envelope)
+            end = "answered"
+        except Refused:
+            end = "refused"
+            raise
+        except BusError as error:
+            end = error.code
+            raise
+        finally:
+            name = str(type(envelope.message).__struct_config__.tag)
+            self.asks.note(name, end, self._clock.monotonic_s() - began_s)
+        return answer
+
+    async def _ask(self, subject: str, envelope: Envelope) -> Answer:
         if self._in_process and (handler := self._local.handler_of(subject)):
             return await self._local.hand_over(handler, subject, envelope)
         left_s = (envelope.deadline - self._clock.now_ms()) / 1000

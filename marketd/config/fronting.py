@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from marketd.clock import Clock
 from marketd.config.background import background
 from marketd.config.guarding import make_admission, make_answers, make_lines, make_once, make_rates
+from marketd.config.measuring import make_metrics
 from marketd.config.settings import Settings
 from marketd.config.wiring import Service
 from marketd.http.admission import Admission
@@ -30,6 +31,7 @@ from marketd.http.keys import (
     LINKS,
     LOCKOUT,
     MAIL_TOKENS,
+    METRICS,
     ONCE,
     PAGES,
     PASSWORDS,
@@ -38,6 +40,7 @@ from marketd.http.keys import (
     READINESS,
     STRIPE_NEWS,
     TOKENS,
+    TRAFFIC,
     FrontLimits,
     PartLimits,
     Readiness,
@@ -48,6 +51,8 @@ from marketd.http.passwords import Passwords
 from marketd.http.proxies import Proxies
 from marketd.http.server import serving
 from marketd.http.tokens import AccessTokens, DownloadLinks, load_answers_key, load_link_key, load_signing_keys
+from marketd.http.traffic import Traffic
+from marketd.pulse import Pulse
 from marketd.storage.people import ReadEnded, ended_since
 
 
@@ -90,11 +95,15 @@ async def front(service: Service, listener: socket.socket) -> AsyncIterator[None
         app[STRIPE_NEWS] = service.news
     lines, answers = make_lines(settings, clock, app[PROXIES]), make_answers(settings, service.folder.answers, clock)
     app[READINESS] = lambda: _with_front(service.readiness(), admission, lines)
+    pulse = Pulse(clock)
+    if settings.metrics.enabled:
+        app[TRAFFIC] = traffic = Traffic(app.router.routes(), clock, slow_s=settings.log.slow_request_s)
+        app[METRICS] = make_metrics(service, traffic, pulse, admission, lines)
     app[ONCE] = make_once(settings, answers, load_answers_key(service.folder.keys), clock)
     try:
         async with (
             answers,
-            background(ring.run(), answers.run(), admission.run(), lines.run()),
+            background(ring.run(), answers.run(), admission.run(), lines.run(), pulse.run()),
             serving(app, listener, lines, backlog_max=limits.backlog_max, shutdown_s_max=limits.shutdown_s_max),
         ):
             try:

@@ -28,7 +28,7 @@ NICENESS: Final = 5  # where there is not enough for both, the service itself go
 def main() -> int:
     """Run the index until the service ends it, or is gone; give the exit code."""
     needs = msgspec.json.decode(sys.stdin.readline(), type=IndexNeeds)
-    set_up(needs.log_level)
+    set_up(needs.log_level, needs.log_format)
     os.nice(NICENESS)
     code = 0
     try:

@@ -6,21 +6,29 @@ The one rule: a record stays one line, whatever a client, a library or a traceba
 as `\\n`, so `sed 's/\\\\n/\\n/g'` unfolds a traceback. Nobody logs a secret; those that a library puts into a message,
 in the address of a server or as a signed token, are masked here. What libraries do is nobody's business at any level:
 aiosqlite would tell all that it writes.
+
+For who reads logs by program a line is a JSON object instead: `time`, `level`, `logger`, `message`, and where there is
+such a thing `request`, `trace` and `traceback`.
 """
 
 import logging
 import re
 import sys
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Literal
+
+import msgspec
 
 from marketd.config.shown import MASK, without_credentials
-from marketd.trace import described
+from marketd.trace import described, named
 
 OURS: Final = "marketd"
 
 # C0 and C1 controls, DEL, and Unicode's own line breaks: they would break the line, or move a terminal's cursor.
 CONTROLS: Final = {code: repr(chr(code))[1:-1] for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)}
+
+# Of those, what JSON leaves as it is within a text; what it must escape, it has.
+ESCAPED: Final = {code: f"\\u{code:04x}" for code in CONTROLS if code >= 0x7F}
 
 # A JSON Web Token (RFC 7519) in its compact form: its header is an object in base64url, so it begins with `{"`.
 TOKEN: Final = re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]+")
@@ -30,22 +38,47 @@ class OneLine(logging.Formatter):
     """Writes the time (RFC 3339, UTC), the level, the logger and the message, and the traceback after them."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line = TOKEN.sub(MASK, without_credentials(super().format(record)))
-        return line.translate(CONTROLS)
+        return _masked(super().format(record)).translate(CONTROLS)
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        head = f"{time} {record.levelname.lower()} {record.name}"
+        head = f"{_time(record)} {record.levelname.lower()} {record.name}"
         return " ".join(filter(None, (head, described(), record.message)))
 
 
-def set_up(level: str) -> None:
+class JsonLine(logging.Formatter):
+    """Writes a record as one JSON object (RFC 8259), on one line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            **named(),
+            "message": _masked(record.getMessage()),
+        }
+        if record.exc_info:
+            line["traceback"] = _masked(self.formatException(record.exc_info))
+        if record.stack_info:
+            line["stack"] = _masked(record.stack_info)
+        readable = {name: value.encode(errors="backslashreplace").decode() for name, value in line.items()}
+        return msgspec.json.encode(readable).decode().translate(ESCAPED)
+
+
+def _time(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _masked(text: str) -> str:
+    return TOKEN.sub(MASK, without_credentials(text))
+
+
+def set_up(level: str, form: Literal["text", "json"] = "text") -> None:
     """
     Send the records of `level` and above to stderr; of those who are not ours none below info. Requests are measured,
     not logged, so aiohttp's are left out.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(OneLine())
+    handler.setFormatter(JsonLine() if form == "json" else OneLine())
     wanted = logging.getLevelNamesMapping()[level.upper()]
     logging.basicConfig(level=max(wanted, logging.INFO), handlers=[handler], force=True)
     logging.getLogger(OURS).setLevel(wanted)

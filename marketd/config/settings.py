@@ -24,6 +24,7 @@ WebUrl = Annotated[str, Meta(pattern=r"^https?://[^\s/?#]+(/[^\s/?#]+)*\Z")]
 MailAddress = Annotated[str, Meta(pattern=r"^[!-?A-~]+@[A-Za-z0-9.-]+\Z")]
 StripeKey = Annotated[str, Meta(pattern=r"^[sr]k_[!-~]+\Z")]
 SigningSecret = Annotated[str, Meta(pattern=r"^[!-~]+\Z")]
+BearerToken = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._~+/=-]{16,}\Z")]
 Origin = Annotated[str, Meta(pattern=r"^(\*|https?://[^\s/?#@*]+)\Z")]
 
 
@@ -113,6 +114,28 @@ class Log(Struct, frozen=True):
     level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="the least important line that is written")
     ] = "info"
+    format: Annotated[
+        Literal["text", "json"], Meta(description="how a line is written: for people, or as a JSON object")
+    ] = "text"
+    slow_request_s: Annotated[
+        float, Meta(description="a request that takes longer leaves a line; 0 leaves none", ge=0, le=3600)
+    ] = 0.0
+
+
+class Metrics(Struct, frozen=True):
+    """`GET /metrics`, for Prometheus and its like."""
+
+    enabled: Annotated[bool, Meta(description="whether requests are counted, and counts to be had")] = True
+    networks: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="the networks that may look without a token; what an unknown proxy forwards is of none",
+            extra={"check": _networks_fault},
+        ),
+    ] = ("127.0.0.0/8", "::1/128")
+    token: Annotated[
+        BearerToken | None, Meta(description="the bearer token that everybody else needs", extra=SECRET)
+    ] = None
 
 
 class Auth(Struct, frozen=True):
@@ -380,6 +403,7 @@ class Settings(Struct, frozen=True):
     data: Data = Data()
     nats: Nats = Nats()
     log: Log = Log()
+    metrics: Metrics = Metrics()
     auth: Auth = Auth()
     mail: Mail = Mail()
     idempotency: Idempotency = Idempotency()

@@ -10,7 +10,7 @@ Each part is up before those that lean on it, and goes down after them.
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -40,6 +40,7 @@ from marketd.http.keys import (
 from marketd.http.tokens import (
     load_mail_key,
 )
+from marketd.measures import Measures
 from marketd.storage.cards import ProductCards
 from marketd.storage.files import FileStore
 from marketd.storage.finding import Finder
@@ -74,6 +75,7 @@ class Service:
     postman: Postman
     mail_tokens: MailTokens
     watch: OrderWatch
+    measures: Measures = field(default_factory=Measures)
     is_stopping: bool = False
 
     @property
@@ -264,4 +266,5 @@ def _index_needs(settings: Settings, folder: Folder, server: NatsServer | None) 
         user=server.user if server else settings.nats.user,
         password=server.password if server else settings.nats.password,
         log_level=settings.log.level,
+        log_format=settings.log.format,
     )

@@ -15,6 +15,7 @@ from marketd.http import (
     downloads,
     landing,
     library,
+    metrics,
     mobile,
     news,
     openapi,
@@ -44,6 +45,7 @@ from marketd.http.keys import (
     PROXIES,
     RATES,
     REQUEST_ID,
+    TRAFFIC,
 )
 from marketd.http.once import HEADER
 from marketd.http.problems import RETRY_AFTER_S, TooManyRequests, Unavailable, allowed, response_of
@@ -71,6 +73,7 @@ ROOMS: Final = (
     library,
     news,
     operations,
+    metrics,
     reference,
 )
 
@@ -102,7 +105,9 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
     named = given.get("X-Request-Id", "")
     request_id = request[REQUEST_ID] = named if _SANE_ID.fullmatch(named) else new_id(app[CLOCK])
     in_hand, allowance = app[IN_HAND], None
-    before = begin((Cause(request_id, _traceparent(request), app[CLOCK]),))
+    traffic, cause = app.get(TRAFFIC), Cause(request_id, _traceparent(request), app[CLOCK])
+    began_s = traffic.now_s() if traffic is not None else 0.0
+    before = begin((cause,))
     try:
         if in_hand.is_closing:
             raise Unavailable("the service is stopping", retry_after_s=RETRY_AFTER_S)
@@ -129,6 +134,8 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
         response.headers["Strict-Transport-Security"] = f"max-age={YEAR_S}"
     if in_hand.is_closing:
         response.force_close()
+    if traffic is not None:
+        traffic.note(request, response, began_s, cause)
     return response
 
 

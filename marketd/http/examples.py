@@ -86,6 +86,7 @@ FIELDS: Final[dict[str, Any]] = {
     "shortDescription": "An hour of rain on a tin roof...",
     "size": 20,
     "stock": None,
+    "successes": 0,
     "suggestions": ["rain", "rain on a tin roof"],
     "title": "Field recordings",
     "token": "MDE5MmYzYTQ.c2lnbmF0dXJl",

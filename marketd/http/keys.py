@@ -1,6 +1,6 @@
 """What a handler may find in the application, and in a request."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
 from aiohttp import web
@@ -22,6 +22,8 @@ from marketd.http.lockout import Lockout
 from marketd.http.passwords import Passwords
 from marketd.http.proxies import Proxies
 from marketd.http.tokens import AccessTokens, DownloadLinks
+from marketd.http.traffic import Traffic
+from marketd.measures import Measure
 from marketd.storage.cards import EncodedProduct
 from marketd.storage.files import FileStore
 
@@ -90,6 +92,18 @@ class News(Protocol):
         ...
 
 
+class Scraping(Protocol):
+    """Who knows what is counted, and who may look."""
+
+    def check(self, request: web.Request) -> None:
+        """Let a request pass, or raise a `Problem`."""
+        ...
+
+    async def look(self) -> Iterable[Measure]:
+        """Gather what is counted now."""
+        ...
+
+
 class Repeats(Protocol):
     """Who knows what was asked before."""
 
@@ -112,6 +126,7 @@ LIMITS: Final = web.AppKey("limits", FrontLimits)
 LINKS: Final = web.AppKey("links", DownloadLinks)
 LOCKOUT: Final = web.AppKey("lockout", Lockout)
 MAIL_TOKENS: Final = web.AppKey("mail_tokens", MailTokens)
+METRICS: Final[web.AppKey[Scraping]] = web.AppKey("metrics")
 ONCE: Final[web.AppKey[Repeats]] = web.AppKey("once")
 PAGES: Final = web.AppKey("pages", KeptPages)
 PASSWORDS: Final = web.AppKey("passwords", Passwords)
@@ -120,6 +135,7 @@ CIRCUITS: Final[web.AppKey[Callable[[], list[Circuit]]]] = web.AppKey("circuits"
 RATES: Final[web.AppKey[Quotas]] = web.AppKey("rates")
 READINESS: Final[web.AppKey[Callable[[], Readiness]]] = web.AppKey("readiness")
 STRIPE_NEWS: Final[web.AppKey[News]] = web.AppKey("stripe_news")
+TRAFFIC: Final = web.AppKey("traffic", Traffic)
 TOKENS: Final = web.AppKey("tokens", AccessTokens)
 
 REQUEST_ID: Final = web.RequestKey("request_id", str)

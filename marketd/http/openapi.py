@@ -303,6 +303,8 @@ def _answer(status: int, answer: Answer, schemas: dict[str, Schema]) -> dict[str
         described["content"] = {answer.media_type: {}}
     elif answer.kind:
         described["content"] = {answer.media_type: _content(answer.kind, schemas)}
+    for other in answer.others:
+        described["content"][other] = {}
     return described
 
 

@@ -37,12 +37,16 @@ ADMINS: Final = Access(True, ("admin",))
 
 
 class Answer(Struct, frozen=True):
-    """What goes out with one status: the type of the body (None for no body), its media type, headers of its own."""
+    """
+    What goes out with one status: the type of the body (None for no body), its media type, headers of its own; and
+    the `others`, media types that the same is also to be had in.
+    """
 
     kind: Any = None
     media_type: str = JSON
     headers: tuple[str, ...] = ()
     maybe: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
 
 class Bytes:

@@ -12,7 +12,7 @@ import os
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 from msgspec import Struct
@@ -38,6 +38,7 @@ class IndexNeeds(Struct, frozen=True):
     user: str | None
     password: str | None
     log_level: str
+    log_format: Literal["text", "json"] = "text"
 
 
 class IndexProcess:

@@ -99,6 +99,12 @@ def alerts(db: Connection, query: ListAlerts) -> OrderPage:
     return _page(db, "alert IS NOT NULL", (), "alert, created_at DESC, order_id DESC", query.page)
 
 
+def count_open_alerts(db: Connection, query: None) -> int:
+    """Count the alerts that nobody has seen to."""
+    (count,) = db.execute("SELECT count(*) FROM orders WHERE alert = 'open'").fetchone()
+    return int(count)
+
+
 def _page(db: Connection, where: str, parameters: tuple[str, ...], by: str, page: Page) -> OrderPage:
     (total,) = db.execute(f"SELECT count(*) FROM orders WHERE {where}", parameters).fetchone()
     rows = db.execute(

@@ -6,7 +6,7 @@ are given inside that transaction, so readers never see a gap. A record's hash c
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack
 from hashlib import sha256
@@ -15,6 +15,7 @@ from typing import Final, NamedTuple, Self
 
 import msgspec
 
+from marketd.measures import SIZES, Histogram
 from marketd.storage.database import Connection, Database, Row, StorageError
 from marketd.storage.log import (
     GENESIS,
@@ -110,7 +111,9 @@ class SqliteLog:
         self._work = asyncio.Event()
         self._closing = False
         self._trouble: str | None = None
-        self._batches = self._batched_commits = 0
+        self._batches = self._batched_commits = self._failed_batches = 0
+        self.batch_commits, self.batch_times = Histogram(SIZES), Histogram()
+        self.events: Counter[str] = Counter()  # appended since the start, by their stored names
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -146,6 +149,7 @@ class SqliteLog:
             "queued_commits": self._queued_commits,
             "batches": self._batches,
             "batched_commits": self._batched_commits,
+            "failed_batches": self._failed_batches,
         }
 
     async def append(self, stream: str, expected_version: int, commits: Sequence[Commit]) -> Outcome:
@@ -202,20 +206,31 @@ class SqliteLog:
     async def _write_batch(self) -> None:
         batch = self._take_batch()
         notes, self._notes = self._notes, _Notes({}, {})
-        before = self._hash
+        before, began_s = self._hash, asyncio.get_running_loop().time()
         try:
             outcomes, records = await self._writer.run(self._commit_batch, batch, notes)
         except StorageError as error:
             self._hash, self._trouble = before, str(error)
+            self._failed_batches += 1
             outcomes, records = [Unknown(str(error))] * len(batch), []
         else:
             self._trouble = None
             self._batches += 1
             self._batched_commits += len(records)
+            self._measure(records, asyncio.get_running_loop().time() - began_s)
         self._recent.add(records)
         for append, outcome in zip(batch, outcomes, strict=True):
             if not append.done.done():  # its caller may have been cancelled
                 append.done.set_result(outcome)
+
+    def _measure(self, records: Sequence[Recorded], seconds: float) -> None:
+        if not records:
+            return
+        self.batch_commits.note(len(records))
+        self.batch_times.note(seconds)
+        for record in records:
+            for event in record.commit.events:
+                self.events[type(event).__struct_config__.tag] += 1
 
     def _take_batch(self) -> list[_Append]:
         batch: list[_Append] = []

@@ -74,7 +74,7 @@ async def half_opened(clock: TestClock) -> Breaker:
 
 
 async def test_a_new_breaker_is_closed_and_has_counted_nothing() -> None:
-    assert Circuit("search", "closed", 0, 0, 0, 0, 0, None) == made(TestClock()).statistics()
+    assert Circuit("search", "closed", 0, 0, 0, 0, 0, None, 0) == made(TestClock()).statistics()
 
 
 async def test_a_closed_breaker_gives_what_the_work_gives() -> None:
@@ -85,7 +85,7 @@ async def test_a_failure_goes_through_and_is_counted() -> None:
     breaker = made(TestClock())
     await attempt(breaker)
 
-    assert Circuit("search", "closed", 1, 1, 1, 0, 0, "Trouble: no line") == breaker.statistics()
+    assert Circuit("search", "closed", 1, 1, 1, 0, 0, "Trouble: no line", 0) == breaker.statistics()
 
 
 async def test_success_ends_a_row_of_failures() -> None:
@@ -102,7 +102,7 @@ async def test_an_error_that_is_none_of_these_is_no_failure() -> None:
     with pytest.raises(Mistake):
         await breaker.call(err, Trouble)
 
-    assert Circuit("search", "closed", 0, 1, 0, 0, 0, None) == breaker.statistics()
+    assert Circuit("search", "closed", 0, 1, 0, 0, 0, None, 0) == breaker.statistics()
 
 
 async def test_who_gives_up_waiting_is_no_failure() -> None:
@@ -130,7 +130,7 @@ async def test_of_several_kinds_of_failure_each_counts() -> None:
 async def test_so_many_failures_in_a_row_open_it() -> None:
     breaker = await opened(TestClock())
 
-    assert Circuit("search", "open", 3, 3, 3, 0, 1, "Trouble: no line") == breaker.statistics()
+    assert Circuit("search", "open", 3, 3, 3, 0, 1, "Trouble: no line", 0) == breaker.statistics()
 
 
 async def test_an_open_breaker_lets_nobody_through() -> None:

@@ -44,10 +44,12 @@ def test_a_secret_is_marked_as_one() -> None:
     assert fields(House)["front_door.code"].secret
 
 
-def test_the_passwords_of_servers_and_what_stripe_gave_us_are_the_only_secrets() -> None:
-    secrets = ["nats.password", "mail.password", "payments.stripe_secret_key", "payments.stripe_webhook_secret"]
+def test_the_passwords_of_servers_a_scrapers_token_and_what_stripe_gave_us_are_the_only_secrets() -> None:
+    secrets = ["nats.password", "metrics.token", "mail.password"]
 
-    assert secrets == [field.key for field in FIELDS.values() if field.secret]
+    assert [*secrets, "payments.stripe_secret_key", "payments.stripe_webhook_secret"] == [
+        field.key for field in FIELDS.values() if field.secret
+    ]
 
 
 def test_the_environment_calls_it_by_section_and_name() -> None:

@@ -38,6 +38,7 @@ from marketd.http.keys import (
     LINKS,
     LOCKOUT,
     MAIL_TOKENS,
+    METRICS,
     ONCE,
     PAGES,
     PASSWORDS,
@@ -45,11 +46,13 @@ from marketd.http.keys import (
     RATES,
     READINESS,
     TOKENS,
+    TRAFFIC,
     FrontLimits,
     Readiness,
 )
 from marketd.http.lines import LineLimits, Lines
 from marketd.http.lockout import Lockout
+from marketd.http.metrics import Metrics
 from marketd.http.once import Once
 from marketd.http.passwords import Passwords
 from marketd.http.proxies import Proxies
@@ -63,6 +66,8 @@ from marketd.http.tokens import (
     load_link_key,
     load_signing_keys,
 )
+from marketd.http.traffic import Traffic
+from marketd.measures import Measure
 from marketd.storage.answers import FirstAnswers
 from marketd.storage.cards import EncodedProduct
 from marketd.storage.files import FileStore
@@ -73,6 +78,8 @@ from tests.http.conformance import assert_conforms
 PAGES_MAX = 3
 HEAD = 7  # the log position that every answer of the fake bus stands for
 ONCE_WAIT_S = 5
+SLOW_S = 2
+SCRAPER = "the-scrapers-own-token"
 RATES_HERE = {
     "window_s": 60,
     "user_requests_max": 10,
@@ -205,12 +212,17 @@ class Stage:
     admission: Admission
     answers: FirstAnswers
     once: Once
+    traffic: Traffic
     mail_tokens: MailTokens = field(default_factory=lambda: MailTokens(bytes(32)))
     orders: Orders = field(default=Orders(0, 0))
     cards: FakeCards = field(default_factory=FakeCards)
     readiness: Readiness = field(default=Readiness(True, {}))
     pages: KeptPages = field(default_factory=lambda: KeptPages(PAGES_MAX))
     breakers: list[Breaker] = field(default_factory=list)
+
+    async def measured(self) -> list[Measure]:
+        """What is counted on the stage: by the front alone."""
+        return self.traffic.measures()
 
     def bearer(self, user_id: str, role: Role = "buyer", session_id: str = "s1") -> dict[str, str]:
         """The header of who is signed in."""
@@ -246,6 +258,7 @@ async def staged(
     proxies: Proxies | None = None,
     line_limits: LineLimits = LINES_HERE,
     is_counting: bool = False,
+    scraper_token: str | None = SCRAPER,
 ) -> AsyncIterator[Stage]:
     """Put the front up; its passwords are hashed as cheaply as Argon2 can, requests are counted if asked for."""
     clock, bus, keys = TestClock(), FakeBus(), folder / "keys"
@@ -268,6 +281,7 @@ async def staged(
         lines=server.lines,
         admission=Admission(clock, in_hand_min=2, in_hand_max=100, delay_s_max=0.4, orders=lambda: stage.orders),
         answers=answers,
+        traffic=Traffic(app.router.routes(), clock, slow_s=SLOW_S),
         once=Once(answers, load_answers_key(keys), clock, wait_s_max=ONCE_WAIT_S, answer_bytes_max=1_000),
     )
     await stage.files.prepare()
@@ -279,6 +293,8 @@ async def staged(
     app[CORS], app[PROXIES] = cors or app[CORS], proxies or app[PROXIES]
     app[ADMISSION] = stage.admission
     app[ONCE] = stage.once
+    app[TRAFFIC] = stage.traffic
+    app[METRICS] = Metrics(stage.measured, ["127.0.0.0/8", "::1"], scraper_token)
     if is_counting:
         app[RATES] = Rates(clock, **RATES_HERE)
     try:

@@ -48,6 +48,7 @@ ANSWERS = {
 }
 # Made anew each time: the links to what was bought hold the time.
 VARYING = {"Date", "X-Request-ID"}
+COUNTED = "/metrics"  # where there is more to say after each request
 
 
 def filled(path: str) -> str:
@@ -67,7 +68,8 @@ async def test_head_says_what_get_says_without_a_body(stage: Stage, path: str, c
     ]
 
     assert (got.status, b"") == (told.status, told.body)
-    said, said_again = ({n: v for n, v in a.headers.items() if n not in VARYING} for a in (got, told))
+    varying = VARYING | {"Content-Length"} if path == COUNTED else VARYING
+    said, said_again = ({n: v for n, v in a.headers.items() if n not in varying} for a in (got, told))
     assert said == said_again
 
 

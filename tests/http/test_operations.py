@@ -115,6 +115,7 @@ async def test_each_circuit_is_shown_with_its_state_and_counts(stage: Stage) -> 
         "refused": 0,
         "opened": 1,
         "lastError": "NoAnswer: nobody there",
+        "successes": 0,
     }
     assert (200, {"circuits": [circuit]}) == (answer.status, answer.json())
 

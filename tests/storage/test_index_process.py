@@ -89,6 +89,7 @@ async def test_it_is_told_what_it_needs_on_standard_input_and_nowhere_else(
         "user": "user",
         "password": "secret",
         "log_level": "info",
+        "log_format": "text",
     } == json.loads(told.read_text())
 
 

@@ -1,0 +1,226 @@
+"""What the parts count, under the names that docs/metrics.md explains: read from each part when somebody looks."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final, get_args
+
+from marketd import __version__
+from marketd.actors.fulfilment import Fulfilment
+from marketd.actors.house import House
+from marketd.actors.notices.postman import Postman
+from marketd.bus.breaker import Breaker, State
+from marketd.bus.nats import NatsBus
+from marketd.config.wiring import Service
+from marketd.http.admission import Admission
+from marketd.http.lines import Lines
+from marketd.http.metrics import Metrics
+from marketd.http.traffic import Traffic
+from marketd.measures import Histogram, Measure, Outcomes, Sample, Source
+from marketd.pulse import Pulse
+from marketd.storage.database import StorageError
+from marketd.storage.index_process import IndexProcess
+from marketd.storage.orders import count_open_alerts
+from marketd.storage.projector import Projector
+from marketd.storage.sqlite import SqliteLog
+
+STATES: Final = get_args(State)
+
+
+def counter(name: str, told: str, value: float) -> Measure:
+    """Tell of a count without labels."""
+    return Measure("counter", name, told, (), [Sample((), value)])
+
+
+def gauge(name: str, told: str, value: float) -> Measure:
+    """Tell of a value without labels."""
+    return Measure("gauge", name, told, (), [Sample((), value)])
+
+
+def histogram(name: str, told: str, value: Histogram) -> Measure:
+    """Tell of a histogram without labels."""
+    return Measure("histogram", name, told, (), [Sample((), value)])
+
+
+def outcomes(name: str, told: str, label: str, found: Outcomes) -> Iterable[Measure]:
+    """Tell how often each thing ended how, and how long it took."""
+    counts = [Sample(key, count) for key, count in found.counts.items()]
+    yield Measure("counter", f"{name}s_total", f"{told}, by how they ended", (label, "outcome"), counts)
+    times = [Sample((key,), value) for key, value in found.times.items()]
+    yield Measure("histogram", f"{name}_duration_seconds", f"{told}, how long each took", (label,), times)
+
+
+def of_build() -> Iterable[Measure]:
+    """Tell which marketd this is."""
+    version = [Sample((__version__,), 1)]
+    yield Measure("gauge", "marketd_build_info", "The version that runs", ("version",), version)
+
+
+def of_breakers(breakers: Sequence[Breaker]) -> Source:
+    """Tell of the breakers: the state that each is in has the value 1, the others 0."""
+
+    def tell() -> Iterable[Measure]:
+        circuits = [breaker.statistics() for breaker in breakers]
+        states = [Sample((c.name, state), float(c.state == state)) for c in circuits for state in STATES]
+        yield Measure("gauge", "marketd_circuit_breaker_state", "1 for its state", ("breaker", "state"), states)
+        calls = [
+            Sample((c.name, outcome), count)
+            for c in circuits
+            for outcome, count in (("success", c.successes), ("failure", c.failures), ("rejected", c.refused))
+        ]
+        told = "Calls through a breaker; rejected ones were not let through"
+        yield Measure("counter", "marketd_circuit_breaker_calls_total", told, ("breaker", "outcome"), calls)
+        opened = [Sample((c.name,), c.opened) for c in circuits]
+        yield Measure("counter", "marketd_circuit_breaker_opened_total", "Times it opened", ("breaker",), opened)
+
+    return tell
+
+
+def of_bus(bus: NatsBus) -> Source:
+    """Tell what is asked on the bus, and how the line to NATS is."""
+
+    def tell() -> Iterable[Measure]:
+        line = bus.statistics()
+        yield from outcomes("marketd_bus_ask", "Commands and queries asked", "message", bus.asks)
+        yield gauge("marketd_bus_connected", "1 while the line to NATS is up", float(bool(line["connected"])))
+        yield gauge("marketd_bus_requests_in_hand", "Requests over NATS being answered", line["in_hand"])
+        yield counter("marketd_bus_reconnects_total", "Times the line to NATS was made again", line["reconnects"])
+
+    return tell
+
+
+def of_actors(house: House) -> Source:
+    """Tell who is awake, what waits for them, and what their turns came to."""
+
+    def tell() -> Iterable[Measure]:
+        now, kinds = house.statistics(), house.kinds()
+        yield gauge("marketd_actors_awake", "Actors in memory", now["awake"])
+        yield gauge("marketd_mailbox_messages", "Messages that wait in mailboxes", now["mailbox_depth"])
+        yield gauge("marketd_mailbox_deepest_messages", "Those in the fullest one", now["mailbox_depth_deepest"])
+        by = ("aggregate",)
+        times = [Sample((name,), kind.turn_times) for name, kind in kinds.items()]
+        yield Measure("histogram", "marketd_actor_turn_duration_seconds", "Turns of actors", by, times)
+        letters = [Sample((name,), kind.turn_letters) for name, kind in kinds.items()]
+        yield Measure("histogram", "marketd_actor_turn_messages", "Messages decided in one turn", by, letters)
+        crashes = [Sample((name,), kind.crashes) for name, kind in kinds.items()]
+        yield Measure("counter", "marketd_actor_crashes_total", "Turns and decisions that crashed", by, crashes)
+
+    return tell
+
+
+def of_log(events: SqliteLog) -> Source:
+    """Tell how the log is written."""
+
+    def tell() -> Iterable[Measure]:
+        now = events.statistics()
+        yield gauge("marketd_log_position", "The position of the newest record", now["head"])
+        yield gauge("marketd_log_queued_commits", "Commits that wait to be written", now["queued_commits"])
+        yield histogram("marketd_log_append_commits", "Commits written in one transaction", events.batch_commits)
+        yield histogram("marketd_log_append_duration_seconds", "Transactions, fsync included", events.batch_times)
+        yield counter("marketd_log_append_failures_total", "Transactions that failed", now["failed_batches"])
+        appended = [Sample((name,), count) for name, count in events.events.items()]
+        yield Measure("counter", "marketd_events_total", "Events appended since the start", ("event",), appended)
+
+    return tell
+
+
+def of_models(projector: Projector, events: SqliteLog) -> Source:
+    """Tell how far the read models are behind the log."""
+
+    def tell() -> Iterable[Measure]:
+        standings, head = projector.statistics(), events.head
+        lags = [Sample((name,), head - standing.position) for name, standing in standings.items()]
+        yield Measure("gauge", "marketd_read_model_lag_commits", "Records it has not taken in yet", ("model",), lags)
+        halted = [Sample((name,), float(standing.halted is not None)) for name, standing in standings.items()]
+        yield Measure("gauge", "marketd_read_model_halted", "1 where it has failed and stands", ("model",), halted)
+
+    return tell
+
+
+def of_saga(fulfilment: Fulfilment) -> Source:
+    """Tell of the steps of the sagas; how the orders ended is in `marketd_events_total`."""
+
+    def tell() -> Iterable[Measure]:
+        now = fulfilment.statistics()
+        yield from outcomes("marketd_saga_step", "Askings of a saga's step", "step", fulfilment.steps)
+        yield gauge("marketd_saga_open_orders", "Orders that may not be at their end", now["open_orders"])
+        yield gauge("marketd_saga_waiting_orders", "Those of them that wait for us", now["waiting"])
+
+    return tell
+
+
+def of_followers(fulfilment: Fulfilment, postman: Postman, events: SqliteLog) -> Source:
+    """Tell how far those who act on the log are behind it, and who waits for mail."""
+
+    def tell() -> Iterable[Measure]:
+        heard = {"fulfilment": fulfilment.statistics()["position"], "mail": postman.statistics()["position"]}
+        lags = [Sample((name,), events.head - position) for name, position in heard.items()]
+        told = "Records it has not heard of yet"
+        yield Measure("gauge", "marketd_follower_lag_commits", told, ("follower",), lags)
+        waiting = postman.statistics()["waiting"]
+        yield gauge("marketd_mail_waiting_accounts", "Accounts that may await mail", waiting)
+
+    return tell
+
+
+def of_index(index: IndexProcess) -> Source:
+    """Tell of the process of the search index."""
+
+    def tell() -> Iterable[Measure]:
+        now = index.statistics()
+        yield gauge("marketd_search_index_up", "1 while its process runs", float(now["pid"] is not None))
+        yield counter("marketd_search_index_starts_total", "Times it was started", now["starts"] or 0)
+
+    return tell
+
+
+def of_front(admission: Admission, lines: Lines) -> Source:
+    """Tell what is at the front door."""
+
+    def tell() -> Iterable[Measure]:
+        now = admission.statistics()
+        yield gauge("marketd_http_connections", "Open connections", len(lines))
+        yield gauge("marketd_http_requests_in_hand", "Requests being answered", now["in_hand"])
+        yield gauge("marketd_http_requests_in_hand_max", "How many may be at present", now["in_hand_max"])
+        yield counter("marketd_http_overloads_total", "Requests sent away by admission", now["refused"])
+
+    return tell
+
+
+def of_pulse(pulse: Pulse) -> Source:
+    """Tell how late the event loop is."""
+    told = "How late something due was done"
+    return lambda: [histogram("marketd_event_loop_lag_seconds", told, pulse.late)]
+
+
+async def of_alerts(projector: Projector) -> list[Measure]:
+    """Tell of the open alerts; nothing where they can't be read."""
+    try:
+        found = await projector.read(count_open_alerts, None)
+    except StorageError:
+        return []
+    return [gauge("marketd_alerts_open", "Alerts that nobody has seen to", found)]
+
+
+def make_metrics(service: Service, traffic: Traffic, pulse: Pulse, admission: Admission, lines: Lines) -> Metrics:
+    """Make who is asked for the metrics; whoever else has something to tell adds it to `service.measures`."""
+    measures, events = service.measures, service.log
+    for source in (
+        of_build,
+        of_breakers(service.breakers),
+        traffic.measures,
+        of_front(admission, lines),
+        of_bus(service.bus),
+        of_actors(service.house),
+        of_log(events),
+        of_models(service.projector, events),
+        of_followers(service.fulfilment, service.postman, events),
+        of_saga(service.fulfilment),
+        of_index(service.index),
+        of_pulse(pulse),
+    ):
+        measures.add(source)
+
+    async def look() -> list[Measure]:
+        return [*measures.read(), *await of_alerts(service.projector)]
+
+    wanted = service.settings.metrics
+    return Metrics(look, wanted.networks, wanted.token)

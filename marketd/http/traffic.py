@@ -1,0 +1,80 @@
+"""
+Traffic: how many requests came by each route, how they ended, and how long they took; and a line for each slow one.
+
+The one rule: a label is of those that the routes have. What has no route is counted under one name, whatever it was, so
+nobody outside can make the counts grow. There is one row for each route, made ahead; noting a request is finding its
+row, a bisection and three additions.
+
+The time is that between the request's head and the answer's: what is sent after it (a file, a stream) is not in it.
+"""
+
+import logging
+from collections.abc import Iterable
+from math import inf
+from typing import Final
+
+from aiohttp import web
+from aiohttp.web_urldispatcher import AbstractRoute
+
+from marketd.clock import Clock
+from marketd.measures import Histogram, Measure, Sample
+from marketd.trace import Cause, doing_for
+
+STRAY: Final = "unmatched"
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+OTHER: Final = "other"
+
+log = logging.getLogger("marketd.http")
+
+
+class _Row:
+    """One route by one method."""
+
+    __slots__ = ("method", "path", "statuses", "times")
+
+    def __init__(self, method: str, path: str) -> None:
+        self.method, self.path = method, path
+        self.times = Histogram()
+        self.statuses: dict[int, int] = {}
+
+
+class Traffic:
+    """The counts of one application; a request slower than `slow_s` leaves a line in the log, 0 leaves none."""
+
+    def __init__(self, routes: Iterable[AbstractRoute], clock: Clock, *, slow_s: float = 0) -> None:
+        self.now_s = clock.monotonic_s
+        self._slow_s = slow_s or inf
+        rows = {route: _Row(route.method, route.resource.canonical) for route in routes if route.resource}
+        self._rows: dict[AbstractRoute, _Row] = rows
+        self._strays = {method: _Row(method, STRAY) for method in (*sorted(METHODS), OTHER)}
+
+    def note(self, request: web.Request, response: web.StreamResponse, began_s: float, cause: Cause) -> None:
+        """Count a request that began then and has its answer now."""
+        seconds = self.now_s() - began_s
+        row = self._rows.get(request.match_info.route)
+        if row is None:
+            row = self._strays[request.method if request.method in METHODS else OTHER]
+        row.times.note(seconds)
+        row.statuses[response.status] = row.statuses.get(response.status, 0) + 1
+        if seconds > self._slow_s:
+            with doing_for(cause):
+                log.warning("slow: %s %s answered %d after %.3f s", row.method, row.path, response.status, seconds)
+
+    def measures(self) -> list[Measure]:
+        """Tell of all routes that were asked for."""
+        rows = [row for row in (*self._rows.values(), *self._strays.values()) if row.statuses]
+        counts = [
+            Sample((row.method, row.path, str(status)), count) for row in rows for status, count in row.statuses.items()
+        ]
+        times = [Sample((row.method, row.path), row.times) for row in rows]
+        by = ("method", "route")
+        return [
+            Measure("counter", "marketd_http_requests_total", "Requests answered", (*by, "status"), counts),
+            Measure(
+                "histogram",
+                "marketd_http_request_duration_seconds",
+                "From the head of a request to the head of its answer",
+                by,
+                times,
+            ),
+        ]
