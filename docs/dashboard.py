@@ -36,6 +36,7 @@ PANELS: Final[tuple[Panel, ...]] = (
         "short",
         (
             ("marketd_http_connections", "connections"),
+            ("marketd_http_event_streams", "event streams"),
             ("marketd_http_requests_in_hand", "in hand"),
             ("marketd_http_requests_in_hand_max", "in hand, at most"),
             ("rate(marketd_http_overloads_total[$__rate_interval])", "sent away a second"),

@@ -15,7 +15,7 @@ import pytest
 from msgspec import Struct
 
 from marketd.actors import account, buyer, order, product
-from marketd.actors.watch import AwaitOutcome
+from marketd.actors.watch import AwaitChange, AwaitOutcome
 from marketd.clock import SystemClock
 from marketd.config.codecs import AGGREGATES, ANSWERS, MODELS
 from marketd.config.settings import FIELDS
@@ -90,7 +90,7 @@ CHANCE: Final = {
 
 # Those that no read model of its own answers.
 QUERIES: Final[set[type[Struct]]] = {AskReached, AwaitOutcome, BrowseProducts, FindAlike, FindRelated, ReadHistory}
-QUERIES.update([ReadProduct, Renewed, Search, Spell, Suggest])
+QUERIES.update([AwaitChange, ReadProduct, Renewed, Search, Spell, Suggest])
 
 
 class Import(NamedTuple):

@@ -27,8 +27,16 @@ class AwaitOutcome(Struct, frozen=True, tag="order-outcome"):
     until: int
 
 
+class AwaitChange(Struct, frozen=True, tag="order-change"):
+    """Ask for the order when there is a record of it after a position, but at `until` in any case."""
+
+    order_id: str
+    after: int
+    until: int
+
+
 class OrderWatch:
-    """Answers `market.query.order-outcome`; run it for as long as the service lives."""
+    """Answers `market.query.order-outcome` and `order-change`; run it for as long as the service lives."""
 
     def __init__(self, bus: Bus, events: EventLog, clock: Clock) -> None:
         self._bus, self._log, self._clock = bus, events, clock
@@ -39,6 +47,7 @@ class OrderWatch:
     async def open(self) -> None:
         """Serve the query."""
         await self._bus.serve(query_subject(AwaitOutcome), self._answer)
+        await self._bus.serve(query_subject(AwaitChange), self._answer)
 
     def statistics(self) -> dict[str, int]:
         """How many wait."""
@@ -60,7 +69,7 @@ class OrderWatch:
 
     async def _answer(self, subject: str, envelope: Envelope) -> Answer:
         query = envelope.message
-        assert isinstance(query, AwaitOutcome)
+        assert isinstance(query, AwaitOutcome | AwaitChange)
         if self._waiting.total() >= WAITERS_MAX:
             raise Busy(f"{WAITERS_MAX} wait for orders already")
         address = Address("order", query.order_id)
@@ -70,9 +79,7 @@ class OrderWatch:
                 while True:
                     changed = self._changed.setdefault(str(address), asyncio.Event())
                     answer = await self._describe(address, envelope)
-                    if self._released or not isinstance(answer.value, order.View):
-                        return answer
-                    if answer.value.status != "pending":
+                    if self._released or _is_it(query, answer):
                         return answer
                     await changed.wait()
         except TimeoutError:
@@ -87,3 +94,10 @@ class OrderWatch:
         return await self._bus.ask(
             command_subject(address), msgspec.structs.replace(envelope, message=order.Describe())
         )
+
+
+def _is_it(query: AwaitOutcome | AwaitChange, answer: Answer) -> bool:
+    """Say whether this is what was waited for; where there is no order, there is nothing to wait for."""
+    if not isinstance(answer.value, order.View):
+        return True
+    return answer.position > query.after if isinstance(query, AwaitChange) else answer.value.status != "pending"

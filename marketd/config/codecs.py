@@ -12,7 +12,7 @@ from marketd.actors.order import ORDER
 from marketd.actors.order import Answer as OrderAnswer
 from marketd.actors.product import PRODUCT
 from marketd.actors.product import Answer as ProductAnswer
-from marketd.actors.watch import AwaitOutcome
+from marketd.actors.watch import AwaitChange, AwaitOutcome
 from marketd.bus.codec import Codec, reasons_by_code
 from marketd.storage.cards import EncodedProduct, ReadProduct
 from marketd.storage.catalog import CATALOG, BrowseProducts
@@ -53,7 +53,7 @@ ANSWERS: Final = DECISIONS | FINDINGS | Reached | Shown | Spelt | Alike
 
 def message_codec() -> Codec:
     """Make the codec of all commands and queries."""
-    queries: set[Any] = {AskReached, AwaitOutcome, ReadHistory, ReadProduct}
+    queries: set[Any] = {AskReached, AwaitChange, AwaitOutcome, ReadHistory, ReadProduct}
     queries |= {BrowseProducts, Suggest, FindRelated, Search, Spell, FindAlike, Renewed}
     queries.update(query for model in MODELS for query in model.answers)
     commands = [aggregate.commands for aggregate in AGGREGATES]

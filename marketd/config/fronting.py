@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from marketd.clock import Clock
 from marketd.config.background import background
-from marketd.config.guarding import make_admission, make_answers, make_lines, make_once, make_rates
+from marketd.config.guarding import make_admission, make_answers, make_lines, make_once, make_rates, make_streams
 from marketd.config.measuring import make_metrics
 from marketd.config.settings import Settings
 from marketd.config.wiring import Service
@@ -38,6 +38,7 @@ from marketd.http.keys import (
     PROXIES,
     RATES,
     READINESS,
+    STREAMS,
     STRIPE_NEWS,
     TOKENS,
     TRAFFIC,
@@ -80,6 +81,7 @@ async def front(service: Service, listener: socket.socket) -> AsyncIterator[None
     app[TOKENS] = tokens = AccessTokens(signing, clock, minutes=settings.auth.access_minutes)
     app[MAIL_TOKENS] = service.mail_tokens
     app[ENDED] = await _ended(service)
+    app[STREAMS] = streams = make_streams(settings, app[ENDED])
     app[LINKS] = DownloadLinks(linking, clock, minutes=settings.downloads.link_minutes)
     app[LOCKOUT], app[ADDRESS_LOCKOUT] = _lockouts(settings, clock)
     app[LIMITS] = _front_limits(settings)
@@ -98,7 +100,7 @@ async def front(service: Service, listener: socket.socket) -> AsyncIterator[None
     pulse = Pulse(clock)
     if settings.metrics.enabled:
         app[TRAFFIC] = traffic = Traffic(app.router.routes(), clock, slow_s=settings.log.slow_request_s)
-        app[METRICS] = make_metrics(service, traffic, pulse, admission, lines)
+        app[METRICS] = make_metrics(service, traffic, pulse, admission, lines, streams)
     app[ONCE] = make_once(settings, answers, load_answers_key(service.folder.keys), clock)
     try:
         async with (
@@ -110,6 +112,7 @@ async def front(service: Service, listener: socket.socket) -> AsyncIterator[None
                 yield
             finally:
                 service.is_stopping = True
+                streams.release()
                 service.watch.release()
     finally:
         passwords.close()

@@ -6,10 +6,12 @@ from marketd.actors.fulfilment import Fulfilment
 from marketd.clock import Clock
 from marketd.config.settings import Settings
 from marketd.http.admission import Admission, Orders
+from marketd.http.ended import EndedSessions
 from marketd.http.lines import LineLimits, Lines
 from marketd.http.once import Once
 from marketd.http.proxies import Proxies
 from marketd.http.rates import Rates
+from marketd.http.streams import StreamLimits, Streams
 from marketd.storage.answers import FirstAnswers
 
 
@@ -48,6 +50,20 @@ def make_rates(settings: Settings, clock: Clock) -> Rates:
         auth_requests_max=limits.auth_requests_max,
         clients_max=limits.clients_max,
     )
+
+
+def make_streams(settings: Settings, ended: EndedSessions) -> Streams:
+    """Make the book of open event streams; it hears of each session that ends."""
+    limits = settings.http
+    streams = Streams(
+        StreamLimits(
+            streams_max=limits.streams_max,
+            user_streams_max=limits.user_streams_max,
+            stream_silence_s_max=limits.stream_silence_s_max,
+        )
+    )
+    ended.on_end(streams.end_session)
+    return streams
 
 
 def make_lines(settings: Settings, clock: Clock, proxies: Proxies) -> Lines:

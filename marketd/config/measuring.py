@@ -13,6 +13,7 @@ from marketd.config.wiring import Service
 from marketd.http.admission import Admission
 from marketd.http.lines import Lines
 from marketd.http.metrics import Metrics
+from marketd.http.streams import Streams
 from marketd.http.traffic import Traffic
 from marketd.measures import Histogram, Measure, Outcomes, Sample, Source
 from marketd.pulse import Pulse
@@ -142,7 +143,7 @@ def of_saga(fulfilment: Fulfilment) -> Source:
         now = fulfilment.statistics()
         yield from outcomes("marketd_saga_step", "Askings of a saga's step", "step", fulfilment.steps)
         yield gauge("marketd_saga_open_orders", "Orders that may not be at their end", now["open_orders"])
-        yield gauge("marketd_saga_waiting_orders", "Those of them that wait for us", now["waiting"])
+        yield gauge("marketd_saga_waiting_orders", "Those of them that wait for us", fulfilment.waiting)
 
     return tell
 
@@ -172,12 +173,13 @@ def of_index(index: IndexProcess) -> Source:
     return tell
 
 
-def of_front(admission: Admission, lines: Lines) -> Source:
+def of_front(admission: Admission, lines: Lines, streams: Streams) -> Source:
     """Tell what is at the front door."""
 
     def tell() -> Iterable[Measure]:
         now = admission.statistics()
         yield gauge("marketd_http_connections", "Open connections", len(lines))
+        yield gauge("marketd_http_event_streams", "Open event streams", streams.statistics()["open"])
         yield gauge("marketd_http_requests_in_hand", "Requests being answered", now["in_hand"])
         yield gauge("marketd_http_requests_in_hand_max", "How many may be at present", now["in_hand_max"])
         yield counter("marketd_http_overloads_total", "Requests sent away by admission", now["refused"])
@@ -200,14 +202,16 @@ async def of_alerts(projector: Projector) -> list[Measure]:
     return [gauge("marketd_alerts_open", "Alerts that nobody has seen to", found)]
 
 
-def make_metrics(service: Service, traffic: Traffic, pulse: Pulse, admission: Admission, lines: Lines) -> Metrics:
+def make_metrics(
+    service: Service, traffic: Traffic, pulse: Pulse, admission: Admission, lines: Lines, streams: Streams
+) -> Metrics:
     """Make who is asked for the metrics; whoever else has something to tell adds it to `service.measures`."""
     measures, events = service.measures, service.log
     for source in (
         of_build,
         of_breakers(service.breakers),
         traffic.measures,
-        of_front(admission, lines),
+        of_front(admission, lines, streams),
         of_bus(service.bus),
         of_actors(service.house),
         of_log(events),

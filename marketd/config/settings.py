@@ -63,6 +63,11 @@ class Http(Struct, frozen=True):
         float, Meta(description="the time that a body may take to arrive, uploads aside", gt=0, le=600)
     ] = 30.0
     wait_s_max: Annotated[float, Meta(description="the longest `Prefer: wait`", ge=0, le=600)] = 30.0
+    streams_max: Annotated[int, Meta(description="event streams open at once", ge=0, le=1_000_000)] = 1000
+    user_streams_max: Annotated[int, Meta(description="event streams of one user", ge=0, le=1_000_000)] = 10
+    stream_silence_s_max: Annotated[
+        float, Meta(description="how long an event stream may be silent before a heartbeat", gt=0, le=600)
+    ] = 15.0
     compressed_bytes_min: Annotated[int, Meta(description="the smallest body that is compressed", ge=1, le=GIB)] = KIB
     compressed_kept_bytes_max: Annotated[
         int, Meta(description="compressed bodies that are kept in memory, in bytes", ge=0, le=GIB)

@@ -7,7 +7,7 @@ It hears of each end from the log, by way of the read models, and at the start f
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from marketd.actors.account import SessionEnded
 from marketd.clock import Clock
@@ -21,6 +21,7 @@ class EndedSessions:
     def __init__(self, clock: Clock, *, access_minutes: int, sessions_max: int) -> None:
         self._clock, self._kept_ms, self._sessions_max = clock, access_minutes * 60_000, sessions_max
         self._ended: OrderedDict[str, int] = OrderedDict()
+        self._listeners: list[Callable[[str], None]] = []
 
     def __contains__(self, session_id: str) -> bool:
         return session_id in self._ended
@@ -33,6 +34,10 @@ class EndedSessions:
         """From when on an end matters, in ms since the epoch."""
         return self._clock.now_ms() - self._kept_ms
 
+    def on_end(self, listener: Callable[[str], None]) -> None:
+        """Tell the listener of each session that ends from now on."""
+        self._listeners.append(listener)
+
     def take(self, known: EndedOnes) -> None:
         """Take in what was kept from before the start."""
         for session_id, at in known.sessions:
@@ -44,6 +49,8 @@ class EndedSessions:
             for event in record.commit.events:
                 if isinstance(event, SessionEnded):
                     self._note(event.session_id, record.commit.at)
+                    for listener in self._listeners:
+                        listener(event.session_id)
 
     def _note(self, session_id: str, at: int) -> None:
         since = self.since

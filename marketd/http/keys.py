@@ -21,6 +21,7 @@ from marketd.http.kept import KeptPages
 from marketd.http.lockout import Lockout
 from marketd.http.passwords import Passwords
 from marketd.http.proxies import Proxies
+from marketd.http.streams import Streams
 from marketd.http.tokens import AccessTokens, DownloadLinks
 from marketd.http.traffic import Traffic
 from marketd.measures import Measure
@@ -134,6 +135,7 @@ PROXIES: Final = web.AppKey("proxies", Proxies)
 CIRCUITS: Final[web.AppKey[Callable[[], list[Circuit]]]] = web.AppKey("circuits")
 RATES: Final[web.AppKey[Quotas]] = web.AppKey("rates")
 READINESS: Final[web.AppKey[Callable[[], Readiness]]] = web.AppKey("readiness")
+STREAMS: Final = web.AppKey("streams", Streams)
 STRIPE_NEWS: Final[web.AppKey[News]] = web.AppKey("stripe_news")
 TRAFFIC: Final = web.AppKey("traffic", Traffic)
 TOKENS: Final = web.AppKey("tokens", AccessTokens)

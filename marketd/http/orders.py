@@ -19,11 +19,13 @@ from marketd.http.claims import Claims
 from marketd.http.client import address_of, base_url
 from marketd.http.doing import asked_at, id_for, is_again
 from marketd.http.etags import shown
+from marketd.http.events import EVENT_STREAM, LAST_ID, streamed, wants_stream
 from marketd.http.identity import signed_in
 from marketd.http.keys import CLOCK, LIMITS, LINKS
 from marketd.http.operation import SIGNED_IN, Answer, operation
 from marketd.http.problems import Forbidden, NotFound, WrongState
 from marketd.http.tokens import DownloadGrant, Principal
+from marketd.http.unfolding import Unfolding
 from marketd.storage.history import Happening, History, ReadHistory
 from marketd.storage.orders import ListOrders, OrderPage
 
@@ -180,11 +182,26 @@ async def show(request: web.Request) -> web.Response:
 
 
 @routes.get("/orders/{id}/events")
-@operation(access=SIGNED_IN, answers={200: Answer(Events)}, problems=(order.Reason.NO_SUCH_ORDER,))
-async def events(request: web.Request) -> web.Response:
-    """Tell what happened to an order, from the log."""
-    await _visible(request, signed_in(request))
+@operation(
+    access=SIGNED_IN,
+    answers={200: Answer(Events, maybe=("Cache-Control",), others=(EVENT_STREAM,))},
+    problems=(order.Reason.NO_SUCH_ORDER,),
+    takes=("Accept", LAST_ID),
+)
+async def events(request: web.Request) -> web.StreamResponse:
+    """
+    Tell what happened to an order, from the log.
+
+    With `Accept: text/event-stream`, as server-sent events: what has happened, and whatever still does. The id of an
+    event is the position of its record, so who sends it back as `Last-Event-ID` goes on from there.
+    """
+    principal = signed_in(request)
+    await _visible(request, principal)
+    if wants_stream(request):
+        return streamed(request, principal, Unfolding(request, request.match_info["id"]).more)
+
     history = await read(request, ReadHistory(request.match_info["id"]), History)
+
     return answered(Events(history.happenings))
 
 

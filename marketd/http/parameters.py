@@ -60,6 +60,16 @@ REQUEST_HEADERS: Final[dict[str, dict[str, Any]]] = {
         "schema": {"type": "string"},
         "example": "t=1795426200,v1=5257a869e7ecebeda32affa62cdca3fa51cad7e77a0e56ff536d0ce8e108d8bd",
     },
+    "Accept": {
+        "description": "what is preferred: the answer as a whole, or as events while they happen",
+        "schema": {"type": "string"},
+        "example": "text/event-stream",
+    },
+    "Last-Event-ID": {
+        "description": "the id of the last event that was seen, after which the stream goes on (HTML, section 9.2)",
+        "schema": {"type": "string"},
+        "example": "4711",
+    },
     "X-Request-Id": {
         "description": "a name for this request, of at most 128 letters, digits, dots, dashes and underscores",
         "schema": {"type": "string"},

@@ -8,7 +8,7 @@ import pytest_asyncio
 
 from marketd.actors import order
 from marketd.actors.aggregate import Refused
-from marketd.actors.watch import AwaitOutcome, OrderWatch
+from marketd.actors.watch import AwaitChange, AwaitOutcome, OrderWatch
 from marketd.bus.port import Busy, Envelope
 from marketd.bus.subjects import query_subject
 from tests.actors.shop import LIMITS, Shop
@@ -36,6 +36,14 @@ class Watched:
             answer = await self.shop.bus.ask(query_subject(AwaitOutcome), envelope)
         assert isinstance(answer.value, order.View)
         return answer.value.status
+
+    async def change(self, after: int, order_id: str = "o1", *, wait_s: float = 3600) -> int:
+        """The position of an order's newest record, when that is after this one or so much time has passed."""
+        now_ms = self.shop.clock.now_ms()
+        query = AwaitChange(order_id, after, now_ms + int(wait_s * 1000))
+        envelope = Envelope("q1", query, "r1", now_ms + int(wait_s * 1000) + 10_000)
+        async with asyncio.timeout(REAL_S_MAX):
+            return (await self.shop.bus.ask(query_subject(AwaitChange), envelope)).position
 
     @property
     def waiting(self) -> int:
@@ -199,3 +207,28 @@ async def test_too_many_may_not_wait(door: Watched, monkeypatch: pytest.MonkeyPa
         with pytest.raises(Busy):
             await door.outcome()
         door.watch.release()
+
+
+async def test_who_waits_for_a_change_is_answered_at_once_where_there_was_one(door: Watched) -> None:
+    await door.shop.place("o1")
+
+    assert await door.change(0) > 0
+
+
+async def test_who_waits_for_a_change_is_answered_when_there_is_one(door: Watched) -> None:
+    await door.shop.place("o1")
+    newest = await door.change(0)
+    async with asyncio.TaskGroup() as tasks:
+        asked = tasks.create_task(door.change(newest))
+        await settle()
+        is_answered = asked.done()
+        await door.answer_payments()
+
+    assert (False, True) == (is_answered, asked.result() > newest)
+
+
+async def test_who_waits_for_a_change_in_vain_is_answered_when_their_time_is_over(door: Watched) -> None:
+    await door.shop.place("o1")
+    newest = await door.change(0)
+
+    assert newest == await door.change(newest, wait_s=0.05)

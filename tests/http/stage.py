@@ -3,7 +3,7 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +45,7 @@ from marketd.http.keys import (
     PROXIES,
     RATES,
     READINESS,
+    STREAMS,
     TOKENS,
     TRAFFIC,
     FrontLimits,
@@ -58,6 +59,7 @@ from marketd.http.passwords import Passwords
 from marketd.http.proxies import Proxies
 from marketd.http.rates import Rates
 from marketd.http.server import serving
+from marketd.http.streams import StreamLimits, Streams
 from marketd.http.tokens import (
     AccessTokens,
     DownloadLinks,
@@ -90,7 +92,7 @@ RATES_HERE = {
 LINES_HERE = LineLimits()
 LIMITS_HERE = FrontLimits(body_bytes_max=64 * 1024, upload_bytes_max=1_000, reply_wait_s_max=10, wait_s_max=30)
 
-Script = Struct | Exception | Callable[[Any], Struct | None] | None
+Script = Struct | Exception | Callable[[Any], Struct | Coroutine[Any, Any, Struct] | None] | None
 
 
 class FakeBus:
@@ -111,9 +113,11 @@ class FakeBus:
             return Answer(Reached(HEAD), HEAD)
         self.asked.append((subject, envelope))
         assert type(message) in self.script, f"nobody wrote an answer to {message}"
-        answer = self.script[type(message)]
+        answer: Any = self.script[type(message)]
         if callable(answer):
             answer = answer(message)
+        if isinstance(answer, Coroutine):
+            answer = await answer
         if isinstance(answer, Exception):
             raise answer
         return Answer(answer, HEAD)
@@ -213,6 +217,7 @@ class Stage:
     answers: FirstAnswers
     once: Once
     traffic: Traffic
+    streams: Streams
     mail_tokens: MailTokens = field(default_factory=lambda: MailTokens(bytes(32)))
     orders: Orders = field(default=Orders(0, 0))
     cards: FakeCards = field(default_factory=FakeCards)
@@ -281,6 +286,7 @@ async def staged(
         lines=server.lines,
         admission=Admission(clock, in_hand_min=2, in_hand_max=100, delay_s_max=0.4, orders=lambda: stage.orders),
         answers=answers,
+        streams=Streams(StreamLimits(streams_max=3, user_streams_max=2)),
         traffic=Traffic(app.router.routes(), clock, slow_s=SLOW_S),
         once=Once(answers, load_answers_key(keys), clock, wait_s_max=ONCE_WAIT_S, answer_bytes_max=1_000),
     )
@@ -293,7 +299,8 @@ async def staged(
     app[CORS], app[PROXIES] = cors or app[CORS], proxies or app[PROXIES]
     app[ADMISSION] = stage.admission
     app[ONCE] = stage.once
-    app[TRAFFIC] = stage.traffic
+    app[TRAFFIC], app[STREAMS] = stage.traffic, stage.streams
+    stage.ended.on_end(stage.streams.end_session)
     app[METRICS] = Metrics(stage.measured, ["127.0.0.0/8", "::1"], scraper_token)
     if is_counting:
         app[RATES] = Rates(clock, **RATES_HERE)
