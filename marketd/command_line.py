@@ -45,6 +45,7 @@ from marketd.config.sample import SampleFailed
 from marketd.config.serving import CannotListen, serve
 from marketd.config.settings import Loaded, Settings
 from marketd.config.shown import describe
+from marketd.config.tracing import ExtraMissing
 from marketd.http.tokens import KeyUnusable
 from marketd.storage.archive import ArchiveError
 from marketd.storage.database import StorageError
@@ -70,6 +71,7 @@ KNOWN: Final = (
     ArchiveError,
     RestoreRefused,
     RebuildFailed,
+    ExtraMissing,
 )
 VERIFYING: Final = """
 Walk the whole log and say whether every event decodes, every stream is without gaps and the chain of hashes holds;

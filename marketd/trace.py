@@ -91,6 +91,12 @@ def named() -> dict[str, str]:
     return {name: joined for name, joined in ids.items() if joined}
 
 
+def is_sound(given: str) -> bool:
+    """Say whether this is a traceparent."""
+    found = _TRACEPARENT.fullmatch(given)
+    return found is not None and not (found[1] == "00" and found[4])
+
+
 def taken_up(given: str, clock: Clock) -> str:
     """Go on with the trace of a traceparent, as a span of our own; begin a new one where it is none."""
     found = _TRACEPARENT.fullmatch(given)

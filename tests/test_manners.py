@@ -74,6 +74,7 @@ FOREIGN: Final = {
     "cryptography": {"http.sealed", "http.tokens"},  # PyJWT gives and takes its keys
     "jwt": {"http.tokens"},
     "nats": {"bus.nats"},
+    "opentelemetry": {"otel"},
     "prometheus_client": {"http.metrics"},
     "sqlite3": {"storage.database"},
     "stripe": {"actors.payments.stripe"},
@@ -177,7 +178,7 @@ def test_the_aggregates_do_no_io() -> None:
 
 
 def test_the_actors_know_the_ports_and_no_adapter() -> None:
-    ports = {"bus.port", "bus.subjects", "storage.log", "storage.follower", "clock", "measures", "trace"}
+    ports = {"bus.port", "bus.subjects", "storage.log", "storage.follower", "clock", "measures", "spans", "trace"}
 
     def may(i: Import) -> bool:
         keeps_a_file = i.module.startswith("actors.payments.") and i.source == "storage.database"
@@ -188,7 +189,7 @@ def test_the_actors_know_the_ports_and_no_adapter() -> None:
 
 
 def test_the_bus_knows_addresses_refusals_and_the_clock_and_its_public_events_the_log() -> None:
-    known = {"actors.address", "actors.aggregate", "children", "clock", "measures", "trace"}
+    known = {"actors.address", "actors.aggregate", "children", "clock", "measures", "spans", "trace"}
     told = {*AGGREGATE_MODULES, "storage.log"} - {"actors.saga"}  # what the public events are made of
 
     def may(i: Import) -> bool:
@@ -198,7 +199,7 @@ def test_the_bus_knows_addresses_refusals_and_the_clock_and_its_public_events_th
 
 
 def test_the_storage_knows_the_aggregates_and_the_port_of_the_bus() -> None:
-    known = {*AGGREGATE_MODULES, "bus.port", "bus.subjects", "clock", "measures", "trace"} - {"actors.saga"}
+    known = {*AGGREGATE_MODULES, "bus.port", "bus.subjects", "clock", "measures", "spans", "trace"} - {"actors.saga"}
     particular = {
         ("storage.finding", "bus.breaker"),
         ("storage.index_process", "children"),
@@ -218,7 +219,7 @@ def test_what_the_index_process_is_made_of_knows_little() -> None:
 
 def test_the_front_knows_messages_queries_and_the_port_of_the_bus() -> None:
     known = {*AGGREGATE_MODULES, *READ_MODELS, "actors.watch", "bus.port", "bus.subjects", "clock"} - {"actors.saga"}
-    known |= {"measures", "trace"}
+    known |= {"measures", "spans", "trace"}
     known |= {"storage.answers", "storage.files", "storage.images", "storage.pages", "actors.notices.tokens"}
     names = {
         ("marketd", "__version__"),
@@ -256,8 +257,13 @@ def test_the_clock_knows_nobody() -> None:
     assert [] == breaches(within("clock"), lambda i: False)
 
 
-def test_what_is_counted_knows_nobody() -> None:
-    assert [] == breaches(within("measures"), lambda i: False)
+@pytest.mark.parametrize("module", ["measures", "spans"])
+def test_what_is_counted_and_timed_knows_nobody(module: str) -> None:
+    assert [] == breaches(within(module), lambda i: False)
+
+
+def test_who_records_spans_knows_them_alone() -> None:
+    assert [] == breaches(within("otel"), lambda i: i.source in {"spans", "marketd"})
 
 
 def test_the_pulse_knows_the_clock_and_what_is_counted() -> None:

@@ -14,6 +14,7 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from marketd.actors import order, product
 from marketd.actors.address import Address
@@ -35,6 +36,7 @@ from marketd.bus.port import Answer, Bus, BusError, Envelope
 from marketd.bus.subjects import command_subject
 from marketd.clock import Clock, jittered, new_id
 from marketd.measures import Outcomes
+from marketd.spans import span, within
 from marketd.storage.follower import Follower, Work
 from marketd.storage.log import EventLog, Recorded
 from marketd.trace import doing_for, taken_up
@@ -177,12 +179,16 @@ class Fulfilment:
     async def _counted(self, order_id: str, step: Step, ask: Ask, walk: Work) -> Outcome:
         """Ask once, and count how it ends."""
         began_s, end = self._clock.monotonic_s(), "silent"
-        try:
-            outcome = await self._ask(order_id, step, ask, walk)
-            end = type(outcome).__name__.lower()
-            return outcome
-        finally:
-            self.steps.note(step, end, self._clock.monotonic_s() - began_s)
+        with span("step", step, parents=(walk.meta.trace,)) as taking:
+            if taking.traceparent:
+                walk = walk._replace(meta=replace(walk.meta, trace=taking.traceparent))
+            try:
+                outcome = await self._ask(order_id, step, ask, walk)
+                end = type(outcome).__name__.lower()
+                return outcome
+            finally:
+                taking.say("marketd.outcome", end)
+                self.steps.note(step, end, self._clock.monotonic_s() - began_s)
 
     async def _ask(self, order_id: str, step: Step, ask: Ask, walk: Work) -> Outcome:
         match ask:
@@ -273,7 +279,7 @@ class Fulfilment:
             correlation=walk.meta.correlation,
             deadline=self._clock.now_ms() + int(self._limits.reply_wait_s_max * 1000),
             principal="fulfilment",
-            trace=taken_up(walk.meta.trace, self._clock),
+            trace=within(walk.meta.trace) or taken_up(walk.meta.trace, self._clock),
             at_least=at_least,
             is_step=is_step,
         )

@@ -33,6 +33,7 @@ from marketd.actors.aggregate import Aggregate, Refused, reason_code
 from marketd.bus.port import Answer, Busy, Crashed, Envelope, NoAnswer, Unsure
 from marketd.clock import Clock
 from marketd.measures import SIZES, Histogram
+from marketd.spans import Span, span
 from marketd.storage.log import (
     Appended,
     Commit,
@@ -41,6 +42,7 @@ from marketd.storage.log import (
     EventLog,
     LogFull,
     Meta,
+    Outcome,
     Recorded,
     Refusal,
     Repeats,
@@ -110,6 +112,7 @@ class Actor:
         self._state: Any = None
         self._version = self._position = self._snapshot_version = 0
         self._in_doubt = False  # whether the log may have taken what it gave no answer to
+        self._trace = ""  # of the turn that is being taken
         self.is_running = False
         self.last_turn_s = clock.monotonic_s()
 
@@ -157,7 +160,8 @@ class Actor:
     async def _take_turn(self, letters: list[Letter]) -> None:
         self._in_doubt, began_s = False, self._clock.monotonic_s()
         self._kind.turn_letters.note(len(letters))
-        with doing_for(*map(_cause, letters)):
+        with doing_for(*map(_cause, letters)), self._turn_of(letters) as turn:
+            self._trace = turn.traceparent
             try:
                 await self._decide_and_append(letters)
             except LogFull as error:
@@ -167,6 +171,16 @@ class Actor:
                 self._kind.crashes += 1
                 self._fail_all(letters, Crashed(f"{self}: {type(error).__name__}"))
         self._kind.turn_times.note(self._clock.monotonic_s() - began_s)
+
+    def _turn_of(self, letters: list[Letter]) -> Span:
+        turn = span("turn", self.address.kind, parents=[letter.envelope.trace for letter in letters])
+        turn.say("marketd.messages", len(letters))
+        return turn
+
+    async def _append(self, commits: list[Commit]) -> Outcome:
+        with span("append", self.address.kind, parents=(self._trace,)) as appending:
+            appending.say("marketd.commits", len(commits))
+            return await self._log.append(str(self.address), self._version, commits)
 
     def _fail_all(self, letters: list[Letter], error: Exception) -> None:
         self._state = None
@@ -183,7 +197,7 @@ class Actor:
             if not commits:
                 self._reply_all(drafts, self._position)
                 return
-            match await self._log.append(str(self.address), self._version, commits):
+            match await self._append(commits):
                 case Appended(position):
                     self._adopt(state, len(commits), position)
                     self._reply_all(drafts, position - len(commits))

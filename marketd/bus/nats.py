@@ -11,6 +11,7 @@ import logging
 from contextlib import AsyncExitStack, suppress
 from typing import Any, Final, Self
 
+from msgspec.structs import replace
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
@@ -22,6 +23,7 @@ from marketd.bus.memory import MemoryBus, attend
 from marketd.bus.port import Answer, BusError, Busy, Envelope, Handler, NoAnswer, NobodyServes, Undecodable
 from marketd.clock import Clock
 from marketd.measures import Outcomes
+from marketd.spans import is_recording, span
 from marketd.trace import Cause, begin
 
 QUEUE_GROUP: Final = "marketd"
@@ -150,18 +152,22 @@ class NatsBus:
 
     async def ask(self, subject: str, envelope: Envelope) -> Answer:
         began_s, end = self._clock.monotonic_s(), "broken off"
-        try:
-            answer = await self._ask(subject, envelope)
-            end = "answered"
-        except Refused:
-            end = "refused"
-            raise
-        except BusError as error:
-            end = error.code
-            raise
-        finally:
-            name = str(type(envelope.message).__struct_config__.tag)
-            self.asks.note(name, end, self._clock.monotonic_s() - began_s)
+        name = str(type(envelope.message).__struct_config__.tag)
+        with span("ask", name, kind="client", parents=(envelope.trace,)) as asking:
+            if asking.traceparent:
+                envelope = replace(envelope, trace=asking.traceparent)
+            try:
+                answer = await self._ask(subject, envelope)
+                end = "answered"
+            except Refused:
+                end = "refused"
+                raise
+            except BusError as error:
+                end = error.code
+                raise
+            finally:
+                asking.say("marketd.outcome", end)
+                self.asks.note(name, end, self._clock.monotonic_s() - began_s)
         return answer
 
     async def _ask(self, subject: str, envelope: Envelope) -> Answer:
@@ -170,7 +176,10 @@ class NatsBus:
         left_s = (envelope.deadline - self._clock.now_ms()) / 1000
         try:
             async with asyncio.timeout(left_s):  # publish() itself may block while the line is down
-                reply = await self._connection.request(subject, self._codec.pack(envelope), timeout=max(left_s, 0.001))
+                named = {"traceparent": envelope.trace} if is_recording() and envelope.trace else None
+                reply = await self._connection.request(
+                    subject, self._codec.pack(envelope), timeout=max(left_s, 0.001), headers=named
+                )
         except NoRespondersError:
             raise NobodyServes(f"nobody serves {subject}") from None
         except MaxPayloadError:

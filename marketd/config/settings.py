@@ -143,6 +143,17 @@ class Metrics(Struct, frozen=True):
     ] = None
 
 
+class Traces(Struct, frozen=True):
+    """Traces, as OpenTelemetry has them; they need the extra `otel`."""
+
+    endpoint: Annotated[
+        WebUrl | None, Meta(description="where spans are sent by OTLP over HTTP, such as `http://host:4318/v1/traces`")
+    ] = None
+    share: Annotated[
+        float, Meta(description="the share of traces begun here that is recorded, from 0 to 1", ge=0, le=1)
+    ] = 1.0
+
+
 class Auth(Struct, frozen=True):
     """Sessions, and what guessing a password costs."""
 
@@ -409,6 +420,7 @@ class Settings(Struct, frozen=True):
     nats: Nats = Nats()
     log: Log = Log()
     metrics: Metrics = Metrics()
+    traces: Traces = Traces()
     auth: Auth = Auth()
     mail: Mail = Mail()
     idempotency: Idempotency = Idempotency()

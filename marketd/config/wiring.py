@@ -34,6 +34,7 @@ from marketd.config.folder import Folder, opened
 from marketd.config.mailing import make_carrier, make_writer, postman_limits
 from marketd.config.paying import make_news, make_processor
 from marketd.config.settings import Settings
+from marketd.config.tracing import traced
 from marketd.http.keys import (
     Readiness,
 )
@@ -115,6 +116,7 @@ async def running(settings: Settings, clock: Clock, url: str | None = None) -> A
     """Run everything but the front, which is found at `url`; raise what stands in the way of starting."""
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
+        await enter(traced(settings))
         folder = stack.enter_context(opened(Path(settings.data.dir), settings.storage.free_bytes_min))
         events = await enter(event_log(folder, settings))
         payments = _breaker(PAYMENTS, settings, clock)

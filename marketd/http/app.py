@@ -50,6 +50,8 @@ from marketd.http.keys import (
 from marketd.http.once import HEADER
 from marketd.http.problems import RETRY_AFTER_S, TooManyRequests, Unavailable, allowed, response_of
 from marketd.http.proxies import Proxies
+from marketd.http.traffic import arrived, left
+from marketd.spans import NOBODYS, is_recording
 from marketd.trace import Cause, begin, end
 
 API_POLICY: Final = "default-src 'none'; frame-ancestors 'none'"
@@ -105,7 +107,9 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
     named = given.get("X-Request-Id", "")
     request_id = request[REQUEST_ID] = named if _SANE_ID.fullmatch(named) else new_id(app[CLOCK])
     in_hand, allowance = app[IN_HAND], None
-    traffic, cause = app.get(TRAFFIC), Cause(request_id, _traceparent(request), app[CLOCK])
+    traffic, trace = app.get(TRAFFIC), _traceparent(request)
+    spent = arrived(request, trace) if is_recording() else NOBODYS
+    cause = Cause(request_id, spent.traceparent or trace, None if spent.traceparent else app[CLOCK])
     began_s = traffic.now_s() if traffic is not None else 0.0
     before = begin((cause,))
     try:
@@ -134,6 +138,8 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
         response.headers["Strict-Transport-Security"] = f"max-age={YEAR_S}"
     if in_hand.is_closing:
         response.force_close()
+    if spent is not NOBODYS:
+        left(spent, response)
     if traffic is not None:
         traffic.note(request, response, began_s, cause)
     return response

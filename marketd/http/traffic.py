@@ -18,7 +18,8 @@ from aiohttp.web_urldispatcher import AbstractRoute
 
 from marketd.clock import Clock
 from marketd.measures import Histogram, Measure, Sample
-from marketd.trace import Cause, doing_for
+from marketd.spans import Span, span
+from marketd.trace import Cause, doing_for, is_sound
 
 STRAY: Final = "unmatched"
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -78,3 +79,20 @@ class Traffic:
                 times,
             ),
         ]
+
+
+def arrived(request: web.Request, trace: str) -> Span:
+    """Begin the span of a request, within the trace that it came with; it is named as traffic is counted."""
+    resource = request.match_info.route.resource
+    path = resource.canonical if resource else STRAY
+    method = request.method if request.method in METHODS else OTHER
+    begun = span(method, path, kind="server", parents=(trace,) if is_sound(trace) else ())
+    begun.say("http.request.method", method)
+    begun.say("http.route", path)
+    return begun
+
+
+def left(spent: Span, response: web.StreamResponse) -> None:
+    """End the span of a request."""
+    with spent:
+        spent.say("http.response.status_code", response.status)

@@ -24,6 +24,7 @@ from marketd.bus.breaker import Breaker, BreakerOpen
 from marketd.bus.port import Answer, Bus, BusError, Envelope
 from marketd.bus.subjects import command_subject
 from marketd.clock import Clock, jittered, new_id
+from marketd.spans import within
 from marketd.storage.follower import Follower
 from marketd.storage.log import EventLog, Recorded
 from marketd.trace import doing_for, taken_up
@@ -150,7 +151,7 @@ class Postman:
             correlation=round_.meta.correlation,
             deadline=self._clock.now_ms() + int(self._limits.reply_wait_s_max * 1000),
             principal="postman",
-            trace=taken_up(round_.meta.trace, self._clock),
+            trace=within(round_.meta.trace) or taken_up(round_.meta.trace, self._clock),
             at_least=round_.newest,
         )
         return await self._bus.ask(command_subject(address), envelope)
