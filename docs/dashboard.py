@@ -51,7 +51,14 @@ PANELS: Final[tuple[Panel, ...]] = (
         ),
     ),
     ("Calls through breakers", "ops", (rate("marketd_circuit_breaker_calls_total", "breaker", "outcome"),)),
-    ("Open alerts", "short", (("marketd_alerts_open", "alerts"),)),
+    (
+        "Money to be seen to by hand",
+        "short",
+        (
+            ("marketd_alerts_open", "open alerts"),
+            ("marketd_payments_refunds_failed_total", "refunds that failed late"),
+        ),
+    ),
     (
         "Orders",
         "short",

@@ -7,6 +7,7 @@ from marketd import __version__
 from marketd.actors.fulfilment import Fulfilment
 from marketd.actors.house import House
 from marketd.actors.notices.postman import Postman
+from marketd.actors.payments.stripe_news import StripeNews
 from marketd.bus.breaker import Breaker, State
 from marketd.bus.nats import NatsBus
 from marketd.config.wiring import Service
@@ -193,6 +194,12 @@ def of_pulse(pulse: Pulse) -> Source:
     return lambda: [histogram("marketd_event_loop_lag_seconds", told, pulse.late)]
 
 
+def of_news(news: StripeNews | None) -> Source:
+    """Tell of refunds that Stripe took on, and that failed."""
+    told = "Refunds that the processor took on, and then reported as failed"
+    return lambda: [counter("marketd_payments_refunds_failed_total", told, news.failed_refunds if news else 0)]
+
+
 async def of_alerts(projector: Projector) -> list[Measure]:
     """Tell of the open alerts; nothing where they can't be read."""
     try:
@@ -218,6 +225,7 @@ def make_metrics(
         of_models(service.projector, events),
         of_followers(service.fulfilment, service.postman, events),
         of_saga(service.fulfilment),
+        of_news(service.news),
         of_index(service.index),
         of_pulse(pulse),
     ):

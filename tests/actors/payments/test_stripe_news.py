@@ -118,6 +118,34 @@ def test_news_of_no_order_is_taken_in_and_moves_nothing(endpoint: Endpoint, body
     assert (True, []) == (endpoint.take(body), endpoint.hurried)
 
 
+def refund(status: str) -> bytes:
+    about = {"object": "refund", "status": status, "metadata": {ORDER: ORDER_ID}}
+    return json.dumps({"object": "event", "type": "refund.updated", "data": {"object": about}}).encode()
+
+
+@pytest.mark.parametrize("status", ["failed", "canceled"])
+def test_that_a_refund_has_failed_after_all_is_told_to_a_person(
+    endpoint: Endpoint, status: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    endpoint.take(refund(status))
+
+    assert (1, [ORDER_ID]) == (endpoint.news.failed_refunds, endpoint.hurried)
+    assert [f"order/{ORDER_ID}: Stripe says that its refund has failed: see to it by hand"] == caplog.messages
+
+
+@pytest.mark.parametrize("body", [refund("pending"), refund("succeeded"), event("charge")])
+def test_of_other_news_nobody_is_told(endpoint: Endpoint, body: bytes) -> None:
+    endpoint.take(body)
+
+    assert 0 == endpoint.news.failed_refunds
+
+
+def test_that_a_refund_has_failed_is_believed_of_stripe_alone(endpoint: Endpoint) -> None:
+    endpoint.take(refund("failed"), secret="whsec_other")
+
+    assert 0 == endpoint.news.failed_refunds
+
+
 async def fail() -> None:
     raise ConnectionError("no line")
 
