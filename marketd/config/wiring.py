@@ -93,7 +93,8 @@ class Service:
         connected = bool(self.bus.statistics()["connected"])
         behind = self.log.head - self.projector.position
         is_caught_up = behind <= self.settings.storage.lag_commits_max and not any(m["halted"] for m in models.values())
-        is_ready = connected and is_caught_up and self.log.trouble is None and not self.is_stopping
+        is_sound = self.log.trouble is None and self.projector.trouble is None
+        is_ready = connected and is_caught_up and is_sound and not self.is_stopping
         parts = {
             "bus": {"state": "ok" if connected else "down"},
             "log": {"state": "failing" if self.log.trouble else "ok", **self.log.statistics()},
@@ -147,7 +148,7 @@ async def running(settings: Settings, clock: Clock, url: str | None = None) -> A
         index = IndexProcess(_index_needs(settings, folder, server), clock, finder.welcome)
         await OrderHistory(events).open(bus)
         await watch.open()
-        runs = [projector.run(), fulfilment.run(), postman.run(), watch.run(), bus.wait_lost()]
+        runs = [projector.run(clock), fulfilment.run(), postman.run(), watch.run(), bus.wait_lost()]
         await enter(background(*runs, *([_indexing(projector, index)] if settings.search.enabled else [])))
         yield Service(
             settings=settings,

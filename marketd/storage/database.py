@@ -33,6 +33,11 @@ JOURNAL_BYTES_MAX: Final = 64 * 1024 * 1024
 CUT_TRIES_MAX: Final = 10_000
 COPIED_PAGES: Final = 1_024  # at a time
 
+# What SQLite says of the disk and not of the statement: full, failing, read-only, or gone.
+OF_THE_DISK: Final = frozenset(
+    {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
+)
+
 P = ParamSpec("P")
 T = TypeVar("T")
 Connection = sqlite3.Connection
@@ -232,6 +237,12 @@ def _check_schema(db: Connection, path: Path, schema_version: int) -> None:
         raise NewerFile(
             f"{path} has format {version}, written by a newer marketd; this one knows format {schema_version}"
         )
+
+
+def is_of_the_disk(error: Exception) -> bool:
+    """Say whether what went wrong in a function of a connection is the disk's fault and none of the function's."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in OF_THE_DISK
 
 
 def _translated(path: Path, error: sqlite3.DatabaseError) -> StorageError:

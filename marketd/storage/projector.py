@@ -3,7 +3,8 @@ The projector: follows the log and feeds the read models in `read.db`.
 
 Each batch is applied in one transaction together with the positions it leads to, so a read model always equals the
 fold of the log up to its position. A model that fails is halted where it is and reported; the others, and all sales,
-go on. A model of another version, or whose file is gone, is built again from the first record.
+go on. What the disk does not take is no model's fault: it is applied once there is room. A model of another version, or
+whose file is gone, is built again from the first record.
 """
 
 import asyncio
@@ -18,7 +19,8 @@ from msgspec import Struct
 
 from marketd.bus.port import Answer, Bus, Envelope
 from marketd.bus.subjects import query_subject
-from marketd.storage.database import Connection, Database, StorageError
+from marketd.clock import Clock
+from marketd.storage.database import BrokenFile, Connection, Database, DiskTrouble, StorageError, is_of_the_disk
 from marketd.storage.log import EventLog, Recorded
 
 SCHEMA_VERSION: Final = 1
@@ -30,6 +32,8 @@ TABLES: Final = """
         halted TEXT
     ) STRICT, WITHOUT ROWID;
 """
+
+RETRY_S: Final = 1.0
 
 log = logging.getLogger("marketd.projector")
 
@@ -87,6 +91,7 @@ class Projector:
         self._readers = [files(path, SCHEMA_VERSION, TABLES, read_only=True) for _ in range(readers)]
         self._read_wait_s_max = read_wait_s_max
         self._turn = 0
+        self.trouble: str | None = None
         self._news = asyncio.Event()
         self._listeners: list[Callable[[Sequence[Recorded]], None]] = []
         self._stack = AsyncExitStack()
@@ -138,11 +143,13 @@ class Projector:
             for query in model.answers:
                 await bus.serve(query_subject(query), self._answerer(model.answers[query]))
 
-    async def run(self) -> None:
-        """Follow the log for ever."""
+    async def run(self, clock: Clock | None = None) -> None:
+        """Follow the log for ever. With a clock, what the disk does not take is tried again until it does."""
         async with aclosing(self._log.tail(self.position)) as batches:
             async for batch in batches:
-                await self._feed(batch)
+                while not await self._fed(batch, is_patient=clock is not None):
+                    assert clock is not None
+                    await clock.sleep(RETRY_S)
 
     async def read(self, function: Callable[[Connection, Any], Any], query: Any) -> Any:
         """Run a function of a read-only connection."""
@@ -179,6 +186,24 @@ class Projector:
     async def _answer_reached(self, subject: str, envelope: Envelope) -> Answer:
         await self.wait_reached(envelope.at_least)
         return Answer(Reached(self.position), self.position)
+
+    async def _fed(self, batch: Sequence[Recorded], *, is_patient: bool) -> bool:
+        """Feed a batch, and say whether the disk took it; raise `DiskTrouble` where that would not help or is not wanted."""
+        try:
+            await self._feed(batch)
+        except BrokenFile:  # the next start makes it again
+            raise
+        except DiskTrouble as error:
+            if not is_patient:
+                raise
+            if self.trouble is None:
+                log.error("the read models stand still: %s", error)
+            self.trouble = str(error)
+            return False
+        if self.trouble is not None:
+            log.info("the read models go on")
+        self.trouble = None
+        return True
 
     async def _feed(self, batch: Sequence[Recorded]) -> None:
         self._standings = await self._writer.run(self._apply_batch, batch, self._standings)
@@ -232,7 +257,9 @@ def _advance(db: Connection, model: ReadModel, batch: Sequence[Recorded], standi
             if record.position > standing.position:
                 model.apply(db, record)
         after = Standing(max(standing.position, batch[-1].position), None)
-    except Exception as error:  # whatever it is, it halts this model alone
+    except Exception as error:  # whatever it is, it halts this model alone, unless it would halt them all
+        if is_of_the_disk(error):
+            raise
         where = f"{record.stream}@{record.version}" if record else "?"
         log.exception("the read model %s is halted at %s", model.name, where)
         db.execute("ROLLBACK TO model")

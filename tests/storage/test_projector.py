@@ -4,8 +4,8 @@ import asyncio
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from marketd.storage.database import Connection, DiskTrouble
 from marketd.storage.log import EventLog, Recorded
 from marketd.storage.memory import MemoryLog
 from marketd.storage.projector import AskReached, Projector, Reached, ReadModel, Standing
+from tests.clock import TestClock
 from tests.storage.history import append, market, random_history
 
 pytestmark = pytest.mark.asyncio
@@ -209,6 +210,68 @@ async def test_while_one_is_healed_nothing_is_applied_twice_to_the_others(tmp_pa
     await projected(tmp_path, log, [STUMBLES, NOTES])
 
     assert [1, 2, 3, 4, 5] == noted(tmp_path)
+
+
+async def limit_pages(projector: Projector, more: int | None) -> None:
+    """Let the file grow by so many pages and no more, as on a full disk; None lifts the limit."""
+
+    def limit(db: Connection) -> None:
+        (pages,) = db.execute("PRAGMA page_count").fetchone()
+        db.execute(f"PRAGMA max_page_count = {2**31 if more is None else pages + more}")
+
+    await projector._writer.run(limit)
+
+
+LARGE = ReadModel(
+    "notes", 1, NOTES.tables | {"large": "CREATE TABLE large(bytes BLOB) STRICT"}, lambda db, record: None, {}
+)
+
+
+def note_much(db: Connection, record: Recorded) -> None:
+    note(db, record)
+    db.execute("INSERT INTO large VALUES(zeroblob(100000))")
+
+
+@asynccontextmanager
+async def on_a_full_disk(folder: Path) -> AsyncIterator[tuple[Projector, TestClock]]:
+    """Run a projector that has three records to apply, and no room for them."""
+    clock, log = TestClock(), await log_of("1", "2", "3")
+    async with (
+        Projector(folder / "read.db", log, [replace(LARGE, apply=note_much)]) as projector,
+        asyncio.timeout(5),
+        asyncio.TaskGroup() as tasks,
+    ):
+        await limit_pages(projector, 1)
+        running = tasks.create_task(projector.run(clock))
+        while not clock.sleepers:
+            await asyncio.sleep(0)
+        yield projector, clock
+        running.cancel()
+
+
+async def test_on_a_full_disk_the_models_stand_still_and_say_why(tmp_path: Path) -> None:
+    async with on_a_full_disk(tmp_path) as (projector, _):
+        assert (Standing(0, None), f"{tmp_path}/read.db: database or disk is full") == (
+            projector.statistics()["notes"],
+            projector.trouble,
+        )
+
+
+async def test_once_there_is_room_the_models_go_on_by_themselves(tmp_path: Path) -> None:
+    async with on_a_full_disk(tmp_path) as (projector, clock):
+        await clock.advance(1)
+        await limit_pages(projector, None)
+        while projector.position < 3:
+            await clock.advance(1)
+
+        assert ([1, 2, 3], None) == (noted(tmp_path), projector.trouble)
+
+
+async def test_without_patience_a_full_disk_is_told_at_once(tmp_path: Path) -> None:
+    async with Projector(tmp_path / "read.db", await log_of("1"), [replace(LARGE, apply=note_much)]) as projector:
+        await limit_pages(projector, 1)
+        with pytest.raises(DiskTrouble, match="full"):
+            await projector.run()
 
 
 async def test_a_model_of_another_version_is_built_again(tmp_path: Path) -> None:
