@@ -13,8 +13,9 @@ A turn, and what a crash between any two of its lines leaves behind:
     7. snapshot  now and then, when the log has time; losing it costs only speed
 
 After a conflict or an unknown outcome the state is dropped and the turn starts over from 2, without those letters that
-turn out to be on record; from an unknown outcome on nobody is told that it did not happen. A decision that crashes is
-answered with `Crashed`, logged with the actor's name, and leaves state and log as they were.
+turn out to be on record; from an unknown outcome on nobody is told that it did not happen. If the log takes nothing, who
+only asked is answered all the same. A decision that crashes is answered with `Crashed`, logged with the actor's name,
+and leaves state and log as they were.
 """
 
 import asyncio
@@ -212,8 +213,11 @@ class Actor:
                     letters = [draft.letter for draft in drafts]
                     if mishaps > self._limits.redecide_max:
                         log.error("%s: given up after %d tries: %s", self, mishaps, mishap)
-                        self._fail_all(letters, Unsure(f"the log did not take it: {mishap}"))
-                        return
+                        questions = [letter for letter in letters if self._is_question(letter)]
+                        commands = [letter for letter in letters if not self._is_question(letter)]
+                        self._fail_all(commands, Unsure(f"the log did not take it: {mishap}"))
+                        letters = questions  # which ask nothing of the log but what it has
+                        continue
                     letters = await self._reply_recorded(letters)
 
     async def _load(self, at_least: int) -> None:
@@ -285,14 +289,18 @@ class Actor:
         """Answer from the record those that would be refused by now, or find it so already, but did not at first."""
         kept = []
         for draft in drafts:
-            is_question = type(draft.letter.envelope.message) in self._kind.aggregate.questions
-            may_be_repeat = draft.commit is None and not is_question
+            may_be_repeat = draft.commit is None and not self._is_question(draft.letter)
             record = await self._log.find(str(self.address), draft.letter.envelope.id) if may_be_repeat else None
             if record:
                 self._answer(draft.letter, record.commit.reply, record.position)
             else:
                 kept.append(draft)
         return kept
+
+    def _is_question(self, letter: Letter) -> bool:
+        """Say whether nothing can follow from it, not even a record."""
+        envelope = letter.envelope
+        return type(envelope.message) in self._kind.aggregate.questions and not envelope.is_step
 
     async def _reply_recorded(self, letters: list[Letter]) -> list[Letter]:
         """Answer those that turn out to be in the stream, before they are decided on what they led to themselves."""

@@ -249,6 +249,15 @@ async def test_what_the_log_never_takes_is_given_up(desk: Desk) -> None:
     assert isinstance(await desk.ask(Reserve("o1"), STEP), Unsure)
 
 
+async def test_who_only_asked_is_answered_although_the_log_takes_nothing(desk: Desk) -> None:
+    desk.log.troubles.extend([Trouble.LOST_UNKNOWN] * 3)
+    answers = await desk.tell(desk.reserve(1), desk.envelope(Describe(), "c1"), desk.reserve(2))
+
+    assert [Unsure, Answer(description(2), 1), Unsure] == [
+        answer if isinstance(answer, Answer) else type(answer) for answer in answers
+    ]
+
+
 async def test_what_the_log_takes_at_last_is_answered(desk: Desk) -> None:
     desk.log.troubles.extend([Trouble.LOST_UNKNOWN] * 2)
 
