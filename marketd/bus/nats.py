@@ -33,6 +33,8 @@ PENDING_BYTES_MAX: Final = 8 * 1024 * 1024
 RECONNECT_WAIT_S: Final = 0.2
 PING_INTERVAL_S: Final = 5
 CLOSE_WAIT_S_MAX: Final = 5.0
+# What a broken line raises: nats-py's own errors, the system's, and uvloop's, which has no other name for a closed transport.
+BROKEN: Final = (NatsError, OSError, RuntimeError)
 
 log = logging.getLogger("marketd.bus")
 
@@ -95,7 +97,7 @@ class NatsBus:
         try:
             async with asyncio.timeout(self._connect_s_max):
                 await self._connection.connect(self._url, **options)
-        except (TimeoutError, OSError, NatsError) as error:
+        except (TimeoutError, *BROKEN) as error:
             self._closing = True
             await self._cut()
             why = self._last_error or error or "no answer"
@@ -115,7 +117,7 @@ class NatsBus:
         """Send what is still to be sent, and close. Draining would wait for a server that may be gone."""
         try:
             async with asyncio.timeout(CLOSE_WAIT_S_MAX):
-                with suppress(OSError, NatsError):  # on a broken line nats-py fails over what it can't send any more
+                with suppress(*BROKEN):  # on a broken line nats-py fails over what it can't send any more
                     await self._connection.close()
         except TimeoutError:
             log.warning("the line to NATS did not close within %g s", CLOSE_WAIT_S_MAX)
@@ -139,7 +141,7 @@ class NatsBus:
             async with asyncio.timeout(self._connect_s_max):
                 await self._connection.subscribe(subject, queue=QUEUE_GROUP, cb=take)
                 await self._round_trip()
-        except (TimeoutError, NatsError) as error:
+        except (TimeoutError, *BROKEN) as error:
             raise CarrierLost(f"{subject} can't be served by way of {self._url}: {error!r}") from None
 
     async def _round_trip(self) -> None:
@@ -184,7 +186,7 @@ class NatsBus:
             raise NobodyServes(f"nobody serves {subject}") from None
         except MaxPayloadError:
             raise Undecodable(f"the message to {subject} is larger than the carrier takes") from None
-        except (TimeoutError, NatsError) as error:
+        except (TimeoutError, *BROKEN) as error:
             raise NoAnswer(f"no answer from {subject}: {str(error) or 'the deadline has passed'}") from None
         return self._codec.unpack_answer(reply.data)
 
@@ -221,7 +223,7 @@ class NatsBus:
             packed = self._codec.pack_error(BusError("the answer is larger than the carrier takes"))
         try:
             await self._connection.publish(message.reply, packed)
-        except NatsError as error:
+        except BROKEN as error:
             log.warning("an answer on %s was lost: %r", message.subject, error)
 
     async def _on_error(self, error: Exception) -> None:
