@@ -13,9 +13,9 @@ A turn, and what a crash between any two of its lines leaves behind:
     7. snapshot  now and then, when the log has time; losing it costs only speed
 
 After a conflict or an unknown outcome the state is dropped and the turn starts over from 2, without those letters that
-turn out to be on record; from an unknown outcome on nobody is told that it did not happen. If the log takes nothing, who
-only asked is answered all the same. A decision that crashes is answered with `Crashed`, logged with the actor's name,
-and leaves state and log as they were.
+turn out to be on record; from an unknown outcome on nobody is told that it did not happen. If the log takes nothing,
+who only asked is answered all the same. A decision that crashes is answered with `Crashed`, logged with the actor's
+name, and leaves state and log as they were.
 """
 
 import asyncio

@@ -33,7 +33,7 @@ PENDING_BYTES_MAX: Final = 8 * 1024 * 1024
 RECONNECT_WAIT_S: Final = 0.2
 PING_INTERVAL_S: Final = 5
 CLOSE_WAIT_S_MAX: Final = 5.0
-# What a broken line raises: nats-py's own errors, the system's, and uvloop's, which has no other name for a closed transport.
+# What a broken line raises: nats-py's own errors, the system's, and what uvloop says of a closed transport.
 BROKEN: Final = (NatsError, OSError, RuntimeError)
 
 log = logging.getLogger("marketd.bus")

@@ -30,7 +30,7 @@ from jwt.algorithms import OKPAlgorithm
 from msgspec import Meta, Struct
 
 from marketd.actors.account import Role
-from marketd.clock import Clock, new_id
+from marketd.clock import Clock, id_of, made_at, new_id
 
 ISSUER: Final = "marketd"
 AUDIENCE: Final = "marketd-api"
@@ -187,11 +187,20 @@ def load_signing_keys(folder: Path, clock: Clock) -> dict[str, Ed25519PrivateKey
 
 
 def make_signing_key(folder: Path, clock: Clock) -> str:
-    """Make a key that is newer than all others, and give its id; raise `KeyUnusable`."""
-    kid = new_id(clock)
+    """Make a key that is newer than all others, whatever the clock says, and give its id; raise `KeyUnusable`."""
+    newest = max(map(_made_at, folder.glob("*.pem")), default=0)
+    kid = id_of(max(clock.now_ms(), newest + 1), clock.random_bytes(10))
     pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     _write_secret(folder / f"{kid}.pem", pem)
     return kid
+
+
+def _made_at(path: Path) -> int:
+    """Say when a key was made, by its name; 0 where somebody has named it otherwise."""
+    try:
+        return made_at(path.stem)
+    except ValueError:
+        return 0
 
 
 def _signing_key(path: Path) -> Ed25519PrivateKey:

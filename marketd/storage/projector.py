@@ -188,7 +188,7 @@ class Projector:
         return Answer(Reached(self.position), self.position)
 
     async def _fed(self, batch: Sequence[Recorded], *, is_patient: bool) -> bool:
-        """Feed a batch, and say whether the disk took it; raise `DiskTrouble` where that would not help or is not wanted."""
+        """Feed a batch, and say if the disk took it; raise `DiskTrouble` where waiting is no help or not wanted."""
         try:
             await self._feed(batch)
         except BrokenFile:  # the next start makes it again

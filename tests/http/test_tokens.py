@@ -315,6 +315,21 @@ def test_the_key_of_mails_is_another_one(tmp_path: Path) -> None:
     assert load_link_key(tmp_path / "keys") != load_mail_key(tmp_path / "keys")
 
 
+def test_a_key_that_is_made_after_the_clock_was_set_back_signs_all_the_same(tmp_path: Path) -> None:
+    make_signing_key(tmp_path / "keys", TestClock())
+    second = make_signing_key(tmp_path / "keys", TestClock(TestClock().now_ms() - 3_600_000))
+
+    assert second == max(load_signing_keys(tmp_path / "keys", TestClock()))
+
+
+def test_a_key_that_has_another_name_is_in_nobodys_way(tmp_path: Path) -> None:
+    first = make_signing_key(tmp_path / "keys", TestClock())
+    (tmp_path / "keys" / f"{first}.pem").rename(tmp_path / "keys" / "by-hand.pem")
+    second = make_signing_key(tmp_path / "keys", TestClock())
+
+    assert {"by-hand", second} == set(load_signing_keys(tmp_path / "keys", TestClock()))
+
+
 def test_a_key_that_is_made_later_sorts_later(tmp_path: Path) -> None:
     first = make_signing_key(tmp_path / "keys", TestClock())
     second = make_signing_key(tmp_path / "keys", TestClock(TestClock().now_ms() + 1))
