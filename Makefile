@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test fuzz simulate check bench docs format clean
+.PHONY: help install run test fuzz simulate crash check bench docs format clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -23,6 +23,9 @@ fuzz: .venv/.installed-dev  ## try out the document of the API for longer, with 
 
 simulate: .venv/.installed-dev  ## live through many runs of the service, with faults drawn from seeds
 	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),1000) --first $(or $(SEED),0)
+
+crash: .venv/.installed-dev  ## kill, stop and starve the real service under load, and look at what is left
+	$(BIN)/python -m tests.crash --rounds $(or $(ROUNDS),20) --seed $(or $(SEED),1)
 
 check: .venv/.installed-dev  ## check format, manners and types
 	$(BIN)/ruff format --check .

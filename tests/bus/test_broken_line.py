@@ -1,4 +1,4 @@
-"""A line to NATS that is up by its own account though nothing can be written to it, as uvloop, the service's loop, has it."""
+"""A line to NATS that is up by its own account, though nothing can be written to it, under uvloop as in the service."""
 
 import asyncio
 from collections.abc import Coroutine

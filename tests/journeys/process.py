@@ -95,6 +95,17 @@ class Service:
         async with asyncio.timeout(STOP_S_MAX):
             return await self._process.wait()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def family(self) -> list[int]:
+        """Name its process and all those under it."""
+        family = [self._process.pid]
+        for pid in family:  # which grows meanwhile
+            family += _children(pid)
+        return family
+
     def nats_servers(self) -> list[int]:
         """Name the processes of nats-server that use its data."""
         ours = f"{self.data}/nats/"

@@ -223,7 +223,7 @@ async def limit_pages(projector: Projector, more: int | None) -> None:
 
 
 LARGE = ReadModel(
-    "notes", 1, NOTES.tables | {"large": "CREATE TABLE large(bytes BLOB) STRICT"}, lambda db, record: None, {}
+    "notes", 1, dict(NOTES.tables) | {"large": "CREATE TABLE large(bytes BLOB) STRICT"}, lambda db, record: None, {}
 )
 
 
