@@ -7,6 +7,7 @@ What each of them does is drawn from the seed of the round; when it happens, and
 import asyncio
 import random
 from collections.abc import Callable
+from hashlib import sha256
 from typing import Final, NamedTuple
 
 import aiohttp
@@ -50,6 +51,7 @@ class Town:
         self._sellers: list[str] = []
         self._buyers: list[str] = []
         self._uploads: dict[str, list[Json]] = {}
+        self._links: list[tuple[str, str]] = []  # to downloads: the path, and the digest of what is there
         self._keyed: list[tuple[Errand, Answer | None]] = []
         self._count = 0
 
@@ -161,24 +163,25 @@ class Town:
 
     def _list(self, seller_id: str, chance: random.Random) -> Errand:
         number = self._number()
+        title = f"Song {number} of wind"
         stock, keys = chance.choice([None, None, 1, 3, 8]), list[str]()
         if chance.random() < 0.3:
             keys = [f"key-{number}-{n}" for n in range(chance.choice([1, 4, 9]))]
             stock = None if stock is None else min(stock, len(keys))
-        cents = chance.randrange(100, 100_000)
+        cents, file = chance.randrange(100, 100_000), chance.choice(self._uploads[seller_id])
         body = {
-            "title": f"Song {number} of wind",
+            "title": title,
             "description": "At first.",
             "price": cents / 100,
             "category": chance.choice(["sound", "fonts", "books"]),
-            "files": [chance.choice(self._uploads[seller_id])],
+            "files": [file],
             "stock": stock,
             "licenceKeys": keys,
         }
-        left = len(keys) if keys and stock is None else stock
+        left, digest = len(keys) if keys and stock is None else stock, file["url"].removeprefix("upload://")
 
         def note(answer: Answer) -> None:
-            listing = Listing(answer.json["id"], seller_id, f"Song {number} of wind", cents, left, frozenset(keys))
+            listing = Listing(answer.json["id"], seller_id, title, cents, left, frozenset(keys), digest)
             self.told.listings[listing.product_id] = listing
             self.told.descriptions[listing.product_id] = Text(["At first."])
 
@@ -216,9 +219,10 @@ class Town:
                 return Errand(buyer_id, "GET", path, None, _nothing, 200)
             case "review" if own:
                 return self._review(buyer_id, chance.choice(own).product_id, chance)
-            case "download" if own:
-                path = f"/orders/{chance.choice(own).order_id}/downloads"
-                return Errand(buyer_id, "GET", path, None, _nothing, 200, (403, 409))
+            case "link" if own:
+                return self._link(buyer_id, chance.choice(own))
+            case "download" if self._links:
+                return self._download(buyer_id, *chance.choice(self._links))
             case "rename":
                 return self._rename(buyer_id)
             case "search":
@@ -240,6 +244,21 @@ class Town:
             self.told.orders[order_id] = Bought(order_id, buyer_id, product_id)
 
         return Errand(buyer_id, "POST", "/orders", body, note, 202, (409,), key)
+
+    def _link(self, buyer_id: str, order: Bought) -> Errand:
+        def note(answer: Answer) -> None:
+            url = self.people[buyer_id].service.url
+            path = answer.json["downloads"][0]["url"].removeprefix(url)
+            self._links.append((path, self.told.listings[order.product_id].digest))
+
+        return Errand(buyer_id, "GET", f"/orders/{order.order_id}/downloads", None, note, 200, (403, 409))
+
+    def _download(self, buyer_id: str, path: str, digest: str) -> Errand:
+        def note(answer: Answer) -> None:
+            if (found := sha256(answer.body).hexdigest()) != digest:
+                self.told.defect(f"{path} has {len(answer.body)} bytes of {found}, not those of {digest}")
+
+        return Errand(buyer_id, "GET", path, None, note, 200, (410,))
 
     def _review(self, buyer_id: str, product_id: str, chance: random.Random) -> Errand:
         rating, text = chance.randrange(1, 6), f"Heard {self._number()} times."

@@ -32,9 +32,9 @@ def town() -> tuple[Told, Seen]:
     """A small town in which all is as it must be: one order of each end, two of them by nobody's answer."""
     told, seen = Told(), Seen()
     told.listings = {
-        "keyed": Listing("keyed", "sue", "Serif", 1999, 2, frozenset({"k1", "k2"})),
-        "free": Listing("free", "sue", "Wind", 1999, None, frozenset()),
-        "few": Listing("few", "sue", "Rain", 1999, 2, frozenset()),
+        "keyed": Listing("keyed", "sue", "Serif", 1999, 2, frozenset({"k1", "k2"}), "d1"),
+        "free": Listing("free", "sue", "Wind", 1999, None, frozenset(), "d1"),
+        "few": Listing("few", "sue", "Rain", 1999, 2, frozenset(), "d1"),
     }
     for listing in told.listings.values():
         body = {"title": listing.title, "price": 19.99, "sellerId": "sue", "description": "So.", "stock": listing.stock}

@@ -19,6 +19,7 @@ class Listing(NamedTuple):
     minor: int
     stock: int | None
     keys: frozenset[str]
+    digest: str
 
 
 class Bought(NamedTuple):
