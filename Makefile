@@ -25,7 +25,7 @@ simulate: .venv/.installed-dev  ## live through many runs of the service, with f
 	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),1000) --first $(or $(SEED),0)
 
 crash: .venv/.installed-dev  ## kill, stop and starve the real service under load, and look at what is left
-	$(BIN)/python -m tests.crash --rounds $(or $(ROUNDS),20) --seed $(or $(SEED),1)
+	$(BIN)/python -m tests.crash --rounds $(or $(ROUNDS),20) --seed $(or $(SEED),1) --faults "$(FAULTS)"
 
 check: .venv/.installed-dev  ## check format, manners and types
 	$(BIN)/ruff format --check .

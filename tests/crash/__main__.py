@@ -20,6 +20,7 @@ from typing import Final
 from tests.crash.run import ROUNDS_MAX, WEIGHTS, Run, Tally, drawn, table
 
 DISK_BYTES: Final = 160 * 1024 * 1024  # the journals of four databases fit, and are soon in the way
+ON_A_DISK: Final = "full"  # the fault that needs it
 STOP_S: Final = 20.0
 SHARE_ON_DISK: Final = 10  # of so many rounds, one is on a full disk
 UNSHARE: Final = ("unshare", "--user", "--map-root-user", "--mount")
@@ -34,6 +35,8 @@ def main() -> int:
     parser.add_argument("--stop-s", type=float, default=STOP_S, help="for how long what is stopped stands still")
     parser.add_argument("--disk", action="store_true", help="fill a small disk, in a namespace that may mount one")
     asked = parser.parse_args()
+    if asked.faults == ON_A_DISK and not asked.disk:
+        return live_on_a_small_disk(asked.rounds, asked.seed)
     began_s, tally = time.perf_counter(), Tally()
     for first in range(0, asked.rounds, ROUNDS_MAX):
         if not tally.found:
@@ -50,12 +53,14 @@ def live(asked: argparse.Namespace, seed: int, count: int, tally: Tally) -> None
     folder = Path(tempfile.mkdtemp(prefix="marketd-crash-"))
     faults = asked.faults.split(",") if asked.faults else list(WEIGHTS)
     if asked.disk:
-        faults = ["full"]
+        faults = [ON_A_DISK]
         (folder / "disk").mkdir()
         subprocess.run(("mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", f"{folder}/disk"), check=True)
     run = Run(folder, seed, stop_s=asked.stop_s, tell=partial(print, f"{seed}:", flush=True))
-    asyncio.run(run.rounds(drawn(seed, count, faults), tally))
+    lived = asyncio.run(run.rounds(drawn(seed, count, faults), tally))
     if tally.found:
+        again = f"make crash ROUNDS={lived} SEED={seed} FAULTS={','.join(faults)}"
+        tally.found.append(f"again, but for the moments: {again}")
         tally.found.append(f"what is there is kept in {folder}")
     else:
         shutil.rmtree(folder, ignore_errors=asked.disk)  # which can't be, as long as the disk is mounted

@@ -14,8 +14,6 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Final
 
-from aiohttp import ClientSession
-
 from tests.crash.machine import Machine, send
 from tests.crash.people import Town
 from tests.crash.seen import verify
@@ -32,17 +30,14 @@ LINE_IS_UP: Final = "the line to NATS is up again"
 class Round:
     """One round: who is there, for how long things are stopped, and what is drawn."""
 
-    def __init__(
-        self, machine: Machine, town: Town, session: ClientSession, chance: random.Random, stop_s: float
-    ) -> None:
-        self.machine, self.town, self.session = machine, town, session
-        self.chance, self.stop_s = chance, stop_s
+    def __init__(self, machine: Machine, town: Town, chance: random.Random, stop_s: float) -> None:
+        self.machine, self.town, self.chance, self.stop_s = machine, town, chance, stop_s
 
     async def live(self, befalls: Callable[[Service], Awaitable[None]]) -> None:
         """Let people use the service, and something befall it meanwhile."""
         service, enough = self.machine.service, asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.town.live(service, enough))
+            tasks.create_task(self.town.live(service, enough, self.chance))
             try:
                 await befalls(service)
             finally:

@@ -29,7 +29,7 @@ class Machine:
     """One data directory, and the service on it, if it lives."""
 
     def __init__(self, folder: Path, chance: random.Random) -> None:
-        self.folder, self.disk, self._chance = folder, folder / "disk", chance
+        self.folder, self.disk, self.chance = folder, folder / "disk", chance
         self.disk.mkdir(exist_ok=True)
         self.data = self.disk / "data"
         self.kills = self.starts = 0
@@ -52,8 +52,8 @@ class Machine:
     async def begin(self, *, has_clock: bool = False) -> Service:
         """Begin a life, and do not wait for the ready line. With `has_clock` its clock can be set."""
         settings = SETTINGS | {
-            "MARKETD_PAYMENTS__SANDBOX_DELAY_MS": self._chance.choice(["0", "5", "40"]),
-            "MARKETD_NATS__IN_PROCESS": self._chance.choice(["true", "true", "false"]),
+            "MARKETD_PAYMENTS__SANDBOX_DELAY_MS": self.chance.choice(["0", "5", "40"]),
+            "MARKETD_NATS__IN_PROCESS": self.chance.choice(["true", "true", "false"]),
         }
         self.has_clock = has_clock
         if has_clock:
@@ -76,7 +76,7 @@ class Machine:
     async def kill(self) -> None:
         """Kill the service and all its children with -9, in any order."""
         family = self.service.family()
-        self._chance.shuffle(family)
+        self.chance.shuffle(family)
         for pid in family:
             send(pid, signal.SIGKILL)
         self.kills += 1
@@ -117,7 +117,8 @@ class Machine:
 
     @asynccontextmanager
     async def full(self) -> AsyncIterator[None]:
-        """Fill the disk to its last byte, and keep it full."""
+        """Fill the disk to its last byte, and keep it full; it must be one of our own."""
+        assert self.disk.is_mount()
         ballast = self.disk / "ballast"
         filling = asyncio.create_task(_fill(ballast))
         try:

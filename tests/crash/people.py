@@ -44,10 +44,10 @@ class Errand(NamedTuple):
 class Town:
     """Everybody, over all lives of one data directory."""
 
-    def __init__(self, session: ClientSession, chance: random.Random) -> None:
+    def __init__(self, session: ClientSession) -> None:
         self.told = Told()
         self.people: dict[str, Person] = {}  # by user id
-        self._session, self._chance = session, chance
+        self._session = session
         self._sellers: list[str] = []
         self._buyers: list[str] = []
         self._uploads: dict[str, list[Json]] = {}
@@ -81,12 +81,11 @@ class Town:
             else:
                 self.told.defect(f"a session can't be gone on with: {pair}")
 
-    async def live(self, service: Service, enough: asyncio.Event) -> None:
+    async def live(self, service: Service, enough: asyncio.Event, chance: random.Random) -> None:
         """Let everybody do what they do, until it is enough or the service is dead."""
         async with asyncio.TaskGroup() as crowd:
             for user_id in self.people:
-                draws = random.Random(self._chance.random())
-                crowd.create_task(self._live(user_id, draws, service, enough))
+                crowd.create_task(self._live(user_id, random.Random(chance.random()), service, enough))
 
     async def _live(self, user_id: str, chance: random.Random, service: Service, enough: asyncio.Event) -> None:
         acts = self._seller_acts if user_id in self._sellers else self._buyer_acts
@@ -120,7 +119,7 @@ class Town:
 
     async def uploads(self) -> Answer:
         """Upload something new, for the sake of the answer."""
-        seller, data = self.people[self._sellers[0]], self._chance.randbytes(100_000)
+        seller, data = self.people[self._sellers[0]], random.Random(self._number()).randbytes(100_000)
         return await seller.ask("POST", "/uploads?name=new.bin", data=data, headers={"Content-Type": "application/zip"})
 
     async def reads(self) -> list[tuple[str, Answer]]:

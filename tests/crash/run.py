@@ -43,18 +43,17 @@ class Tally:
 
 
 class Run:
-    """Some rounds on one data directory; all that is chance in them follows from the seed."""
+    """Some rounds on one data directory. What is chance in a round follows from the seed, the number and the fault."""
 
     def __init__(self, folder: Path, seed: int, *, stop_s: float, tell: Callable[[str], None]) -> None:
         self._seed, self._stop_s, self._tell = seed, stop_s, tell
-        self._chance = random.Random(seed)
-        self.machine = Machine(folder, self._chance)
+        self.machine = Machine(folder, random.Random(seed))
         self.seen = Seen()
 
-    async def rounds(self, faults: Sequence[str], tally: Tally) -> None:
-        """Let these befall it, one a round; end with the first round in which something is found."""
+    async def rounds(self, faults: Sequence[str], tally: Tally) -> int:
+        """Let these befall it, one a round, until something is found; give the number of rounds."""
         async with ClientSession(connector=TCPConnector(limit=0), timeout=ClientTimeout(ANSWER_S_MAX)) as session:
-            self.town = Town(session, self._chance)
+            self.town = Town(session)
             try:
                 await self.town.settle(await self.machine.start())
                 made = await marketd(
@@ -64,23 +63,24 @@ class Run:
                 assert made.code == 0, made
                 for number, fault in enumerate(faults, 1):
                     try:
-                        found = await self._round(fault, session, tally)
+                        found = await self._round(number, fault, session, tally)
                     except Exception as error:  # whatever it is, the service did not do what it should
                         found = [f"the round did not end: {_told(error)}", *self.machine.defects]
                     if found:
-                        again = f"make crash ROUNDS={number} SEED={self._seed}"
                         tally.found += [f"seed {self._seed}, round {number} ({fault}): {what}" for what in found]
-                        tally.found.append(f"again, as far as chance goes: {again}")
-                        return
+                        return number
                 await self.machine.stop()
+                tally.found += [f"seed {self._seed}, at the end: {what}" for what in self.machine.defects]
+                return len(faults)
             finally:
                 await self.machine.bury()
 
-    async def _round(self, fault: str, session: ClientSession, tally: Tally) -> list[str]:
+    async def _round(self, number: int, fault: str, session: ClientSession, tally: Tally) -> list[str]:
         machine, told = self.machine, self.town.told
+        machine.chance = chance = random.Random(f"{self._seed} {number} {fault}")
         counts, before = tally.by_fault[fault], (machine.kills, machine.starts, told.answers.total(), len(told.orders))
-        await FAULTS[fault](Round(machine, self.town, session, self._chance, self._stop_s))
-        found = await self._compare(session)
+        await FAULTS[fault](Round(machine, self.town, chance, self._stop_s))
+        found = await self._compare(session, chance)
         after = (machine.kills, machine.starts, told.answers.total(), len(told.orders))
         did = Counter(dict(zip(("kills", "starts", "requests", "orders"), after, strict=True)))
         did -= Counter(dict(zip(("kills", "starts", "requests", "orders"), before, strict=True)))
@@ -93,12 +93,12 @@ class Run:
         await self.town.move(machine.service)
         return found
 
-    async def _compare(self, session: ClientSession) -> list[str]:
+    async def _compare(self, session: ClientSession, chance: random.Random) -> list[str]:
         """Wait for rest, send again what was sent under a key, and look."""
         service = self.machine.service
         visitor = Visitor(service, session)
         await wait_rest(visitor)
-        await self.town.repeat(self._chance)
+        await self.town.repeat(chance)
         admin = await visitor.signs_in(ADMIN, PASSWORD)
         people: list[Person] = list(self.town.people.values())
         self.seen = seen = await look(visitor, people, admin, self.town.told, self.machine.data, PASSWORD)
