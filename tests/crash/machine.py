@@ -17,6 +17,8 @@ CLOCK: Final = Path(__file__).parent / "clock"
 SETTINGS: Final = {
     "MARKETD_BREAKERS__OPEN_S": "2",  # who is in trouble is asked again within the round
     "MARKETD_SAGA__RETRY_S_MAX": "2",
+    "MARKETD_SAGA__CLAIM_S": "3",  # and so is what nobody came for given back
+    "MARKETD_ACTORS__REPLY_WAIT_S_MAX": "3",
     "MARKETD_STORAGE__FREE_BYTES_MIN": "1048576",  # small disks are filled here
     "MARKETD_UPLOADS__FREE_BYTES_MIN": "1048576",
 }

@@ -58,7 +58,7 @@ class Seen:
 
 
 async def wait_rest(visitor: Visitor) -> list[str]:
-    """Wait until no order is open and the read models are there; say what is not so after the longest wait."""
+    """Wait until no order is open, nothing set aside, and the read models are there; say what is not so at last."""
     try:
         async with asyncio.timeout(REST_S_MAX):
             while unready := await _unready(visitor):
@@ -74,6 +74,8 @@ async def _unready(visitor: Visitor) -> list[str]:
     unready = [] if answer.status == 200 else [f"/readyz: {answer}"]
     if parts["fulfilment"]["open_orders"]:
         unready.append(f"open orders: {parts['fulfilment']['open_orders']}")
+    if parts["fulfilment"]["claims"]:
+        unready.append(f"set aside for nobody: {parts['fulfilment']['claims']}")
     if parts["readModels"]["behind"]:
         unready.append(f"the read models are behind: {parts['readModels']['behind']}")
     return unready
