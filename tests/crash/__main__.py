@@ -62,8 +62,10 @@ def live(asked: argparse.Namespace, seed: int, count: int, tally: Tally) -> None
         again = f"make crash ROUNDS={lived} SEED={seed} FAULTS={','.join(faults)}"
         tally.found.append(f"again, but for the moments: {again}")
         tally.found.append(f"what is there is kept in {folder}")
-    else:
-        shutil.rmtree(folder, ignore_errors=asked.disk)  # which can't be, as long as the disk is mounted
+        return
+    if asked.disk:
+        subprocess.run(("umount", f"{folder}/disk"), check=True)
+    shutil.rmtree(folder)
 
 
 def live_on_a_small_disk(rounds: int, seed: int) -> int:
