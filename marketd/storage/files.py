@@ -180,7 +180,7 @@ class FileStore:
     def _note(self, digest: str, owner: str, text: str) -> None:
         note = self._owners(digest) / owner
         note.parent.mkdir(exist_ok=True)
-        fresh = note.with_name(f"{owner}.new")
+        fresh = note.with_name(f"{owner}.{secrets.token_hex(8)}.new")  # they may upload the same bytes twice at once
         with fresh.open("wb") as file:
             file.write(text.encode())
             file.flush()

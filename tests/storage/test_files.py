@@ -212,6 +212,14 @@ async def test_a_file_may_have_many_owners(tmp_path: Path) -> None:
     assert (5, 5) == (await files.size_if_owned(HELLO, "ann"), await files.size_if_owned(HELLO, "bob"))
 
 
+async def test_one_person_may_upload_the_same_bytes_many_times_at_once(tmp_path: Path) -> None:
+    files = await store(tmp_path)
+    stored = await hello(files)
+    await asyncio.gather(*(files.note_owner(stored.digest, "sue") for _ in range(50)))
+
+    assert 5 == await files.size_if_owned(stored.digest, "sue")
+
+
 async def test_a_file_that_is_not_there_has_no_owner(tmp_path: Path) -> None:
     assert await (await store(tmp_path)).size_if_owned(HELLO, "ann") is None
 
