@@ -11,17 +11,15 @@ the request came with.
     DiskTrouble (storage.database)
 """
 
-import asyncio
 import logging
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from msgspec import Struct
 
-from marketd.bus.port import Busy
 from marketd.clock import Clock
 from marketd.storage.database import Connection, Database, StorageError
+from marketd.storage.together import Together, in_transaction
 
 SCHEMA_VERSION: Final = 1
 TABLES: Final = """
@@ -35,7 +33,6 @@ TABLES: Final = """
     CREATE INDEX answers_by_age ON answers(begun_at);
     CREATE INDEX answers_by_owner ON answers(owner, begun_at);
 """
-WAITING_MAX: Final = 4_096
 SWEEP_S: Final = 60.0
 SWEPT_MAX: Final = 1_000  # in one transaction, so that nobody waits long behind it
 
@@ -51,16 +48,6 @@ class Begun(Struct, frozen=True):
     is_first: bool = False
 
 
-class _Job:
-    """A function that waits to be run in the next transaction, and what came of it."""
-
-    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-        self.function, self.arguments = function, arguments
-        self.result: Any = None
-        self.error: Exception | None = None
-        self.is_done = False
-
-
 class FirstAnswers:
     """Keeps answers for `keep_hours`, of one owner the newest `owner_keys_max`; enter it, and `run` it."""
 
@@ -68,8 +55,7 @@ class FirstAnswers:
         self._database = Database(path, SCHEMA_VERSION, TABLES)
         self._clock, self._owner_keys_max = clock, owner_keys_max
         self._keep_ms = int(keep_hours * 3_600_000)
-        self._waiting: list[_Job] = []
-        self._writing = asyncio.Lock()
+        self._together = Together(self._database)
 
     async def __aenter__(self) -> Self:
         await self._database.__aenter__()
@@ -81,7 +67,7 @@ class FirstAnswers:
     async def begin(self, request: bytes, owner: bytes, fingerprint: bytes) -> Begun:
         """Put a request on record, or give what is there since it came first."""
         now_ms = self._clock.now_ms()
-        begun: Begun = await self._together(_begin, request, owner, fingerprint, now_ms, now_ms - self._keep_ms)
+        begun: Begun = await self._together.run(_begin, request, owner, fingerprint, now_ms, now_ms - self._keep_ms)
         return begun
 
     async def find(self, request: bytes) -> Begun | None:
@@ -90,11 +76,11 @@ class FirstAnswers:
 
     async def keep(self, request: bytes, owner: bytes, fingerprint: bytes, answer: bytes) -> None:
         """Keep a request's answer, whether or not its beginning is on record."""
-        await self._together(_keep, request, owner, self._clock.now_ms(), fingerprint, answer)
+        await self._together.run(_keep, request, owner, self._clock.now_ms(), fingerprint, answer)
 
     async def forget(self, request: bytes) -> None:
         """Strike out a request that has changed nothing."""
-        await self._together(_forget, request)
+        await self._together.run(_forget, request)
 
     async def run(self) -> None:
         """Sweep for ever."""
@@ -109,50 +95,7 @@ class FirstAnswers:
     async def sweep(self) -> int:
         """Remove some of those that are too old, or too many of one owner; say how many."""
         oldest = self._clock.now_ms() - self._keep_ms
-        return await self._database.run(_in_transaction, _sweep, oldest, self._owner_keys_max)
-
-    async def _together(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Run a function of the connection, in one transaction with all others that wait; give its result."""
-        if len(self._waiting) >= WAITING_MAX:
-            raise Busy(f"{len(self._waiting)} answers wait to be written")
-        job = _Job(function, arguments)
-        self._waiting.append(job)
-        async with self._writing:
-            if not job.is_done:
-                await self._write()
-        if job.error is not None:
-            raise job.error
-        return job.result
-
-    async def _write(self) -> None:
-        """Run all that waits; what goes wrong is told to each of them."""
-        jobs, self._waiting = self._waiting, []
-        error: Exception | None = Busy("the write was given up")  # which stays where somebody cancels us
-        try:
-            await self._database.run(_in_transaction, _run_all, jobs)
-            error = None
-        except StorageError as trouble:
-            error = trouble
-        finally:
-            for job in jobs:
-                job.is_done, job.error = True, error
-
-
-def _in_transaction(db: Connection, function: Callable[..., Any], *arguments: Any) -> Any:
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        result = function(db, *arguments)
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
-    return result
-
-
-def _run_all(db: Connection, jobs: list[_Job]) -> None:
-    for job in jobs:
-        job.result = job.function(db, *job.arguments)
+        return await self._database.run(in_transaction, _sweep, oldest, self._owner_keys_max)
 
 
 def _begin(db: Connection, request: bytes, owner: bytes, fingerprint: bytes, now_ms: int, oldest: int) -> Begun:

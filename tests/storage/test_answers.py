@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from marketd.bus.port import Busy
-from marketd.storage import answers as module
+from marketd.storage import together as module
 from marketd.storage.answers import SWEEP_S, SWEPT_MAX, Begun, FirstAnswers
 from marketd.storage.database import Connection, ForeignFile
 from tests.clock import TestClock

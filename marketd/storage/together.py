@@ -1,0 +1,78 @@
+"""
+Writes that share a transaction: whoever comes while one is under way is taken along by the next.
+
+    Busy (bus.port)             more wait to be written than may
+    DiskTrouble (storage.database)
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+from marketd.bus.port import Busy
+from marketd.storage.database import Connection, Database, StorageError
+
+WAITING_MAX: Final = 4_096
+
+
+class _Job:
+    """A function that waits to be run in the next transaction, and what came of it."""
+
+    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        self.function, self.arguments = function, arguments
+        self.result: Any = None
+        self.error: Exception | None = None
+        self.is_done = False
+
+
+class Together:
+    """Runs functions of one file's connection, all that wait in one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._waiting: list[_Job] = []
+        self._writing = asyncio.Lock()
+
+    async def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Run a function of the connection, in one transaction with all others that wait; give its result."""
+        if len(self._waiting) >= WAITING_MAX:
+            raise Busy(f"{len(self._waiting)} wait to be written")
+        job = _Job(function, arguments)
+        self._waiting.append(job)
+        async with self._writing:
+            if not job.is_done:
+                await self._write()
+        if job.error is not None:
+            raise job.error
+        return job.result
+
+    async def _write(self) -> None:
+        """Run all that waits; what goes wrong is told to each of them."""
+        jobs, self._waiting = self._waiting, []
+        error: Exception | None = Busy("the write was given up")  # which stays where somebody cancels us
+        try:
+            await self._database.run(in_transaction, _run_all, jobs)
+            error = None
+        except StorageError as trouble:
+            error = trouble
+        finally:
+            for job in jobs:
+                job.is_done, job.error = True, error
+
+
+def in_transaction(db: Connection, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Run a function of the connection in a transaction of its own."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        result = function(db, *arguments)
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+    return result
+
+
+def _run_all(db: Connection, jobs: list[_Job]) -> None:
+    for job in jobs:
+        job.result = job.function(db, *job.arguments)
