@@ -22,6 +22,7 @@ from bench.figures import Figure, product_reads, purchases, starting, waking
 from bench.metering import metering
 from bench.overload import overload
 from bench.searching import large_search, small_search
+from bench.webhooks import webhooks
 
 ROOT: Final = Path(__file__).parent.parent
 ALL: Final = {
@@ -29,6 +30,7 @@ ALL: Final = {
     "metrics": metering,
     "purchases": purchases,
     "overload": overload,
+    "webhooks": webhooks,
     "start": starting,
     "wake": waking,
     "search": small_search,

@@ -37,6 +37,13 @@ async def bare(body: Path) -> AsyncIterator[Running]:
 
 
 @asynccontextmanager
+async def receiver() -> AsyncIterator[Running]:
+    """Run a receiver of webhooks that takes whatever is posted."""
+    async with _process(["-m", "bench.receiving"], {}) as running:
+        yield running
+
+
+@asynccontextmanager
 async def _process(arguments: list[str], environ: dict[str, str]) -> AsyncIterator[Running]:
     begun = time.perf_counter()
     process = await asyncio.create_subprocess_exec(

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, get_args
 import pytest
 from msgspec import Struct
 
-from marketd.actors import account, buyer, order, product
+from marketd.actors import account, buyer, order, product, webhook
 from marketd.actors.watch import AwaitChange, AwaitOutcome
 from marketd.clock import SystemClock
 from marketd.config.codecs import AGGREGATES, ANSWERS, MODELS
@@ -22,6 +22,7 @@ from marketd.config.settings import FIELDS
 from marketd.http.app import make_app
 from marketd.storage.cards import ReadProduct
 from marketd.storage.catalog import BrowseProducts
+from marketd.storage.deliveries import ListDeliveries, ReadDelivery, Replay, Resend, SendTest
 from marketd.storage.finding import FindRelated, Suggest
 from marketd.storage.history import ReadHistory
 from marketd.storage.projector import AskReached
@@ -40,6 +41,7 @@ AGGREGATE_MODULES: Final = {
     "actors.product",
     "actors.order",
     "actors.buyer",
+    "actors.webhook",
     "actors.money",
     "actors.address",
     "actors.aggregate",
@@ -61,10 +63,13 @@ READ_MODELS: Final = {
 
 CAREFUL: Final = {
     "actors.notices.postman",
+    "actors.notices.rounds",
     "actors.payments.sandbox",
     "actors.payments.stripe",
     "actors.payments.stripe_news",
 }
+
+COURIERS: Final = {"actors.notices.courier", "actors.notices.enquiries", "actors.notices.rounds"}
 
 FOREIGN: Final = {
     "PIL": {"storage.shrinking"},
@@ -82,7 +87,7 @@ FOREIGN: Final = {
     "zstandard": {"http.encodings"},
     "whoosh": {"storage.inverted"},
 }
-AIOHTTP: Final = {"config.sample"}  # and the package http
+AIOHTTP: Final = {"actors.notices.posting", "config.sample"}  # and the package http
 CHANCE: Final = {
     "os.urandom": {"clock"},
     "secrets": {"config.serving", "http.doing", "http.tokens", "storage.files"},
@@ -92,6 +97,8 @@ CHANCE: Final = {
 # Those that no read model of its own answers.
 QUERIES: Final[set[type[Struct]]] = {AskReached, AwaitOutcome, BrowseProducts, FindAlike, FindRelated, ReadHistory}
 QUERIES.update([AwaitChange, ReadProduct, Renewed, Search, Spell, Suggest])
+QUERIES.update([ReadProduct, Renewed, Search, Spell, Suggest])
+QUERIES.update([ListDeliveries, ReadDelivery, Resend, SendTest, Replay])
 
 
 class Import(NamedTuple):
@@ -182,6 +189,7 @@ def test_the_actors_know_the_ports_and_no_adapter() -> None:
 
     def may(i: Import) -> bool:
         keeps_a_file = i.module.startswith("actors.payments.") and i.source == "storage.database"
+        keeps_a_file |= i.module in COURIERS and i.source in ("storage.database", "storage.deliveries")
         is_careful = i.module in CAREFUL and i.source == "bus.breaker"
         return within("actors")(i.source) or i.source in ports or keeps_a_file or is_careful
 
@@ -221,11 +229,13 @@ def test_the_front_knows_messages_queries_and_the_port_of_the_bus() -> None:
     known = {*AGGREGATE_MODULES, *READ_MODELS, "actors.watch", "bus.port", "bus.subjects", "clock"} - {"actors.saga"}
     known |= {"measures", "spans", "trace"}
     known |= {"storage.answers", "storage.files", "storage.images", "storage.pages", "actors.notices.tokens"}
+    known |= {"storage.deliveries", "actors.notices.addresses", "actors.notices.signing"}
     names = {
         ("marketd", "__version__"),
         ("storage.projector", "AskReached"),
         ("storage.database", "DiskTrouble"),
         ("bus.breaker", "Circuit"),
+        ("bus.events", "DATA"),
     }
     kept = {("storage.log", "Recorded"), ("storage.cards", "touched_by")}  # what makes a kept page old, or a session
     followers = {"http.kept", "http.ended"}
@@ -282,7 +292,7 @@ def test_a_foreign_library_is_imported_by_one_module(library: str) -> None:
     assert FOREIGN[library] == {i.module for i in imports() if i.source.split(".")[0] == library}
 
 
-def test_aiohttp_is_imported_by_the_front_and_the_sample() -> None:
+def test_aiohttp_is_imported_by_the_front_and_by_those_who_ask_others() -> None:
     knowing = {i.module for i in imports() if i.source.split(".")[0] == "aiohttp"}
 
     assert AIOHTTP == {module for module in knowing if not within("http")(module)}
@@ -385,6 +395,7 @@ def test_no_two_messages_events_states_or_answers_have_the_same_tag() -> None:
 
 def test_every_tag_begins_with_the_kind_of_its_aggregate() -> None:
     answers = {"account": account.Answer, "product": product.Answer, "order": order.Answer, "buyer": buyer.Answer}
+    answers["webhook"] = webhook.Answer
     found = {a.kind: tags(a.commands, a.events, a.states, answers[a.kind]) for a in AGGREGATES}
 
     assert [] == [tag for kind, named in found.items() for tag in named if not tag.startswith(f"{kind}.")]

@@ -17,7 +17,7 @@ from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from marketd.actors import account, buyer, order, product
+from marketd.actors import account, buyer, order, product, webhook
 from marketd.actors.address import Address
 from marketd.bus.subjects import event_subject
 from marketd.clock import Instant, instant
@@ -282,6 +282,12 @@ DECISIONS: Final[Mapping[type[Struct], _Tell | None]] = {
     buyer.ReviewDeleted: None,
     buyer.ReviewHidden: None,
     buyer.ReviewShown: None,
+    webhook.Registered: None,
+    webhook.Revised: None,
+    webhook.Disabled: None,
+    webhook.Enabled: None,
+    webhook.SecretRotated: None,
+    webhook.Removed: None,
 }
 
 
@@ -326,10 +332,10 @@ def _wrapped(record: Recorded, index: int, told: _Told, source: str) -> CloudEve
 def _id_of(record: Recorded, index: int) -> str:
     """
     Name an event by its place in the log, and by the command that it came from: after a restore of an older backup the
-    place will be another event's.
+    place will be another event's. It has no full stop in it, because webhooks are signed over `id.time.body`.
     """
     command = f"{record.stream} {record.version} {record.commit.command_id}"
-    return f"{record.position}.{index}.{sha256(command.encode()).hexdigest()[:DIGEST_DIGITS]}"
+    return f"{record.position}-{index}-{sha256(command.encode()).hexdigest()[:DIGEST_DIGITS]}"
 
 
 _encoder: Final = msgspec.json.Encoder(decimal_format="number")

@@ -25,7 +25,7 @@ from marketd.clock import Clock, instant
 from marketd.config.folder import KEPT_FILES, KEPT_FOLDERS, LOCK, STAGING, Folder, FolderUnusable, is_empty, is_kept
 from marketd.config.ledgers import ledgers_of
 from marketd.config.progress import Progress
-from marketd.storage import answers, sqlite
+from marketd.storage import answers, deliveries, sqlite
 from marketd.storage.archive import FORMAT, ArchiveDamaged, Manifest, Writer, sync, unpack, writing
 from marketd.storage.database import Connection, Part, changing, copy, cut, rows
 
@@ -100,6 +100,8 @@ def _add_databases(folder: Folder, target: Path, writer: Writer, progress: Progr
     parts += [ledger.part for ledger in ledgers_of(folder)]
     if folder.answers.exists():
         parts.append(Part(folder.answers, answers.SCHEMA_VERSION))
+    if folder.webhooks.exists():
+        parts.append(Part(folder.webhooks, deliveries.SCHEMA_VERSION))
     copies = {part.path: target.with_name(f"{target.name}.{part.path.name}.new") for part in parts}
     try:
         with cut(*parts) as opened:

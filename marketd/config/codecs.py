@@ -13,9 +13,21 @@ from marketd.actors.order import Answer as OrderAnswer
 from marketd.actors.product import PRODUCT
 from marketd.actors.product import Answer as ProductAnswer
 from marketd.actors.watch import AwaitChange, AwaitOutcome
+from marketd.actors.webhook import WEBHOOK
+from marketd.actors.webhook import Answer as WebhookAnswer
 from marketd.bus.codec import Codec, reasons_by_code
 from marketd.storage.cards import EncodedProduct, ReadProduct
 from marketd.storage.catalog import CATALOG, BrowseProducts
+from marketd.storage.deliveries import (
+    Delivery,
+    DeliveryPage,
+    ListDeliveries,
+    ReadDelivery,
+    Replay,
+    Replayed,
+    Resend,
+    SendTest,
+)
 from marketd.storage.finding import FindRelated, FoundPage, Related, Suggest, Suggestions
 from marketd.storage.history import History, ReadHistory
 from marketd.storage.library import LIBRARY, Library
@@ -27,11 +39,11 @@ from marketd.storage.reviews import REVIEWS, ReviewFound, Reviews
 from marketd.storage.sales import SALES
 from marketd.storage.search import Alike, FindAlike, Renewed, Search, Shown, Spell, Spelt
 
-AGGREGATES: Final = (ACCOUNT, PRODUCT, ORDER, BUYER)
+AGGREGATES: Final = (ACCOUNT, PRODUCT, ORDER, BUYER, WEBHOOK)
 
 MODELS: Final = (PEOPLE, CATALOG, REVIEWS, SALES, ORDERS, LIBRARY)
 
-DECISIONS: Final = AccountAnswer | ProductAnswer | OrderAnswer | BuyerAnswer
+DECISIONS: Final = AccountAnswer | ProductAnswer | OrderAnswer | BuyerAnswer | WebhookAnswer
 
 FINDINGS: Final = (
     EncodedProduct
@@ -46,6 +58,9 @@ FINDINGS: Final = (
     | Seller
     | EndedOnes
     | History
+    | Delivery
+    | DeliveryPage
+    | Replayed
 )
 
 ANSWERS: Final = DECISIONS | FINDINGS | Reached | Shown | Spelt | Alike
@@ -55,6 +70,7 @@ def message_codec() -> Codec:
     """Make the codec of all commands and queries."""
     queries: set[Any] = {AskReached, AwaitChange, AwaitOutcome, ReadHistory, ReadProduct}
     queries |= {BrowseProducts, Suggest, FindRelated, Search, Spell, FindAlike, Renewed}
+    queries |= {ListDeliveries, ReadDelivery, Resend, SendTest, Replay}
     queries.update(query for model in MODELS for query in model.answers)
     commands = [aggregate.commands for aggregate in AGGREGATES]
     reasons = reasons_by_code({aggregate.kind: aggregate.reasons for aggregate in AGGREGATES})

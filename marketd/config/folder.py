@@ -55,6 +55,7 @@ class Folder:
         self.sandbox = path / "sandbox.db"
         self.stripe = path / "stripe.db"
         self.answers = path / "answers.db"
+        self.webhooks = path / "webhooks.db"
         self.files = path / "files"
         self.keys = path / "keys"
         self.nats = path / "nats"
@@ -64,7 +65,7 @@ class Folder:
 
 
 # What a backup has in it; the rest is made again (read models, index, the broker's store) or is none of the store's.
-KEPT_FILES: Final = ("sandbox.db", "stripe.db", "answers.db", "sample-password.txt", "sample-unfinished")
+KEPT_FILES: Final = ("sandbox.db", "stripe.db", "answers.db", "webhooks.db", "sample-password.txt", "sample-unfinished")
 KEPT_FOLDERS: Final = ("files", "keys")
 PASSING: Final = re.compile(r"files/incoming/.*|.*\.new")
 

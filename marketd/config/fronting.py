@@ -9,6 +9,7 @@ from marketd.config.background import background
 from marketd.config.guarding import make_admission, make_answers, make_lines, make_once, make_rates, make_streams
 from marketd.config.measuring import make_metrics
 from marketd.config.settings import Settings
+from marketd.config.webhooking import webhook_limits
 from marketd.config.wiring import Service
 from marketd.http.admission import Admission
 from marketd.http.app import make_app
@@ -42,6 +43,7 @@ from marketd.http.keys import (
     STRIPE_NEWS,
     TOKENS,
     TRAFFIC,
+    WEBHOOK_SIGNER,
     FrontLimits,
     PartLimits,
     Readiness,
@@ -72,7 +74,7 @@ async def front(service: Service, listener: socket.socket) -> AsyncIterator[None
     app = make_app(clock, body_bytes_max=settings.http.body_bytes_max)
     app[BUS] = service.bus
     app[CARDS] = service.cards
-    app[CIRCUITS] = lambda: [breaker.statistics() for breaker in service.breakers]
+    app[CIRCUITS] = service.circuits
     app[PAGES] = pages = KeptPages(settings.search.pages_max)
     service.finder.on_renewed(pages.on_renewed)
     service.projector.on_applied(pages.on_applied)
@@ -80,6 +82,7 @@ async def front(service: Service, listener: socket.socket) -> AsyncIterator[None
     app[PASSWORDS] = passwords
     app[TOKENS] = tokens = AccessTokens(signing, clock, minutes=settings.auth.access_minutes)
     app[MAIL_TOKENS] = service.mail_tokens
+    app[WEBHOOK_SIGNER] = service.webhooks.signer
     app[ENDED] = await _ended(service)
     app[STREAMS] = streams = make_streams(settings, app[ENDED])
     app[LINKS] = DownloadLinks(linking, clock, minutes=settings.downloads.link_minutes)
@@ -169,6 +172,7 @@ def _front_limits(settings: Settings) -> FrontLimits:
         mails_hour_max=settings.auth.mails_hour_max,
         public_url=settings.http.public_url,
         parts=_part_limits(settings),
+        webhooks=webhook_limits(settings),
     )
 
 

@@ -1,14 +1,15 @@
 """What the parts count, under the names that docs/metrics.md explains: read from each part when somebody looks."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, get_args
 
 from marketd import __version__
 from marketd.actors.fulfilment import Fulfilment
 from marketd.actors.house import House
+from marketd.actors.notices.courier import Courier
 from marketd.actors.notices.postman import Postman
 from marketd.actors.payments.stripe_news import StripeNews
-from marketd.bus.breaker import Breaker, State
+from marketd.bus.breaker import Circuit, State
 from marketd.bus.nats import NatsBus
 from marketd.config.wiring import Service
 from marketd.http.admission import Admission
@@ -56,11 +57,11 @@ def of_build() -> Iterable[Measure]:
     yield Measure("gauge", "marketd_build_info", "The version that runs", ("version",), version)
 
 
-def of_breakers(breakers: Sequence[Breaker]) -> Source:
+def of_breakers(circuits_now: Callable[[], Sequence[Circuit]]) -> Source:
     """Tell of the breakers: the state that each is in has the value 1, the others 0."""
 
     def tell() -> Iterable[Measure]:
-        circuits = [breaker.statistics() for breaker in breakers]
+        circuits = circuits_now()
         states = [Sample((c.name, state), float(c.state == state)) for c in circuits for state in STATES]
         yield Measure("gauge", "marketd_circuit_breaker_state", "1 for its state", ("breaker", "state"), states)
         calls = [
@@ -149,16 +150,33 @@ def of_saga(fulfilment: Fulfilment) -> Source:
     return tell
 
 
-def of_followers(fulfilment: Fulfilment, postman: Postman, events: SqliteLog) -> Source:
+def of_followers(fulfilment: Fulfilment, postman: Postman, courier: Courier, events: SqliteLog) -> Source:
     """Tell how far those who act on the log are behind it, and who waits for mail."""
 
     def tell() -> Iterable[Measure]:
         heard = {"fulfilment": fulfilment.statistics()["position"], "mail": postman.statistics()["position"]}
+        heard["webhooks"] = courier.heard
         lags = [Sample((name,), events.head - position) for name, position in heard.items()]
         told = "Records it has not heard of yet"
         yield Measure("gauge", "marketd_follower_lag_commits", told, ("follower",), lags)
         waiting = postman.statistics()["waiting"]
         yield gauge("marketd_mail_waiting_accounts", "Accounts that may await mail", waiting)
+
+    return tell
+
+
+def of_webhooks(courier: Courier) -> Source:
+    """Tell of the webhooks, and how posting to them goes."""
+
+    def tell() -> Iterable[Measure]:
+        now = courier.statistics()
+        posts = [Sample(("delivered",), now["delivered"]), Sample(("failed",), now["failed_attempts"])]
+        told = "Posts to webhooks, by how they ended; failed ones are tried again"
+        yield Measure("counter", "marketd_webhook_posts_total", told, ("outcome",), posts)
+        yield gauge("marketd_webhook_posts_in_hand", "Posts to webhooks that are under way", now["in_hand"])
+        states = {"enabled": now["endpoints"] - now["disabled"], "disabled": now["disabled"]}
+        endpoints = [Sample((state,), count) for state, count in states.items()]
+        yield Measure("gauge", "marketd_webhook_endpoints", "Webhooks that there are", ("state",), endpoints)
 
     return tell
 
@@ -216,14 +234,15 @@ def make_metrics(
     measures, events = service.measures, service.log
     for source in (
         of_build,
-        of_breakers(service.breakers),
+        of_breakers(service.circuits),
         traffic.measures,
         of_front(admission, lines, streams),
         of_bus(service.bus),
         of_actors(service.house),
         of_log(events),
         of_models(service.projector, events),
-        of_followers(service.fulfilment, service.postman, events),
+        of_followers(service.fulfilment, service.postman, service.webhooks.courier, events),
+        of_webhooks(service.webhooks.courier),
         of_saga(service.fulfilment),
         of_news(service.news),
         of_index(service.index),

@@ -13,6 +13,8 @@ from typing import Annotated, Any, Final, Literal, get_args
 from msgspec import Meta, Struct
 from msgspec.structs import fields as fields_of
 
+from marketd.config.webhook_settings import Webhooks
+
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 GIB: Final = 1024 * MIB
@@ -436,6 +438,7 @@ class Settings(Struct, frozen=True):
     breakers: Breakers = Breakers()
     saga: Saga = Saga()
     payments: Payments = Payments()
+    webhooks: Webhooks = Webhooks()
 
 
 class Field(Struct, frozen=True):

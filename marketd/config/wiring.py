@@ -24,7 +24,7 @@ from marketd.actors.payments.processor import CIRCUIT as PAYMENTS
 from marketd.actors.payments.stripe_news import StripeNews
 from marketd.actors.runtime import ActorLimits
 from marketd.actors.watch import OrderWatch
-from marketd.bus.breaker import Breaker
+from marketd.bus.breaker import Breaker, Circuit
 from marketd.bus.nats import NatsBus
 from marketd.bus.server import NatsServer
 from marketd.clock import Clock
@@ -35,6 +35,7 @@ from marketd.config.mailing import make_carrier, make_writer, postman_limits
 from marketd.config.paying import make_news, make_processor
 from marketd.config.settings import Settings
 from marketd.config.tracing import traced
+from marketd.config.webhooking import Webhooking, webhooking
 from marketd.http.keys import (
     Readiness,
 )
@@ -75,6 +76,7 @@ class Service:
     news: StripeNews | None
     postman: Postman
     mail_tokens: MailTokens
+    webhooks: Webhooking
     watch: OrderWatch
     measures: Measures = field(default_factory=Measures)
     is_stopping: bool = False
@@ -104,8 +106,13 @@ class Service:
             "fulfilment": {"state": "ok", **self.fulfilment.statistics()},
             "payments": {"state": self._state_of(PAYMENTS)},
             "mail": {"state": self._state_of(CIRCUIT), **self.postman.statistics()},
+            "webhooks": {"state": "ok", **self.webhooks.courier.statistics()},
         }
         return Readiness(is_ready, parts)
+
+    def circuits(self) -> list[Circuit]:
+        """Show the breaker before each thing outside; those of all webhooks as one."""
+        return [*(breaker.statistics() for breaker in self.breakers), self.webhooks.courier.rounds.circuit()]
 
     def _state_of(self, circuit: str) -> str:
         """What waits for somebody outside keeps nobody from anything else, so it has no say in whether we are ready."""
@@ -137,6 +144,7 @@ async def running(settings: Settings, clock: Clock, url: str | None = None) -> A
         mail_tokens, mail_breaker = MailTokens(load_mail_key(folder.keys)), _breaker(CIRCUIT, settings, clock)
         carrier, writer = make_carrier(settings, folder), make_writer(settings, mail_tokens, url)
         postman = Postman(bus, events, carrier, writer, mail_breaker, clock, postman_limits(settings))
+        webhooks = await enter(webhooking(settings, folder, bus, events, clock))
         watch = OrderWatch(bus, events, clock)
         await house.open(bus)
         await projector.open(bus)
@@ -148,7 +156,8 @@ async def running(settings: Settings, clock: Clock, url: str | None = None) -> A
         index = IndexProcess(_index_needs(settings, folder, server), clock, finder.welcome)
         await OrderHistory(events).open(bus)
         await watch.open()
-        runs = [projector.run(clock), fulfilment.run(), postman.run(), watch.run(), bus.wait_lost()]
+        runs = [projector.run(clock), fulfilment.run(), postman.run(), webhooks.courier.run(), watch.run()]
+        runs.append(bus.wait_lost())
         await enter(background(*runs, *([_indexing(projector, index)] if settings.search.enabled else [])))
         yield Service(
             settings=settings,
@@ -168,6 +177,7 @@ async def running(settings: Settings, clock: Clock, url: str | None = None) -> A
             news=make_news(settings, clock, payments, fulfilment),
             postman=postman,
             mail_tokens=mail_tokens,
+            webhooks=webhooks,
             watch=watch,
         )
 

@@ -12,6 +12,7 @@ from marketd.clock import Clock, new_id
 from marketd.http import (
     auth,
     confirmations,
+    deliveries,
     downloads,
     landing,
     library,
@@ -27,6 +28,7 @@ from marketd.http import (
     sessions,
     storefront,
     uploads,
+    webhooks,
 )
 from marketd.http.client import is_secure
 from marketd.http.cors import Cors
@@ -73,6 +75,8 @@ ROOMS: Final = (
     orders,
     downloads,
     library,
+    webhooks,
+    deliveries,
     news,
     operations,
     metrics,

@@ -77,10 +77,19 @@ async def read(request: web.Request, query: Struct, expected: type[T], *, wait_s
 
 
 async def find(
-    request: web.Request, query: Struct, expected: type[T], *, extra_s: float = 0, wait_s: float | None = None
+    request: web.Request,
+    query: Struct,
+    expected: type[T],
+    *,
+    at_least: int = 0,
+    extra_s: float = 0,
+    wait_s: float | None = None,
 ) -> T | None:
-    """The same, where there may be nothing to find; `extra_s` is for queries that wait on purpose."""
-    envelope = _envelope(request, query, extra_s=extra_s, wait_s=wait_s)
+    """
+    The same, where there may be nothing to find; `at_least` is the log position that must be known there, `extra_s` is
+    for queries that wait on purpose.
+    """
+    envelope = _envelope(request, query, at_least=at_least, extra_s=extra_s, wait_s=wait_s)
     answer = await request.app[BUS].ask(query_subject(type(query)), envelope)
     assert answer.value is None or isinstance(answer.value, expected), f"{type(query)} found {type(answer.value)}"
     return answer.value

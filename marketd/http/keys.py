@@ -7,6 +7,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from msgspec import Struct
 
+from marketd.actors.notices.signing import WebhookSigner
 from marketd.actors.notices.tokens import MailTokens
 from marketd.bus.breaker import Circuit
 from marketd.bus.port import Bus
@@ -40,6 +41,15 @@ class PartLimits(Struct, frozen=True):
     purchases_wait_s_max: float = 1
 
 
+class WebhookLimits(Struct, frozen=True):
+    """What webhooks may be; see the settings of the same names."""
+
+    endpoints_max: int = 20
+    allow_http: bool = False
+    allow_private: bool = False
+    replay_wait_s_max: float = 30
+
+
 class FrontLimits(Struct, frozen=True):
     """What the front allows; see the settings of the same names."""
 
@@ -57,6 +67,7 @@ class FrontLimits(Struct, frozen=True):
     mails_hour_max: int = 5
     public_url: str | None = None
     parts: PartLimits = PartLimits()
+    webhooks: WebhookLimits = WebhookLimits()
 
 
 class Readiness(Struct, frozen=True):
@@ -139,5 +150,6 @@ STREAMS: Final = web.AppKey("streams", Streams)
 STRIPE_NEWS: Final[web.AppKey[News]] = web.AppKey("stripe_news")
 TRAFFIC: Final = web.AppKey("traffic", Traffic)
 TOKENS: Final = web.AppKey("tokens", AccessTokens)
+WEBHOOK_SIGNER: Final = web.AppKey("webhook_signer", WebhookSigner)
 
 REQUEST_ID: Final = web.RequestKey("request_id", str)

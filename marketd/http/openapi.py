@@ -78,6 +78,8 @@ STATUS_HEADERS: Final = {429: "Retry-After", 503: "Retry-After"}
 _PRODUCT: Final = {"id": "$response.body#/id"}
 _SAME_PRODUCT: Final = {"id": "$request.path.id"}
 _ORDER: Final = {"id": "$response.body#/orderId"}
+_WEBHOOK: Final = {"id": "$response.body#/id"}
+_DELIVERY: Final = {"id": "$request.path.id", "delivery_id": "$response.body#/id"}
 _REVIEW: Final = {"id": "$response.body#/productId", "review_id": "$response.body#/id"}
 LINKS: Final[dict[str, dict[str, dict[str, dict[str, str]]]]] = {
     "productsListProduct": {
@@ -104,6 +106,21 @@ LINKS: Final[dict[str, dict[str, dict[str, dict[str, str]]]]] = {
             ("reviewsShow", "reviewsEdit", "reviewsDelete", "reviewsReply", "reviewsHide", "reviewsShowAgain"), _REVIEW
         )
     },
+    "webhooksRegister": {
+        "201": dict.fromkeys(
+            (
+                "webhooksShow",
+                "webhooksRevise",
+                "webhooksRemove",
+                "webhooksRotateSecret",
+                "deliveriesBrowse",
+                "deliveriesTest",
+                "deliveriesReplay",
+            ),
+            _WEBHOOK,
+        )
+    },
+    "deliveriesTest": {"202": dict.fromkeys(("deliveriesShow", "deliveriesResend"), _DELIVERY)},
 }
 RATE_HEADERS: Final = ("RateLimit", "RateLimit-Policy")  # where requests are counted
 TITLES: Final = {

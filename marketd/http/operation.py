@@ -33,6 +33,7 @@ ANYBODY: Final = None
 SIGNED_IN_OR_NOT: Final = Access(False)
 SIGNED_IN: Final = Access(True)
 SELLERS: Final = Access(True, ("seller",))
+SELLERS_AND_ADMINS: Final = Access(True, ("seller", "admin"))
 ADMINS: Final = Access(True, ("admin",))
 
 

@@ -35,7 +35,7 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET, Struct, UnsetType
 
-from marketd.actors import account, buyer, order, product
+from marketd.actors import account, buyer, order, product, webhook
 from marketd.actors.aggregate import Refused
 from marketd.bus.port import BusError, Busy, Crashed, NoAnswer, Undecodable
 from marketd.storage.database import DiskTrouble
@@ -176,9 +176,10 @@ REASON_STATUS: Final[dict[StrEnum, int]] = {
     order.Reason.NO_SUCH_ORDER: 404,
     order.Reason.NOT_YOUR_SALE: 403,
     order.Reason.NO_ALERT: 404,
+    webhook.Reason.NO_SUCH_WEBHOOK: 404,
 }
 REASONS: Final[tuple[StrEnum, ...]] = tuple(
-    reason for kind in (account, product, buyer, order) for reason in kind.Reason
+    reason for kind in (account, product, buyer, order, webhook) for reason in kind.Reason
 )
 
 

@@ -3,7 +3,7 @@ Signed tokens, by PyJWT: access tokens (EdDSA, RFC 8037) and download links (HMA
 
 Keys lie in the data directory, readable by the service only: `<kid>.pem` to sign access tokens with, the newest in use
 and every other one still good for what it has signed; `links.key` for links; `mail.key` for tokens that go by mail;
-`answers.key` for answers that are kept.
+`answers.key` for answers that are kept; `webhooks.key` for the secrets of webhooks.
 
     TokenInvalid    not one of ours, or not meant for this
     TokenExpired    ours, but too old
@@ -226,6 +226,11 @@ def load_mail_key(folder: Path) -> bytes:
 def load_answers_key(folder: Path) -> bytes:
     """Load the key that first answers are kept under; make it where there is none; raise `KeyUnusable`."""
     return _load_secret(folder / "answers.key")
+
+
+def load_webhook_key(folder: Path) -> bytes:
+    """Load the key that the secrets of webhooks are made of; make it where there is none; raise `KeyUnusable`."""
+    return _load_secret(folder / "webhooks.key")
 
 
 def _load_secret(path: Path) -> bytes:

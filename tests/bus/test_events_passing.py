@@ -20,6 +20,9 @@ EVENT_TYPES: Final = {kind for aggregate in AGGREGATES for kind in get_args(aggr
 SHOP: Final = "the shop"
 
 
+CHOICES: Final = {"webhook.disabled/why", "webhook.registered/endpoint/scope"}  # that have no texts of their own
+
+
 def test_there_is_a_decision_about_every_event_of_the_log() -> None:
     assert EVENT_TYPES == set(DECISIONS)
 
@@ -118,7 +121,7 @@ def marked(whole: dict[str, Any], part: Any, path: str) -> Any:
             return part
         case list():
             return [marked(whole, inner, f"{path}/{index}") for index, inner in enumerate(part)]
-        case str() if path.rpartition("/")[2] not in ("role", "purpose", "kind", "how"):
+        case str() if path.rpartition("/")[2] not in ("role", "purpose", "kind", "how") and path not in CHOICES:
             return f"«{path}»"
         case _:
             return part

@@ -19,8 +19,10 @@ from marketd.bus.breaker import Breaker, BreakerOpen
 from marketd.clock import SystemClock
 from marketd.config.fronting import front
 from marketd.config.settings import Breakers, Data, Limits, Metrics, Search, Settings, Storage
+from marketd.config.webhook_settings import Webhooks
 from marketd.config.wiring import Service, running
 from marketd.measures import Measure, Sample
+from tests.actors.notices.receiver import Receiver
 from tests.journeys.people import PASSWORD
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.slow]
@@ -130,9 +132,9 @@ async def test_a_breaker_moves_in_the_metrics_as_it_opens_and_closes(shop: Shop,
 
 
 async def test_a_breaker_that_comes_later_is_in_the_metrics(shop: Shop) -> None:
-    shop.service.breakers.append(Breaker("webhooks", shop.service.clock))
+    shop.service.breakers.append(Breaker("push", shop.service.clock))
 
-    assert {"closed": 1, "open": 0, "half-open": 0} == await states(shop, "webhooks")
+    assert {"closed": 1, "open": 0, "half-open": 0} == await states(shop, "push")
 
 
 async def test_a_part_that_comes_later_tells_of_itself(shop: Shop) -> None:
@@ -185,6 +187,21 @@ async def test_the_metrics_can_be_switched_off(tmp_path: Path) -> None:
         status, _ = await shop.ask("GET", "/metrics")
 
     assert 404 == status
+
+
+async def test_posts_to_webhooks_are_counted_by_how_they_ended(tmp_path: Path) -> None:
+    wanted = Webhooks(allow_http=True, allow_private=True)
+    async with Receiver().up() as receiver, shop_with(tmp_path / "data", webhooks=wanted) as shop:
+        seller = await shop.joins("seller")
+        _, hook = await shop.ask("POST", "/webhooks", {"url": receiver.url, "events": ["*"]}, seller)
+        await shop.ask("POST", f"/webhooks/{hook['id']}/test", None, seller)
+        await receiver.wait_posts(1)
+        async with asyncio.timeout(10):
+            while not (found := await shop.scraped())["marketd_webhook_posts_total"][("delivered",)]:
+                await asyncio.sleep(0.01)
+
+    assert (1, 0) == (found["marketd_webhook_endpoints"][("enabled",)], found["marketd_webhook_posts_in_hand"][()])
+    assert 1 == found["marketd_circuit_breaker_state"][("webhooks", "closed")]
 
 
 # The documentation.

@@ -17,6 +17,7 @@ from multidict import CIMultiDictProxy
 from yarl import URL
 
 from marketd.actors.account import Role
+from marketd.actors.notices.signing import WebhookSigner
 from marketd.actors.notices.tokens import MailTokens
 from marketd.bus.breaker import Breaker
 from marketd.bus.port import Answer, Envelope, Handler
@@ -48,6 +49,7 @@ from marketd.http.keys import (
     STREAMS,
     TOKENS,
     TRAFFIC,
+    WEBHOOK_SIGNER,
     FrontLimits,
     Readiness,
 )
@@ -294,6 +296,7 @@ async def staged(
     app[BUS], app[CARDS], app[FILES], app[LIMITS], app[LINKS] = bus, stage.cards, stage.files, limits, stage.links
     app[LOCKOUT], app[PASSWORDS], app[TOKENS] = stage.lockout, stage.passwords, stage.tokens
     app[ADDRESS_LOCKOUT], app[ENDED], app[MAIL_TOKENS] = stage.address_lockout, stage.ended, stage.mail_tokens
+    app[WEBHOOK_SIGNER] = WebhookSigner(bytes(32))
     app[READINESS] = lambda: stage.readiness
     app[PAGES], app[CIRCUITS] = stage.pages, lambda: [breaker.statistics() for breaker in stage.breakers]
     app[CORS], app[PROXIES] = cors or app[CORS], proxies or app[PROXIES]

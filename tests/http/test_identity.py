@@ -24,6 +24,7 @@ ME = {
 }
 
 # What nobody may do without a token, and the roles that it is for.
+MERCHANTS = "seller admin"
 SIGNED_IN = [
     ("GET", "/auth/me", ""),
     ("PATCH", "/auth/me", ""),
@@ -49,6 +50,17 @@ SIGNED_IN = [
     ("GET", "/orders/o1/downloads", ""),
     ("POST", "/orders/o1/refund", ""),
     ("GET", "/library", ""),
+    ("POST", "/webhooks", MERCHANTS),
+    ("GET", "/webhooks", MERCHANTS),
+    ("GET", "/webhooks/o1", MERCHANTS),
+    ("PATCH", "/webhooks/o1", MERCHANTS),
+    ("DELETE", "/webhooks/o1", MERCHANTS),
+    ("POST", "/webhooks/o1/rotate-secret", MERCHANTS),
+    ("POST", "/webhooks/o1/test", MERCHANTS),
+    ("POST", "/webhooks/o1/replay", MERCHANTS),
+    ("GET", "/webhooks/o1/deliveries", MERCHANTS),
+    ("GET", "/webhooks/o1/deliveries/d1", MERCHANTS),
+    ("POST", "/webhooks/o1/deliveries/d1/resend", MERCHANTS),
     ("GET", "/admin/alerts", "admin"),
     ("GET", "/admin/circuits", "admin"),
     ("POST", "/admin/alerts/o1/resolve", "admin"),
@@ -67,7 +79,13 @@ async def test_a_stranger_is_told_to_sign_in_before_anybody_is_asked(
 
 @pytest.mark.parametrize(
     ("method", "path", "role"),
-    [(method, path, role) for method, path, needed in SIGNED_IN if needed for role in ROLES if role != needed],
+    [
+        (method, path, role)
+        for method, path, needed in SIGNED_IN
+        if needed
+        for role in ROLES
+        if role not in needed.split()
+    ],
 )
 async def test_another_role_is_turned_away_before_anybody_is_asked(
     stage: Stage, method: str, path: str, role: Role
@@ -115,7 +133,7 @@ async def test_every_route_that_is_for_somebody_is_tried_here(stage: Stage) -> N
         for route in stage.client.app.router.routes()
         if route.resource and route.method != "HEAD"
     }
-    places = {"lamp": "{id}", "o1": "{id}", "r1": "{review_id}"}
+    places = {"lamp": "{id}", "o1": "{id}", "r1": "{review_id}", "d1": "{delivery_id}"}
     tried = {(method, "/".join(places.get(part, part) for part in path.split("/"))) for method, path, _ in SIGNED_IN}
 
     assert tried == routes - open_to_all

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from marketd.actors import account, buyer, order, product
+from marketd.actors import account, buyer, order, product, webhook
 from marketd.actors.aggregate import Refused
 from marketd.bus.port import ERRORS, Busy, NoAnswer
 from marketd.http.problems import REASONS, SORTS, problem_of, reason_slug
@@ -55,8 +55,11 @@ STATUSES: dict[str, int] = {
     "buyer.NO_SUCH_REVIEW": 404,
     "buyer.NOT_YOUR_SALE": 403,
     "buyer.CHANGED": 412,
+    "webhook.NO_SUCH_WEBHOOK": 404,
+    "webhook.TOO_MANY_WEBHOOKS": 409,
+    "webhook.CHANGED": 412,
 }
-ALL_REASONS = [reason for kind in (account, product, order, buyer) for reason in kind.Reason]
+ALL_REASONS = [reason for kind in (account, product, order, buyer, webhook) for reason in kind.Reason]
 
 
 def refuse(stage: Stage, reason: StrEnum) -> None:

@@ -2,9 +2,9 @@
 What no schema can say, done to what Schemathesis has made of the document before it is sent.
 
 The one rule: only requests that are meant to be right are touched, and only to make them meet what stands in no schema:
-that a thing is there, that a key is a new one, that an upload is some bytes and one's own, that there are as many
-licence keys as units. Some of the ids are replaced by those of things that there are, or nearly all answers would be a
-404.
+that a thing is there, that a key is a new one, that a URL is one that may be posted to, that an upload is some bytes
+and one's own, that there are as many licence keys as units. Some of the ids are replaced by those of things that there
+are, or nearly all answers would be a 404.
 """
 
 import json
@@ -19,6 +19,10 @@ from schemathesis.openapi.checks import RejectedPositiveData, UseAfterFree
 THINGS: dict[str, str] = json.loads(os.environ.get("MARKETD_TRIED_WITH", "{}"))
 KEY, KEY_CHARACTERS_MAX = "Idempotency-Key", 255
 MAILED = ("/auth/verify-email", "/auth/password-reset/confirm")
+HOOK: dict[str, Any] = {
+    "url": "https://books.example/sales",
+    "events": ["order.*"],
+}  # what a seller may have, and where nobody is
 KEPT = ("DELETE",)  # what is there for all is not taken away
 
 
@@ -38,6 +42,8 @@ def before_call(context: schemathesis.HookContext, case: schemathesis.Case[Any],
         case.body, case.media_type = b"the work", "application/octet-stream"
     if isinstance(case.body, dict) and case.path.startswith("/products"):
         _fit(case.body, is_change=case.method == "PATCH")
+    if isinstance(case.body, dict) and case.path.startswith("/webhooks"):
+        case.body.update({name: value for name, value in HOOK.items() if name in case.body})
 
 
 @schemathesis.hook

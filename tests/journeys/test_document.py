@@ -30,6 +30,7 @@ PATIENT: Final = {
     "MARKETD_AUTH__RESET_ANSWER_S": "0.01",
     "MARKETD_HTTP__WAIT_S_MAX": "1",
     "MARKETD_LIMITS__ENABLED": "false",
+    "MARKETD_WEBHOOKS__ENDPOINTS_MAX": "1000",
 }
 
 
@@ -57,16 +58,18 @@ async def signed_in(service: Service, visitor: Visitor, role: str) -> Person:
 
 
 async def things(visitor: Visitor, person: Person, role: str) -> dict[str, str]:
-    """Have something there: a product, one's own for a seller; an order for it, with a review; an upload."""
+    """Have something there: a product, one's own for a seller; an order for it; an upload; a webhook."""
     seller = person if role == "seller" else await visitor.joins("seller")
     buyer = person if role == "buyer" else await visitor.joins("buyer")
     upload = await seller.uploads(b"the work")
     product = await seller.offers()
     order = await buyer.buys(product)
+    hook = (await seller.post("/webhooks", {"url": "https://books.example/", "events": ["*"]})).expect(201)
     another = await visitor.joins("buyer")
     return {
         "products": product["id"],
         "orders": order["id"],
+        "webhooks": hook["id"],
         "upload": upload["url"],
         "size": str(upload["size"]),
         "another": another.token,

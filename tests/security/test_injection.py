@@ -78,12 +78,14 @@ BODIES: Final[dict[str, dict[str, object]]] = {
     "/hide": {"reason": "x"},
     "/reply": {"body": "x"},
     "/reviews": {"rating": 1, "body": "x"},
+    "/replay": {"since": "2026-01-01T00:00:00Z"},
 }
 WITH_ID: Final = [route for route in ROUTES if "{id}" in route.path and "sessions" not in route.path]
 
 
 def path_of(route: Route, hostile: str) -> URL:
     path = route.path.replace("{id}", quote(hostile, safe="")).replace("{review_id}", quote(hostile, safe=""))
+    path = path.replace("{delivery_id}", quote(hostile, safe=""))
     return URL(path, encoded=True)
 
 

@@ -24,6 +24,8 @@ BODIES: Final[dict[str, dict[str, object]]] = {
     "POST /products/{id}/reviews/{review_id}/reply": {"body": "Not mine."},
     "POST /products/{id}/reviews/{review_id}/hide": {"reason": "Not mine."},
     "POST /orders/{id}/refund": {"reason": "Not mine."},
+    "PATCH /webhooks/{id}": {"disabled": True},
+    "POST /webhooks/{id}/replay": {"since": "2026-01-01T00:00:00Z"},
 }
 
 
@@ -70,6 +72,20 @@ WHOSE: Final[dict[str, Whose]] = {
     "GET /orders/{id}/downloads": Whose(401, 404, 404, ("seller", 403)),
     "POST /orders/{id}/refund": Whose(401, 404, 404, ("buyer", 403)),
     "POST /admin/alerts/{id}/resolve": Whose(401, 403, 403, ("seller", 403)),
+    **dict.fromkeys(
+        (
+            "GET /webhooks/{id}",
+            "PATCH /webhooks/{id}",
+            "DELETE /webhooks/{id}",
+            "POST /webhooks/{id}/rotate-secret",
+            "POST /webhooks/{id}/test",
+            "POST /webhooks/{id}/replay",
+            "GET /webhooks/{id}/deliveries",
+            "GET /webhooks/{id}/deliveries/{delivery_id}",
+            "POST /webhooks/{id}/deliveries/{delivery_id}/resend",
+        ),
+        Whose(401, 403, 404, ("buyer", 403)),
+    ),
 }
 WITH_ID: Final = [str(route) for route in ROUTES if "{" in route.path]
 OF_A_ROLE: Final = [route for route in ROUTES if route.operation.access in (SELLERS, ADMINS)]
@@ -77,7 +93,9 @@ SIGNED: Final = [route for route in ROUTES if route.operation.access in (SIGNED_
 
 
 def path_of(town: Town, route: str) -> str:
-    path = route.partition(" ")[2]
+    path = route.partition(" ")[2].replace("{delivery_id}", town.delivery["id"])
+    if path.startswith("/webhooks"):
+        return path.replace("{id}", town.hook["id"])
     thing = town.loss["id"] if path.startswith("/admin") else town.order["id"] if "orders" in path else town.lamp["id"]
     return path.replace("{id}", thing).replace("{review_id}", town.review["id"])
 
@@ -90,6 +108,7 @@ async def knock(town: Town, who: Visitor, route: str) -> Answer:
 async def picture(town: Town) -> list[object]:
     """Everything that might have been changed, as its owners see it."""
     paths = [f"/products/{town.lamp['id']}", f"/products/{town.lamp['id']}/reviews", f"/orders/{town.order['id']}"]
+    paths += [f"/webhooks/{town.hook['id']}", f"/webhooks/{town.hook['id']}/deliveries"]
     return [(await town.seller.get(path)).json for path in paths]
 
 

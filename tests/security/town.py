@@ -34,12 +34,22 @@ class Town:
     order: Json
     review: Json
     loss: Json
+    hook: Json
+    delivery: Json
     link: str
     preview: str
 
     def secrets(self) -> list[str]:
         """What nobody but its owner may ever see."""
-        return [LICENCE_KEY, SECRET_ADDRESS, self.buyer.email, self.seller.email, "pm_card", "password"]
+        return [
+            LICENCE_KEY,
+            SECRET_ADDRESS,
+            self.hook["secret"],
+            self.buyer.email,
+            self.seller.email,
+            "pm_card",
+            "password",
+        ]
 
     async def raw(self, sent: bytes, wait_s: float = 5) -> bytes:
         """Send bytes as they are, and read until the service hangs up, or for as long."""
@@ -92,6 +102,7 @@ async def _moved_in(stranger: Visitor) -> Town:
     loss = await buyer.buys(await seller.offers(), "pm_card_refundFail")
     (await seller.refunds(loss)).expect(202)
     await buyer.sees_until(loss["id"], lambda seen: seen["paymentStatus"] == "refund_failed")
+    hook = (await seller.post("/webhooks", {"url": "https://books.example/", "events": ["order.*"]})).expect(201)
     return Town(
         service=service,
         stranger=stranger,
@@ -104,6 +115,8 @@ async def _moved_in(stranger: Visitor) -> Town:
         order=order,
         review=review,
         loss=loss,
+        hook=hook,
+        delivery=(await seller.post(f"/webhooks/{hook['id']}/test")).expect(202),
         link=await buyer.link(order),
         preview=str(picture["url"]).removeprefix("upload://"),
     )
