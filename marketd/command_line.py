@@ -29,6 +29,7 @@ import msgspec
 import uvloop
 
 from marketd import __version__
+from marketd.actors.notices.templates import TemplateFault
 from marketd.bus.nats import CarrierLost
 from marketd.bus.server import NatsServerError
 from marketd.clock import SystemClock
@@ -62,6 +63,7 @@ KNOWN: Final = (
     FolderError,
     CannotListen,
     KeyUnusable,
+    TemplateFault,
     StorageError,
     CorruptLog,
     NatsServerError,

@@ -43,6 +43,7 @@ AGGREGATE_MODULES: Final = {
     "actors.buyer",
     "actors.webhook",
     "actors.money",
+    "actors.preferences",
     "actors.address",
     "actors.aggregate",
     "actors.saga",
@@ -62,6 +63,8 @@ READ_MODELS: Final = {
 }
 
 CAREFUL: Final = {
+    "actors.notices.channels",
+    "actors.notices.notifier",
     "actors.notices.postman",
     "actors.notices.rounds",
     "actors.payments.sandbox",
@@ -76,11 +79,15 @@ FOREIGN: Final = {
     "aiosmtplib": {"actors.notices.smtp"},
     "aiosqlite": {"storage.database"},
     "argon2": {"http.passwords"},
-    "cryptography": {"http.sealed", "http.tokens"},  # PyJWT gives and takes its keys
+    # PyJWT and py_vapid give and take its keys.
+    "cryptography": {"actors.notices.push", "http.sealed", "http.tokens"},
+    "http_ece": {"actors.notices.push"},
+    "jinja2": {"actors.notices.templates"},
     "jwt": {"http.tokens"},
     "nats": {"bus.nats"},
     "opentelemetry": {"otel"},
     "prometheus_client": {"http.metrics"},
+    "py_vapid": {"actors.notices.push"},
     "sqlite3": {"storage.database"},
     "stripe": {"actors.payments.stripe"},
     "uvloop": {"command_line"},
@@ -186,9 +193,10 @@ def test_the_aggregates_do_no_io() -> None:
 
 def test_the_actors_know_the_ports_and_no_adapter() -> None:
     ports = {"bus.port", "bus.subjects", "storage.log", "storage.follower", "clock", "measures", "spans", "trace"}
+    keeping = ("actors.payments.", "actors.notices.sent")
 
     def may(i: Import) -> bool:
-        keeps_a_file = i.module.startswith("actors.payments.") and i.source == "storage.database"
+        keeps_a_file = i.module.startswith(keeping) and i.source == "storage.database"
         keeps_a_file |= i.module in COURIERS and i.source in ("storage.database", "storage.deliveries")
         is_careful = i.module in CAREFUL and i.source == "bus.breaker"
         return within("actors")(i.source) or i.source in ports or keeps_a_file or is_careful

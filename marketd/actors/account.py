@@ -1,5 +1,6 @@
 """
-An account: one person under one e-mail address, the sessions that are open for them, and the mail that they await.
+An account: one person under one e-mail address, the sessions that are open for them, the mail that they await, and
+(preferences.py) how they want to be told of other things.
 
 Its key is a digest of the normalised address, which makes the address unique without a look-up and keeps it out of
 subjects and log lines. Secrets are held as hashes only; of a token that goes out by mail there is only a ticket here,
@@ -13,8 +14,10 @@ from typing import Final, Literal
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
+from marketd.actors import preferences
 from marketd.actors.address import Address
 from marketd.actors.aggregate import Aggregate, Expected, Refused, version_of
+from marketd.actors.preferences import ChooseNotices, Chosen, Contact, Preferences, ReadContact, Subscribed
 
 SESSIONS_MAX: Final = 100  # the one used longest ago ends when one more is opened
 HOUR_MS: Final = 60 * 60 * 1000
@@ -211,6 +214,7 @@ class Member(Struct, frozen=True, tag="account.member"):
     verified_at: int | None = None
     tickets: tuple[Ticket, ...] = ()
     letters: tuple[Letter, ...] = ()
+    preferences: Preferences = Preferences()
 
 
 # Answers: what the sender learns.
@@ -277,6 +281,8 @@ Command = (
     | ResetPassword
     | ReadLetters
     | EndLetter
+    | ReadContact
+    | preferences.Command
 )
 Event = (
     Registered
@@ -288,10 +294,11 @@ Event = (
     | EmailVerified
     | PasswordReset
     | LetterEnded
+    | preferences.Event
 )
 State = Absent | Member
-Answer = Profile | Credentials | SessionState | OpenSessions | TicketState | LettersDue
-QUESTIONS: Final = frozenset({Describe, ReadCredentials, ListSessions, ReadLetters})
+Answer = Profile | Credentials | SessionState | OpenSessions | TicketState | LettersDue | Contact | Chosen | Subscribed
+QUESTIONS: Final = frozenset({Describe, ReadCredentials, ListSessions, ReadLetters, ReadContact})
 
 
 class Reason(StrEnum):
@@ -316,7 +323,7 @@ def decide(state: State, command: Command) -> list[Event]:
             raise Refused(Reason.CHANGED)
         case Member(name=known), Rename(name):
             return [] if name == known else [Renamed(name)]
-        case Member(), Describe() | ReadCredentials() | ListSessions() | ReadLetters():
+        case Member(), Describe() | ReadCredentials() | ListSessions() | ReadLetters() | ReadContact():
             return []
         case Member(sessions=sessions), OpenSession(session, at):
             if session in sessions:
@@ -349,6 +356,10 @@ def decide(state: State, command: Command) -> list[Event]:
         case Member(letters=letters), EndLetter(letter_id, kind, how):
             is_due = any((letter.letter_id, letter.kind) == (letter_id, kind) for letter in letters)
             return [LetterEnded(letter_id, kind, how)] if is_due else []
+        case Member(preferences=Preferences(known)), ChooseNotices(_, tuple() as wanted) if known.version not in wanted:
+            raise Refused(Reason.CHANGED)
+        case Member(preferences=known), ChooseNotices() | preferences.SubscribePush() | preferences.EndPush():
+            return [*preferences.decide(known, command)]
         case _:
             raise AssertionError(f"undecided: {type(command)} on {type(state)}")
 
@@ -419,6 +430,8 @@ def evolve(state: State, event: Event) -> State:
         case Member(), LetterEnded(letter_id, kind):
             letters = tuple(x for x in state.letters if (x.letter_id, x.kind) != (letter_id, kind))
             return replace(state, letters=letters)
+        case Member(), preferences.NoticesChosen() | preferences.PushSubscribed() | preferences.PushEnded():
+            return replace(state, preferences=preferences.evolve(state.preferences, event))
         case _:
             raise AssertionError(f"impossible: {type(event)} on {type(state)}")
 
@@ -443,6 +456,10 @@ def answer(state: State, command: Command, events: list[Event]) -> Answer | None
             return TicketState(0 if is_done else recent[0].issued_at + HOUR_MS)
         case Member(registered, letters=letters), ReadLetters():
             return LettersDue(registered.email, letters)
+        case Member(registered), ReadContact():
+            return Contact(registered.user_id, registered.email, state.preferences)
+        case Member(), ChooseNotices() | preferences.SubscribePush() | preferences.EndPush():
+            return preferences.answer(state.preferences, command)
         case _:
             return None
 

@@ -17,7 +17,7 @@ from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from marketd.actors import account, buyer, order, product, webhook
+from marketd.actors import account, buyer, order, preferences, product, webhook
 from marketd.actors.address import Address
 from marketd.bus.subjects import event_subject
 from marketd.clock import Instant, instant
@@ -245,6 +245,9 @@ DECISIONS: Final[Mapping[type[Struct], _Tell | None]] = {
     account.EmailVerified: None,
     account.PasswordReset: None,
     account.LetterEnded: None,
+    preferences.NoticesChosen: None,
+    preferences.PushSubscribed: None,
+    preferences.PushEnded: None,
     product.Listed: _listed,
     product.Revised: _revised,
     product.Withdrawn: _withdrawn,

@@ -1,10 +1,10 @@
 """
 Backup and restore: the store as one file, and one file as the store.
 
-Log, ledger and first answers are copied as they were at one moment (`database.cut`): what a power cut at that moment
-would have left, which every start is made for. The uploaded files are copied after them: a file never changes and is
-never taken away, so all that the log refers to is there. Neither a backup nor a store is ever half there: both are made
-under another name.
+Log, ledger, first answers and what was sent are copied as they were at one moment (`database.cut`): what a power cut at
+that moment would have left, which every start is made for. The uploaded files are copied after them: a file never
+changes and is never taken away, so all that the log refers to is there. Neither a backup nor a store is ever half
+there: both are made under another name.
 
     RestoreRefused    there is something already where the store should be
 """
@@ -20,6 +20,7 @@ from typing import Final
 from msgspec import Struct
 
 from marketd import __version__
+from marketd.actors.notices import sent
 from marketd.actors.payments import stripe_ledger
 from marketd.clock import Clock, instant
 from marketd.config.folder import KEPT_FILES, KEPT_FOLDERS, LOCK, STAGING, Folder, FolderUnusable, is_empty, is_kept
@@ -95,13 +96,15 @@ def _kept(folder: Folder) -> Iterator[Path]:
 
 
 def _add_databases(folder: Folder, target: Path, writer: Writer, progress: Progress) -> tuple[int, str]:
-    """Add log, ledger and first answers as they are at one moment; give the log's last position and hash."""
+    """Add the log and the files beside it as they are at one moment; give the log's last position and hash."""
     parts = [Part(folder.events, sqlite.SCHEMA_VERSION)]
     parts += [ledger.part for ledger in ledgers_of(folder)]
-    if folder.answers.exists():
-        parts.append(Part(folder.answers, answers.SCHEMA_VERSION))
-    if folder.webhooks.exists():
-        parts.append(Part(folder.webhooks, deliveries.SCHEMA_VERSION))
+    beside = (
+        Part(folder.answers, answers.SCHEMA_VERSION),
+        Part(folder.webhooks, deliveries.SCHEMA_VERSION),
+        Part(folder.notices, sent.SCHEMA_VERSION),
+    )
+    parts += [part for part in beside if part.path.exists()]
     copies = {part.path: target.with_name(f"{target.name}.{part.path.name}.new") for part in parts}
     try:
         with cut(*parts) as opened:

@@ -56,6 +56,7 @@ class Folder:
         self.stripe = path / "stripe.db"
         self.answers = path / "answers.db"
         self.webhooks = path / "webhooks.db"
+        self.notices = path / "notices.db"
         self.files = path / "files"
         self.keys = path / "keys"
         self.nats = path / "nats"
@@ -65,7 +66,15 @@ class Folder:
 
 
 # What a backup has in it; the rest is made again (read models, index, the broker's store) or is none of the store's.
-KEPT_FILES: Final = ("sandbox.db", "stripe.db", "answers.db", "webhooks.db", "sample-password.txt", "sample-unfinished")
+KEPT_FILES: Final = (
+    "sandbox.db",
+    "stripe.db",
+    "answers.db",
+    "webhooks.db",
+    "notices.db",
+    "sample-password.txt",
+    "sample-unfinished",
+)
 KEPT_FOLDERS: Final = ("files", "keys")
 PASSING: Final = re.compile(r"files/incoming/.*|.*\.new")
 

@@ -37,6 +37,7 @@ from marketd.http.keys import (
     PAGES,
     PASSWORDS,
     PROXIES,
+    PUSH_KEY,
     RATES,
     READINESS,
     STREAMS,
@@ -81,8 +82,8 @@ async def front(service: Service, listener: socket.socket) -> AsyncIterator[None
     app[FILES] = service.files
     app[PASSWORDS] = passwords
     app[TOKENS] = tokens = AccessTokens(signing, clock, minutes=settings.auth.access_minutes)
-    app[MAIL_TOKENS] = service.mail_tokens
     app[WEBHOOK_SIGNER] = service.webhooks.signer
+    app[MAIL_TOKENS], app[PUSH_KEY] = service.notices.tokens, service.notices.push_key.public
     app[ENDED] = await _ended(service)
     app[STREAMS] = streams = make_streams(settings, app[ENDED])
     app[LINKS] = DownloadLinks(linking, clock, minutes=settings.downloads.link_minutes)
@@ -171,6 +172,7 @@ def _front_limits(settings: Settings) -> FrontLimits:
         reset_answer_s=settings.auth.reset_answer_s,
         mails_hour_max=settings.auth.mails_hour_max,
         public_url=settings.http.public_url,
+        push_private_allowed=settings.push.private_allowed,
         parts=_part_limits(settings),
         webhooks=webhook_limits(settings),
     )

@@ -1,8 +1,12 @@
-"""What guards the front: first answers, admission, rate limits and connections, as the settings want them."""
+"""
+What guards the front: first answers, admission, rate limits and connections; and what stands before everything outside:
+circuit breakers. All as the settings want them.
+"""
 
 from pathlib import Path
 
 from marketd.actors.fulfilment import Fulfilment
+from marketd.bus.breaker import Breaker
 from marketd.clock import Clock
 from marketd.config.settings import Settings
 from marketd.http.admission import Admission, Orders
@@ -13,6 +17,12 @@ from marketd.http.proxies import Proxies
 from marketd.http.rates import Rates
 from marketd.http.streams import StreamLimits, Streams
 from marketd.storage.answers import FirstAnswers
+
+
+def make_breaker(name: str, settings: Settings, clock: Clock) -> Breaker:
+    """Make what stands before one thing outside."""
+    limits = settings.breakers
+    return Breaker(name, clock, failures_max=limits.failures_max, open_s=limits.open_s)
 
 
 def make_answers(settings: Settings, path: Path, clock: Clock) -> FirstAnswers:

@@ -1,18 +1,100 @@
-"""How mail goes out, for the composition root: over what, from whom, how patiently, and what its links lead to."""
+"""
+How people are told things, for the composition root: over what, from whom, how patiently, what the links lead to.
+
+    async with notifying(...) as notices:     # the file of what was sent, the line to push services; then run them
+"""
 
 import logging
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from marketd.actors.address import Address
+from marketd.actors.notices.channels import ByMail, ByPush, PushServices
 from marketd.actors.notices.letters import Writer
 from marketd.actors.notices.mime import Sender
+from marketd.actors.notices.notifier import FindAccount, Notifier, NotifierLimits
+from marketd.actors.notices.order_letters import OrderLetters
 from marketd.actors.notices.outbox import Outbox
-from marketd.actors.notices.port import Carrier
-from marketd.actors.notices.postman import PostmanLimits
+from marketd.actors.notices.port import CIRCUIT, Carrier
+from marketd.actors.notices.posting import Line, LineLimits
+from marketd.actors.notices.postman import Postman, PostmanLimits
+from marketd.actors.notices.push import PushKey, WebPush
+from marketd.actors.notices.sent import SentByChannel, SentFile
 from marketd.actors.notices.smtp import SmtpCarrier, SmtpServer
+from marketd.actors.notices.templates import Templates
 from marketd.actors.notices.tokens import MailTokens
+from marketd.actors.product import File
+from marketd.bus.breaker import Breaker
+from marketd.bus.port import Bus
+from marketd.clock import Clock
 from marketd.config.folder import Folder
+from marketd.config.guarding import make_breaker
 from marketd.config.settings import Settings
+from marketd.http.tokens import DownloadGrant, DownloadLinks, load_link_key, load_mail_key, load_push_key
+from marketd.storage.log import EventLog
+from marketd.storage.people import FindPerson, find
+from marketd.storage.projector import Projector
 
 log = logging.getLogger("marketd.notices")
+
+
+@dataclass
+class Notices:
+    """All who tell people things."""
+
+    tokens: MailTokens
+    push_key: PushKey
+    mail_breaker: Breaker
+    push_services: PushServices
+    postman: Postman
+    by_mail: Notifier
+    by_push: Notifier
+
+    @property
+    def runs(self) -> list[Coroutine[Any, Any, None]]:
+        """What has to run for as long as the service lives."""
+        return [self.postman.run(), self.by_mail.run(), self.by_push.run()]
+
+    def parts(self) -> dict[str, dict[str, Any]]:
+        """
+        Say how they are. Who waits for somebody outside keeps nobody from anything else, so it has no say in whether
+        the service is ready.
+        """
+        mail = {"state": _state(self.mail_breaker), **self.postman.statistics(), "orders": self.by_mail.statistics()}
+        return {"mail": mail, "push": {"state": _state(self.push_services), **self.by_push.statistics()}}
+
+
+@asynccontextmanager
+async def notifying(
+    settings: Settings, folder: Folder, clock: Clock, bus: Bus, events: EventLog, projector: Projector, url: str | None
+) -> AsyncIterator[Notices]:
+    """Make all who tell people things; raise `TemplateFault`, `KeyUnusable` or `StorageError`."""
+    tokens, push_key = MailTokens(load_mail_key(folder.keys)), PushKey(load_push_key(folder.keys))
+    templates = make_templates(settings)
+    known, finding = known_url(settings, url), account_finder(projector)
+    letters = make_order_letters(settings, folder, clock, tokens, templates, known)
+    mail_breaker = make_breaker(CIRCUIT, settings, clock)
+    services = PushServices(lambda name: make_breaker(name, settings, clock))
+    carrier, writer = make_carrier(settings, folder), Writer(known, tokens, templates)
+    allowed = settings.push.private_allowed
+    limits = LineLimits(allow_private=allowed, allow_http=allowed, wait_s_max=settings.push.send_s_max)
+    async with SentFile(folder.notices) as sent, Line(limits) as line:
+        contact = settings.push.contact or f"mailto:{settings.mail.from_address}"
+        web_push = WebPush(line, push_key, contact, clock)
+        by_mail = ByMail(carrier, mail_breaker, letters)
+        by_push = ByPush(web_push, services, letters, settings.push.patience_s)
+        yield Notices(
+            tokens,
+            push_key,
+            mail_breaker,
+            services,
+            Postman(bus, events, carrier, writer, mail_breaker, clock, postman_limits(settings)),
+            Notifier(bus, events, by_mail, SentByChannel(sent, by_mail.name), finding, clock, mail_limits(settings)),
+            Notifier(bus, events, by_push, SentByChannel(sent, by_push.name), finding, clock, push_limits(settings)),
+        )
 
 
 def make_carrier(settings: Settings, folder: Folder) -> Carrier:
@@ -33,12 +115,47 @@ def make_carrier(settings: Settings, folder: Folder) -> Carrier:
     return SmtpCarrier(server, sender)
 
 
-def make_writer(settings: Settings, tokens: MailTokens, url: str | None) -> Writer:
-    """Write letters whose links lead to what clients call the service, or else to where it listens."""
-    known = settings.http.public_url or url or f"http://{settings.http.host}:{settings.http.port}"
+def make_templates(settings: Settings) -> Templates:
+    """Take our templates, and in their place those of the operator's folder; raise `TemplateFault`."""
+    folder = settings.mail.templates
+    return Templates(settings.mail.from_name, Path(folder) if folder else None)
+
+
+def known_as(settings: Settings, url: str | None) -> str:
+    """Say what clients call the service, or else where it listens."""
+    return settings.http.public_url or url or f"http://{settings.http.host}:{settings.http.port}"
+
+
+def known_url(settings: Settings, url: str | None) -> str:
+    """Say where the links of mails lead."""
+    known = known_as(settings, url)
     if settings.mail.host and not settings.http.public_url:
         log.warning("http.public_url is not set: the links in mails lead to %s", known)
-    return Writer(known, tokens)
+    return known
+
+
+def make_order_letters(
+    settings: Settings, folder: Folder, clock: Clock, tokens: MailTokens, templates: Templates, url: str
+) -> OrderLetters:
+    """Write letters about orders, with links that download what was bought."""
+    links = DownloadLinks(load_link_key(folder.keys), clock, minutes=settings.downloads.link_minutes)
+
+    def link(order_id: str, file: File, until: int) -> str:
+        grant = DownloadGrant(order_id, file.name, file.type, file.url)
+        return f"{url}/downloads/{links.issue_until(grant, until // 1000)}"
+
+    return OrderLetters(url, tokens, templates, link, link_hours=settings.downloads.mail_link_hours)
+
+
+def account_finder(projector: Projector) -> FindAccount:
+    """Find accounts in the read model of people."""
+
+    async def find_account(user_id: str, position: int) -> Address | None:
+        await projector.wait_reached(position)
+        person = await projector.read(find, FindPerson(user_id))
+        return Address("account", person.account_key) if person else None
+
+    return find_account
 
 
 def postman_limits(settings: Settings) -> PostmanLimits:
@@ -52,3 +169,35 @@ def postman_limits(settings: Settings) -> PostmanLimits:
         at_once_max=limits.at_once_max,
         waiting_max=limits.waiting_max,
     )
+
+
+def mail_limits(settings: Settings) -> NotifierLimits:
+    """How patient, and how fast, mails about orders are sent."""
+    limits = settings.mail
+    return NotifierLimits(
+        retry_s=limits.retry_s,
+        retry_s_max=limits.retry_s_max,
+        patience_s=limits.patience_s,
+        reply_wait_s_max=settings.actors.reply_wait_s_max,
+        at_once_max=limits.at_once_max,
+        waiting_max=limits.notices_waiting_max,
+        second_max=limits.notices_second_max,
+    )
+
+
+def push_limits(settings: Settings) -> NotifierLimits:
+    """How patient, and how fast, push messages are sent."""
+    limits = settings.push
+    return NotifierLimits(
+        retry_s=limits.retry_s,
+        retry_s_max=limits.retry_s_max,
+        patience_s=limits.patience_s,
+        reply_wait_s_max=settings.actors.reply_wait_s_max,
+        at_once_max=limits.at_once_max,
+        waiting_max=limits.waiting_max,
+        second_max=limits.second_max,
+    )
+
+
+def _state(guard: Breaker | PushServices) -> str:
+    return "ok" if guard.state == "closed" else "down"

@@ -7,10 +7,10 @@ from marketd import __version__
 from marketd.actors.fulfilment import Fulfilment
 from marketd.actors.house import House
 from marketd.actors.notices.courier import Courier
-from marketd.actors.notices.postman import Postman
 from marketd.actors.payments.stripe_news import StripeNews
 from marketd.bus.breaker import Circuit, State
 from marketd.bus.nats import NatsBus
+from marketd.config.mailing import Notices
 from marketd.config.wiring import Service
 from marketd.http.admission import Admission
 from marketd.http.lines import Lines
@@ -26,6 +26,7 @@ from marketd.storage.projector import Projector
 from marketd.storage.sqlite import SqliteLog
 
 STATES: Final = get_args(State)
+ENDS: Final = ("sent", "rejected", "given_up")  # of notices
 
 
 def counter(name: str, told: str, value: float) -> Measure:
@@ -150,17 +151,24 @@ def of_saga(fulfilment: Fulfilment) -> Source:
     return tell
 
 
-def of_followers(fulfilment: Fulfilment, postman: Postman, courier: Courier, events: SqliteLog) -> Source:
-    """Tell how far those who act on the log are behind it, and who waits for mail."""
+def of_followers(fulfilment: Fulfilment, notices: Notices, courier: Courier, events: SqliteLog) -> Source:
+    """Tell how far those who act on the log are behind it, who waits for mail, and what became of notices."""
 
     def tell() -> Iterable[Measure]:
+        postman, channels = notices.postman, {"email": notices.by_mail, "push": notices.by_push}
         heard = {"fulfilment": fulfilment.statistics()["position"], "mail": postman.statistics()["position"]}
         heard["webhooks"] = courier.heard
+        heard |= {f"notices by {name}": channel.statistics()["position"] for name, channel in channels.items()}
         lags = [Sample((name,), events.head - position) for name, position in heard.items()]
         told = "Records it has not heard of yet"
         yield Measure("gauge", "marketd_follower_lag_commits", told, ("follower",), lags)
         waiting = postman.statistics()["waiting"]
         yield gauge("marketd_mail_waiting_accounts", "Accounts that may await mail", waiting)
+        now = {name: channel.statistics() for name, channel in channels.items()}
+        open_ones = [Sample((name,), counts["waiting"]) for name, counts in now.items()]
+        yield Measure("gauge", "marketd_notices_waiting", "Notices in hand that wait", ("channel",), open_ones)
+        ends = [Sample((name, end), counts[end]) for name, counts in now.items() for end in ENDS]
+        yield Measure("counter", "marketd_notices_total", "Notices that came to an end", ("channel", "end"), ends)
 
     return tell
 
@@ -241,7 +249,7 @@ def make_metrics(
         of_actors(service.house),
         of_log(events),
         of_models(service.projector, events),
-        of_followers(service.fulfilment, service.postman, service.webhooks.courier, events),
+        of_followers(service.fulfilment, service.notices, service.webhooks.courier, events),
         of_webhooks(service.webhooks.courier),
         of_saga(service.fulfilment),
         of_news(service.news),

@@ -13,17 +13,16 @@ from typing import Annotated, Any, Final, Literal, get_args
 from msgspec import Meta, Struct
 from msgspec.structs import fields as fields_of
 
+from marketd.config.telling import SECRET, Mail, Push
 from marketd.config.webhook_settings import Webhooks
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 GIB: Final = 1024 * MIB
 
-SECRET: Final = {"secret": True}
 
 NatsUrl = Annotated[str, Meta(pattern=r"^(nats|tls)://\S+\Z")]
 WebUrl = Annotated[str, Meta(pattern=r"^https?://[^\s/?#]+(/[^\s/?#]+)*\Z")]
-MailAddress = Annotated[str, Meta(pattern=r"^[!-?A-~]+@[A-Za-z0-9.-]+\Z")]
 StripeKey = Annotated[str, Meta(pattern=r"^[sr]k_[!-~]+\Z")]
 SigningSecret = Annotated[str, Meta(pattern=r"^[!-~]+\Z")]
 BearerToken = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._~+/=-]{16,}\Z")]
@@ -197,36 +196,6 @@ class Auth(Struct, frozen=True):
     argon2_time_cost: Annotated[int, Meta(description="the passes of one Argon2id hash", ge=1, le=100)] = 2
 
 
-class Mail(Struct, frozen=True):
-    """How mail goes out: over SMTP, or as files in the data directory while there is no `host`."""
-
-    host: Annotated[str | None, Meta(description="the mail server; mails are kept as files if empty")] = None
-    port: Annotated[int, Meta(description="its TCP port", ge=1, le=65535)] = 587
-    user: Annotated[str | None, Meta(description="who we are to it; nobody if empty")] = None
-    password: Annotated[str | None, Meta(description="what proves it", extra=SECRET)] = None
-    encryption: Annotated[
-        Literal["starttls", "tls", "none"], Meta(description="whether TLS is begun by STARTTLS, at once, or never")
-    ] = "starttls"
-    ca_file: Annotated[
-        str | None, Meta(description="a file of certificates to trust beside those of the system, in PEM")
-    ] = None
-    from_address: Annotated[MailAddress, Meta(description="who the mails are from")] = "marketd@localhost"
-    from_name: Annotated[str, Meta(description="what this one is called", pattern=r"^[^\x00-\x1f\x7f]*\Z")] = "marketd"
-    send_s_max: Annotated[float, Meta(description="the time that sending one mail may take", gt=0, le=600)] = 30.0
-    retry_s: Annotated[float, Meta(description="the first pause before a mail is tried again", gt=0, le=86400)] = 1.0
-    retry_s_max: Annotated[
-        float, Meta(description="the longest pause before a mail is tried again", gt=0, le=86400)
-    ] = 60.0
-    patience_s: Annotated[
-        float, Meta(description="a mail that could not go out for so long is given up", gt=0, le=2_592_000)
-    ] = 259_200.0
-    at_once_max: Annotated[int, Meta(description="mails sent at once", ge=1, le=1000)] = 4
-    waiting_max: Annotated[
-        int, Meta(description="accounts that wait for mail in memory; more wait in the log", ge=1, le=1_000_000)
-    ] = 10_000
-    files_max: Annotated[int, Meta(description="mails kept as files; the oldest goes first", ge=1, le=1_000_000)] = 1000
-
-
 class Idempotency(Struct, frozen=True):
     """First answers, kept for requests that come again under their Idempotency-Key."""
 
@@ -304,6 +273,9 @@ class Downloads(Struct, frozen=True):
     """What buyers fetch."""
 
     link_minutes: Annotated[int, Meta(description="how long a download link is good", ge=1, le=525_600)] = 15
+    mail_link_hours: Annotated[
+        int, Meta(description="how long the download links of a mailed receipt are good", ge=1, le=8760)
+    ] = 168
 
 
 class Frontends(Struct, frozen=True):
@@ -425,6 +397,7 @@ class Settings(Struct, frozen=True):
     traces: Traces = Traces()
     auth: Auth = Auth()
     mail: Mail = Mail()
+    push: Push = Push()
     idempotency: Idempotency = Idempotency()
     limits: Limits = Limits()
     overload: Overload = Overload()

@@ -16,10 +16,8 @@ from typing import Final
 
 from marketd.actors.fulfilment import Fulfilment, FulfilmentLimits
 from marketd.actors.house import House, HouseLimits
+from marketd.actors.notices.channels import PushServices
 from marketd.actors.notices.journal import Journal
-from marketd.actors.notices.port import CIRCUIT
-from marketd.actors.notices.postman import Postman
-from marketd.actors.notices.tokens import MailTokens
 from marketd.actors.payments.processor import CIRCUIT as PAYMENTS
 from marketd.actors.payments.stripe_news import StripeNews
 from marketd.actors.runtime import ActorLimits
@@ -31,16 +29,14 @@ from marketd.clock import Clock
 from marketd.config.background import background
 from marketd.config.codecs import AGGREGATES, MODELS, log_codec, message_codec
 from marketd.config.folder import Folder, opened
-from marketd.config.mailing import make_carrier, make_writer, postman_limits
+from marketd.config.guarding import make_breaker
+from marketd.config.mailing import Notices, notifying
 from marketd.config.paying import make_news, make_processor
 from marketd.config.settings import Settings
 from marketd.config.tracing import traced
 from marketd.config.webhooking import Webhooking, webhooking
 from marketd.http.keys import (
     Readiness,
-)
-from marketd.http.tokens import (
-    load_mail_key,
 )
 from marketd.measures import Measures
 from marketd.storage.cards import ProductCards
@@ -69,13 +65,12 @@ class Service:
     cards: ProductCards
     finder: Finder
     index: IndexProcess
-    breakers: list[Breaker]
+    breakers: list[Breaker | PushServices]
     projector: Projector
     house: House
     fulfilment: Fulfilment
     news: StripeNews | None
-    postman: Postman
-    mail_tokens: MailTokens
+    notices: Notices
     webhooks: Webhooking
     watch: OrderWatch
     measures: Measures = field(default_factory=Measures)
@@ -105,7 +100,7 @@ class Service:
             "search": {"state": "ok" if self.finder.generation else "fallback", **self.index.statistics()},
             "fulfilment": {"state": "ok", **self.fulfilment.statistics()},
             "payments": {"state": self._state_of(PAYMENTS)},
-            "mail": {"state": self._state_of(CIRCUIT), **self.postman.statistics()},
+            **self.notices.parts(),
             "webhooks": {"state": "ok", **self.webhooks.courier.statistics()},
         }
         return Readiness(is_ready, parts)
@@ -127,7 +122,7 @@ async def running(settings: Settings, clock: Clock, url: str | None = None) -> A
         await enter(traced(settings))
         folder = stack.enter_context(opened(Path(settings.data.dir), settings.storage.free_bytes_min))
         events = await enter(event_log(folder, settings))
-        payments = _breaker(PAYMENTS, settings, clock)
+        payments = make_breaker(PAYMENTS, settings, clock)
         processor = await enter(make_processor(settings, folder, clock, payments))
         projector = await enter(
             Projector(folder.reads, events, MODELS, read_wait_s_max=settings.storage.read_wait_s_max)
@@ -141,22 +136,20 @@ async def running(settings: Settings, clock: Clock, url: str | None = None) -> A
         bus = await enter(_bus(settings, server, clock))
         house = await enter(_house(settings, events, clock))
         fulfilment = Fulfilment(bus, events, processor, Journal(), clock, _fulfilment_limits(settings))
-        mail_tokens, mail_breaker = MailTokens(load_mail_key(folder.keys)), _breaker(CIRCUIT, settings, clock)
-        carrier, writer = make_carrier(settings, folder), make_writer(settings, mail_tokens, url)
-        postman = Postman(bus, events, carrier, writer, mail_breaker, clock, postman_limits(settings))
+        notices = await enter(notifying(settings, folder, clock, bus, events, projector, url))
         webhooks = await enter(webhooking(settings, folder, bus, events, clock))
         watch = OrderWatch(bus, events, clock)
         await house.open(bus)
         await projector.open(bus)
         cards = ProductCards(projector)
         await cards.open(bus)
-        breaker = _breaker("search", settings, clock)
+        breaker = make_breaker("search", settings, clock)
         finder = Finder(bus, projector, cards, breaker, clock, wait_s_max=settings.search.wait_s_max)
         await finder.open()
         index = IndexProcess(_index_needs(settings, folder, server), clock, finder.welcome)
         await OrderHistory(events).open(bus)
         await watch.open()
-        runs = [projector.run(clock), fulfilment.run(), postman.run(), webhooks.courier.run(), watch.run()]
+        runs = [projector.run(clock), fulfilment.run(), *notices.runs, webhooks.courier.run(), watch.run()]
         runs.append(bus.wait_lost())
         await enter(background(*runs, *([_indexing(projector, index)] if settings.search.enabled else [])))
         yield Service(
@@ -170,13 +163,12 @@ async def running(settings: Settings, clock: Clock, url: str | None = None) -> A
             cards=cards,
             finder=finder,
             index=index,
-            breakers=[breaker, mail_breaker, payments],
+            breakers=[breaker, notices.mail_breaker, notices.push_services, payments],
             projector=projector,
             house=house,
             fulfilment=fulfilment,
             news=make_news(settings, clock, payments, fulfilment),
-            postman=postman,
-            mail_tokens=mail_tokens,
+            notices=notices,
             webhooks=webhooks,
             watch=watch,
         )
@@ -239,11 +231,6 @@ def _house(settings: Settings, events: SqliteLog, clock: Clock) -> House:
         snapshot_every=limits.snapshot_every,
     )
     return House(AGGREGATES, events, clock, HouseLimits(limits.awake_max, limits.idle_s), actor_limits)
-
-
-def _breaker(name: str, settings: Settings, clock: Clock) -> Breaker:
-    limits = settings.breakers
-    return Breaker(name, clock, failures_max=limits.failures_max, open_s=limits.open_s)
 
 
 def _fulfilment_limits(settings: Settings) -> FulfilmentLimits:

@@ -14,6 +14,7 @@ _SELLER: Final = "0192f39f-66c8-7a19-b1d4-4e8c7f205a93"
 _PRODUCT: Final = "0192f3a5-7c1e-7b44-9a3d-5f2e8c6b1d70"
 _ORDER: Final = "0192f3ae-93f0-7d28-a7c1-6b4f8e2d5091"
 _REVIEW: Final = "0192f3b1-02d4-7c11-8f6a-2b9d4e7a3c58"
+_POINT: Final = "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4"
 _REPLAY: Final = "0192f3c4-81d2-7a65-90e7-3b5c9f1d2a68"
 _WEBHOOK: Final = "0192f3bf-0a4c-7c3e-a6d8-7f2b1e9c5403"
 _WEBHOOK_URL: Final = "https://books.example/sales"
@@ -25,6 +26,7 @@ FIELDS: Final[dict[str, Any]] = {
     "as": "buyer",
     "at": _TIME,
     "attemptCount": 1,
+    "auth": "BTBZMqHH6r4Tts7J_aSIgg",
     "authorId": _BUYER,
     "authorName": "Ann",
     "average": 4.5,
@@ -48,6 +50,8 @@ FIELDS: Final[dict[str, Any]] = {
     "email": "ann@example.org",
     "emailVerified": True,
     "error": None,
+    "endpoint": "https://push.example/JzLQ3raZJfFBR0aqvOMsLrt54w4rJUsV",
+    "expirationTime": None,
     "expiresAt": _TIME,
     "expiresIn": 900,
     "failureReason": None,
@@ -76,6 +80,7 @@ FIELDS: Final[dict[str, Any]] = {
     "oldSecretExpiresAt": None,
     "opened": 0,
     "orderId": _ORDER,
+    "p256dh": _POINT,
     "page": 1,
     "parts": {"log": {"state": "ok"}},
     "password": "Passw0rd-of-Ann",
@@ -85,6 +90,8 @@ FIELDS: Final[dict[str, Any]] = {
     "price": 19.99,
     "productId": _PRODUCT,
     "productTitle": "Field recordings",
+    "publicKey": _POINT,
+    "push": True,
     "q": "rain",
     "rating": 5,
     "reason": "It was bought by mistake.",
@@ -98,6 +105,7 @@ FIELDS: Final[dict[str, Any]] = {
     "seller": _SELLER,
     "sellerId": _SELLER,
     "sellerName": "Sam",
+    "service": "https://push.example",
     "shortDescription": "An hour of rain on a tin roof...",
     "since": _TIME,
     "size": 20,
@@ -123,6 +131,8 @@ FIELDS: Final[dict[str, Any]] = {
 # Where a name means something else.
 OF_TYPES: Final[dict[str, Any]] = {
     "Alert.id": _ORDER,
+    "Channels.email": True,
+    "ChannelsChange.email": True,
     "Circuit.name": "search",
     "Download.size": 146_515,
     "Download.name": "rain.zip",

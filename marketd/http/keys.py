@@ -66,6 +66,7 @@ class FrontLimits(Struct, frozen=True):
     reset_answer_s: float = 0.25
     mails_hour_max: int = 5
     public_url: str | None = None
+    push_private_allowed: bool = False
     parts: PartLimits = PartLimits()
     webhooks: WebhookLimits = WebhookLimits()
 
@@ -139,6 +140,7 @@ LINKS: Final = web.AppKey("links", DownloadLinks)
 LOCKOUT: Final = web.AppKey("lockout", Lockout)
 MAIL_TOKENS: Final = web.AppKey("mail_tokens", MailTokens)
 METRICS: Final[web.AppKey[Scraping]] = web.AppKey("metrics")
+PUSH_KEY: Final = web.AppKey("push_key", str)
 ONCE: Final[web.AppKey[Repeats]] = web.AppKey("once")
 PAGES: Final = web.AppKey("pages", KeptPages)
 PASSWORDS: Final = web.AppKey("passwords", Passwords)

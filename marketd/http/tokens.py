@@ -3,7 +3,7 @@ Signed tokens, by PyJWT: access tokens (EdDSA, RFC 8037) and download links (HMA
 
 Keys lie in the data directory, readable by the service only: `<kid>.pem` to sign access tokens with, the newest in use
 and every other one still good for what it has signed; `links.key` for links; `mail.key` for tokens that go by mail;
-`answers.key` for answers that are kept; `webhooks.key` for the secrets of webhooks.
+`push.key` for push messages; `webhooks.key` for the secrets of webhooks; `answers.key` for answers that are kept.
 
     TokenInvalid    not one of ours, or not meant for this
     TokenExpired    ours, but too old
@@ -158,6 +158,10 @@ class DownloadLinks:
     def issue(self, grant: DownloadGrant) -> tuple[str, int]:
         """Sign a token; give it with its end, in ms since the epoch."""
         expires_s = self._clock.now_ms() // 1000 + self.seconds
+        return self.issue_until(grant, expires_s), expires_s * 1000
+
+    def issue_until(self, grant: DownloadGrant, expires_s: int) -> str:
+        """Sign a token that is good until a time (s since the epoch), the same each time."""
         claims = {
             "sub": grant.order_id,
             "name": grant.name,
@@ -166,7 +170,7 @@ class DownloadLinks:
             "exp": expires_s,
             "aud": LINK_AUDIENCE,
         }
-        return jwt.encode(claims, self._key, algorithm="HS256"), expires_s * 1000
+        return jwt.encode(claims, self._key, algorithm="HS256")
 
     def verify(self, token: str) -> DownloadGrant:
         """Say what the link is good for; raise `TokenInvalid` or `TokenExpired`."""
@@ -221,6 +225,11 @@ def load_link_key(folder: Path) -> bytes:
 def load_mail_key(folder: Path) -> bytes:
     """Load the key for the tokens that go by mail; make it where there is none; raise `KeyUnusable`."""
     return _load_secret(folder / "mail.key")
+
+
+def load_push_key(folder: Path) -> bytes:
+    """Load the secret that our key for push services is made of; make it where there is none; raise `KeyUnusable`."""
+    return _load_secret(folder / "push.key")
 
 
 def load_answers_key(folder: Path) -> bytes:

@@ -103,6 +103,9 @@ def befores_of(kind: str, event: Any) -> list[Known]:
             return [None]
 
 
+KEPT_WORDS = ("role", "purpose", "kind", "how", "topic", "channel")  # of which the type allows few
+
+
 @cache
 def marked_events() -> list[Any]:
     lines = [line for aggregate in AGGREGATES for line in (GOLDEN / f"{aggregate.kind}.jsonl").read_text().splitlines()]
@@ -121,7 +124,7 @@ def marked(whole: dict[str, Any], part: Any, path: str) -> Any:
             return part
         case list():
             return [marked(whole, inner, f"{path}/{index}") for index, inner in enumerate(part)]
-        case str() if path.rpartition("/")[2] not in ("role", "purpose", "kind", "how") and path not in CHOICES:
+        case str() if path.rpartition("/")[2] not in KEPT_WORDS and path not in CHOICES:
             return f"«{path}»"
         case _:
             return part

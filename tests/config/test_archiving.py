@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 import pytest
 
+from marketd.actors.notices.sent import SentByChannel, SentFile
 from marketd.actors.payments.stripe_ledger import StripeLedger
 from marketd.clock import SystemClock
 from marketd.config.archiving import Made, RestoreRefused, backup, restore
@@ -109,6 +110,19 @@ def test_what_comes_back_is_for_nobody_else(data: Path, tmp_path: Path) -> None:
 
     kept = [tmp_path / "again", *(tmp_path / "again").rglob("*")]
     assert [] == [path for path in kept if path.stat().st_mode & 0o077]
+
+
+def test_what_was_told_people_comes_back_too(data: Path, tmp_path: Path) -> None:
+    async def tell() -> None:
+        async with SentFile(data / "notices.db") as file:
+            await SentByChannel(file, "email").keep("o1.7.receipt", "email", 7)
+
+    asyncio.run(tell())
+    backed_up(data, tmp_path / "store.tar")
+    restored(tmp_path / "store.tar", tmp_path / "again")
+
+    assert contents(data, ["notices.db"]) == contents(tmp_path / "again", ["notices.db"])
+    assert [("email", "o1.7.receipt", "email", 7)] in contents(tmp_path / "again", ["notices.db"]).values()
 
 
 def test_a_backup_says_up_to_where_it_goes(data: Path, tmp_path: Path) -> None:

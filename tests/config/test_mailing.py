@@ -1,23 +1,17 @@
-"""How mail goes out: by the settings, and as files where there are none."""
+"""How people are told things: by the settings, and as files where there are none."""
 
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from marketd.actors.account import Letter, address_of
 from marketd.actors.notices.outbox import Outbox
 from marketd.actors.notices.smtp import SmtpCarrier
-from marketd.actors.notices.tokens import MailTokens
+from marketd.actors.notices.templates import TemplateFault
 from marketd.config.folder import Folder
-from marketd.config.mailing import make_carrier, make_writer
-from marketd.config.settings import Http, Mail, Settings
-
-LETTER = Letter("018bcfe5-6800-7000-8000-000000000001", "password-changed", 1, 2)
-
-
-def text_of(settings: Settings, url: str | None = None) -> str:
-    return make_writer(settings, MailTokens(bytes(32)), url).write(address_of("a@b"), LETTER, "a@b").text
+from marketd.config.mailing import known_url, make_carrier, make_templates
+from marketd.config.settings import Http, Settings
+from marketd.config.telling import Mail
 
 
 def test_without_a_mail_server_mails_are_files(tmp_path: Path) -> None:
@@ -39,13 +33,18 @@ def test_with_a_mail_server_mails_go_there(tmp_path: Path) -> None:
 def test_links_lead_to_what_clients_call_the_service(
     public_url: str | None, listening: str | None, expected: str
 ) -> None:
-    assert expected in text_of(Settings(http=Http(public_url=public_url)), listening).splitlines()
+    assert expected == known_url(Settings(http=Http(public_url=public_url)), listening)
 
 
 def test_who_sends_mail_without_a_public_url_is_warned(caplog: pytest.LogCaptureFixture) -> None:
-    text_of(Settings(mail=Mail(host="mail.example")), "http://127.0.0.1:9000")
+    known_url(Settings(mail=Mail(host="mail.example")), "http://127.0.0.1:9000")
 
     assert "http.public_url is not set: the links in mails lead to http://127.0.0.1:9000" in caplog.text
+
+
+def test_templates_that_are_not_there_are_not_ignored(tmp_path: Path) -> None:
+    with pytest.raises(TemplateFault, match="there is no folder of templates"):
+        make_templates(Settings(mail=Mail(templates=str(tmp_path / "mine"))))
 
 
 @pytest.mark.parametrize("address", ["", "shop", "shop@", "@shop", "Shop <shop@shop.example>", "a@b\nBcc: c@d"])

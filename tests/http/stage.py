@@ -44,6 +44,7 @@ from marketd.http.keys import (
     PAGES,
     PASSWORDS,
     PROXIES,
+    PUSH_KEY,
     RATES,
     READINESS,
     STREAMS,
@@ -80,6 +81,7 @@ from tests.clock import TestClock
 from tests.http.conformance import assert_conforms
 
 PAGES_MAX = 3
+PUBLIC_KEY = "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4"
 HEAD = 7  # the log position that every answer of the fake bus stands for
 ONCE_WAIT_S = 5
 SLOW_S = 2
@@ -296,7 +298,7 @@ async def staged(
     app[BUS], app[CARDS], app[FILES], app[LIMITS], app[LINKS] = bus, stage.cards, stage.files, limits, stage.links
     app[LOCKOUT], app[PASSWORDS], app[TOKENS] = stage.lockout, stage.passwords, stage.tokens
     app[ADDRESS_LOCKOUT], app[ENDED], app[MAIL_TOKENS] = stage.address_lockout, stage.ended, stage.mail_tokens
-    app[WEBHOOK_SIGNER] = WebhookSigner(bytes(32))
+    app[WEBHOOK_SIGNER], app[PUSH_KEY] = WebhookSigner(bytes(32)), PUBLIC_KEY
     app[READINESS] = lambda: stage.readiness
     app[PAGES], app[CIRCUITS] = stage.pages, lambda: [breaker.statistics() for breaker in stage.breakers]
     app[CORS], app[PROXIES] = cors or app[CORS], proxies or app[PROXIES]

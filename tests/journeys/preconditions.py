@@ -2,9 +2,9 @@
 What no schema can say, done to what Schemathesis has made of the document before it is sent.
 
 The one rule: only requests that are meant to be right are touched, and only to make them meet what stands in no schema:
-that a thing is there, that a key is a new one, that a URL is one that may be posted to, that an upload is some bytes
-and one's own, that there are as many licence keys as units. Some of the ids are replaced by those of things that there
-are, or nearly all answers would be a 404.
+that a thing is there, that a key is a new one, that a URL is one that may be posted to and an endpoint public, that an
+upload is some bytes and one's own, that there are as many licence keys as units. Some of the ids are replaced by those
+of things that there are, or nearly all answers would be a 404.
 """
 
 import json
@@ -23,6 +23,7 @@ HOOK: dict[str, Any] = {
     "url": "https://books.example/sales",
     "events": ["order.*"],
 }  # what a seller may have, and where nobody is
+ENDPOINT = "https://push.example/send/1"  # where nobody is, and a browser's push service may be
 KEPT = ("DELETE",)  # what is there for all is not taken away
 
 
@@ -44,6 +45,8 @@ def before_call(context: schemathesis.HookContext, case: schemathesis.Case[Any],
         _fit(case.body, is_change=case.method == "PATCH")
     if isinstance(case.body, dict) and case.path.startswith("/webhooks"):
         case.body.update({name: value for name, value in HOOK.items() if name in case.body})
+    if isinstance(case.body, dict) and case.path.startswith("/push") and "endpoint" in case.body:
+        case.body["endpoint"] = ENDPOINT
 
 
 @schemathesis.hook

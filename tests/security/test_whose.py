@@ -54,10 +54,14 @@ PUBLIC: Final = frozenset(
         "GET /problems/{slug}",
         "GET /docs/{version}/{name}",
         "GET /downloads/{token}",  # whoever has the link has the permission; see test_links.py
+        "GET /unsubscribe/{token}",  # the same
+        "POST /unsubscribe/{token}",
     }
 )
 # Whose it is is said in the answer itself, or in its own tests.
-OWN_ALONE: Final = frozenset({"GET /products/{id}/access", "DELETE /auth/sessions/{id}"})
+OWN_ALONE: Final = frozenset(
+    {"GET /products/{id}/access", "DELETE /auth/sessions/{id}", "DELETE /push/subscriptions/{id}"}
+)
 WHOSE: Final[dict[str, Whose]] = {
     "PATCH /products/{id}": Whose(401, 403, 403, ("buyer", 403)),
     "DELETE /products/{id}": Whose(401, 403, 403, ("buyer", 403)),
@@ -197,6 +201,18 @@ async def test_a_session_is_ended_by_its_owner_alone(town: Town) -> None:
     await town.other_buyer.ask("DELETE", f"/auth/sessions/{session['id']}")
 
     assert 200 == (await mine.get("/auth/me")).status
+
+
+async def test_a_browser_is_told_no_more_by_its_owner_alone(town: Town) -> None:
+    keys = {"p256dh": "B" + "A" * 86, "auth": "A" * 22}
+    body = {"endpoint": "https://push.example/send/1", "keys": keys}
+    made = (await town.buyer.post("/push/subscriptions", body)).expect(201)
+    await town.other_buyer.ask("DELETE", f"/push/subscriptions/{made['id']}")
+    known = [
+        (await who.get("/push/subscriptions")).expect(200)["subscriptions"] for who in (town.buyer, town.other_buyer)
+    ]
+
+    assert [[made["id"]], []] == [[one["id"] for one in browsers] for browsers in known]
 
 
 async def test_access_is_told_of_oneself(town: Town) -> None:

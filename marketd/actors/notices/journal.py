@@ -1,4 +1,7 @@
-"""Notices into the service's own log: what there is until a way to people's mailboxes is set up."""
+"""
+What the saga's NotifyBuyer is asked of. A receipt is taken on when the step's record is in the log, for it is the log
+that the notifiers follow (`notifier.py`): so no order waits for a mail server, and none goes without a receipt.
+"""
 
 import logging
 
@@ -8,7 +11,7 @@ log = logging.getLogger("marketd.notices")
 
 
 class Journal:
-    """Writes each notice as one line, with ids only: a log holds no names and no addresses."""
+    """Takes them on, and says so in a line of the service's own log: with ids only, no names and no addresses."""
 
     async def send(self, receipt: Receipt) -> None:
         """Note that the buyer's receipt is due."""

@@ -1,96 +1,39 @@
 """
-What our letters say. They name nobody: who registers somebody else's address must not write in our name.
+The letters of an account: what proves that somebody reads its mail, and that its password was changed.
 
-Each link carries its token behind the `#`, which a browser sends to no server and no log sees; the token stands on a
-line of its own as well, for who uses another program.
+They name nobody: who registers somebody else's address must not write in our name. Each link carries its token behind
+the `#`, which a browser sends to no server and no log sees; the token stands on a line of its own as well, for who uses
+another program.
 """
 
 from datetime import datetime
-from typing import Final, NamedTuple
 
-from marketd.actors.account import Letter, LetterKind
+from marketd.actors.account import Letter
 from marketd.actors.address import Address
 from marketd.actors.notices.port import Mail
+from marketd.actors.notices.templates import Templates
 from marketd.actors.notices.tokens import Claim, MailTokens
 from marketd.clock import instant
-
-
-class Words(NamedTuple):
-    """Subject and text of one kind of letter."""
-
-    subject: str
-    text: str
-
-
-WORDS: Final[dict[LetterKind, Words]] = {
-    "verify-email": Words(
-        "Confirm your e-mail address",
-        """\
-Somebody, probably you, made an account with this e-mail address at
-{url}
-
-To confirm that the address is yours, open
-
-{url}/auth/verify-email#token={token}
-
-or give this token to the program that you use:
-
-{token}
-
-It is good once, until {until}.
-If it was not you, do nothing.
-""",
-    ),
-    "password-reset": Words(
-        "Choose a new password",
-        """\
-Somebody, probably you, has forgotten the password of the account with this
-e-mail address at
-{url}
-
-To choose a new one, open
-
-{url}/auth/password-reset#token={token}
-
-or give this token to the program that you use:
-
-{token}
-
-It is good once, until {until}.
-With the new password, everybody who is signed in is signed out.
-If it was not you, do nothing: the password stays as it is.
-""",
-    ),
-    "password-changed": Words(
-        "Your password was changed",
-        """\
-The password of the account with this e-mail address at
-{url}
-was changed at {at}.
-
-If it was not you, somebody else reads your mail: change the password of your
-mailbox first, then that of the account.
-""",
-    ),
-}
 
 
 class Writer:
     """Writes the letters of the service that people call `url`."""
 
-    def __init__(self, url: str, tokens: MailTokens) -> None:
-        self._url, self._tokens = url, tokens
+    def __init__(self, url: str, tokens: MailTokens, templates: Templates) -> None:
+        self._url, self._tokens, self._templates = url, tokens, templates
 
     def write(self, address: Address, letter: Letter, to: str) -> Mail:
         """Write a letter of this account, the same each time."""
-        words = WORDS[letter.kind]
-        text = words.text.format(
-            url=self._url,
-            token=self._token(address, letter),
-            at=_said(instant(letter.due_at)),
-            until=_said(instant(letter.expires_at)),
-        )
-        return Mail(f"{letter.letter_id}.{letter.kind}", to, words.subject, text, letter.due_at)
+        token = self._token(address, letter)
+        values = {
+            "url": self._url,
+            "token": token,
+            "link": f"{self._url}/auth/{letter.kind}#token={token}",
+            "at": said(instant(letter.due_at)),
+            "until": said(instant(letter.expires_at)),
+        }
+        words = self._templates.write(letter.kind, values)
+        return Mail(f"{letter.letter_id}.{letter.kind}", to, words.subject, words.text, letter.due_at, words.html)
 
     def _token(self, address: Address, letter: Letter) -> str:
         if letter.kind == "password-changed":
@@ -98,5 +41,6 @@ class Writer:
         return self._tokens.token(letter.kind, Claim(address.key, letter.letter_id))
 
 
-def _said(time: datetime) -> str:
+def said(time: datetime) -> str:
+    """Write a time as people read it."""
     return f"{time:%Y-%m-%d %H:%M} UTC"

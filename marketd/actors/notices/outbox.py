@@ -17,6 +17,7 @@ class Outbox:
 
     def __init__(self, folder: Path, sender: Sender, *, files_max: int) -> None:
         self._folder, self._sender, self._files_max = folder, sender, files_max
+        self._names: dict[str, None] | None = None  # the oldest first
 
     async def send(self, mail: Mail) -> Sent | Rejected:
         """Write the file; that of a repeat takes its place."""
@@ -36,6 +37,15 @@ class Outbox:
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(path)
-        names = sorted(self._folder.glob("*.eml"))  # ids sort by age
-        for oldest in names[: -self._files_max]:
-            oldest.unlink(missing_ok=True)
+        for oldest in self._surplus(path.name):
+            (self._folder / oldest).unlink(missing_ok=True)
+
+    def _surplus(self, name: str) -> list[str]:
+        """Take a name in, and give those that are too many."""
+        if self._names is None:
+            self._names = dict.fromkeys(sorted(path.name for path in self._folder.glob("*.eml")))  # ids sort by age
+        self._names.setdefault(name)
+        surplus = list(self._names)[: -self._files_max]
+        for oldest in surplus:
+            del self._names[oldest]
+        return surplus

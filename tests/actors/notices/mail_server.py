@@ -25,7 +25,7 @@ class MailServer:
         self.taken: list[tuple[list[str], Message]] = []
         self.seen: list[str] = []
         self.logged_in: list[bytes] = []
-        self.hangs = False
+        self.hangs = self.dies_after_data = False
         self.port = 0
 
     @property
@@ -65,6 +65,8 @@ class MailServer:
         if answer.startswith("250"):
             assert isinstance(envelope.content, bytes)
             self.taken.append((list(envelope.rcpt_tos), BytesParser(policy=default).parsebytes(envelope.content)))
+        if self.dies_after_data and isinstance(server.transport, asyncio.WriteTransport):
+            server.transport.abort()
         return answer
 
     def authenticate(self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any) -> AuthResult:

@@ -5,8 +5,9 @@ from typing import Final, get_args
 import pytest
 
 from marketd.actors.account import Letter, LetterKind, address_of
-from marketd.actors.notices.letters import WORDS, Writer
+from marketd.actors.notices.letters import Writer
 from marketd.actors.notices.port import Mail
+from marketd.actors.notices.templates import Templates
 from marketd.actors.notices.tokens import Claim, MailTokens
 
 TO: Final = "ann@example.org"
@@ -14,15 +15,21 @@ ANN: Final = address_of(TO)
 TICKET: Final = "018bcfe5-6800-7000-8000-000000000001"
 AT: Final = 1_700_000_000_000
 TOKENS: Final = MailTokens(bytes(32))
+TEMPLATES: Final = Templates("Shop")
 KINDS: Final[tuple[LetterKind, ...]] = get_args(LetterKind)
 
 
 def written(kind: LetterKind, url: str = "https://shop.example") -> Mail:
-    return Writer(url, TOKENS).write(ANN, Letter(TICKET, kind, AT, AT + 3_600_000), TO)
+    return Writer(url, TOKENS, TEMPLATES).write(ANN, Letter(TICKET, kind, AT, AT + 3_600_000), TO)
 
 
-def test_there_are_words_for_every_kind() -> None:
-    assert set(KINDS) == WORDS.keys()
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_letter_says_the_same_in_html(kind: LetterKind) -> None:
+    mail = written(kind)
+    links = [line for line in mail.text.splitlines() if "#token=" in line]
+
+    assert [] == [link for link in links if f'href="{link}"' not in mail.html]
+    assert mail.html.startswith("<!doctype html>") and mail.subject in mail.html
 
 
 @pytest.mark.parametrize("kind", KINDS)

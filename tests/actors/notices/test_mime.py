@@ -59,6 +59,50 @@ def test_no_line_of_a_plain_text_is_broken() -> None:
     assert f"https://shop/{TOKEN}".encode() in message_of(MAIL, SENDER).as_bytes().splitlines()
 
 
+def html_of(message: EmailMessage) -> str:
+    body = message.get_body(("html",))
+    assert body is not None
+    return str(body.get_content()).replace("\r\n", "\n")
+
+
+def test_what_is_there_as_html_too_comes_beside_the_text() -> None:
+    message = read(replace(MAIL, html="<p>Öffnen</p>\n"))
+    text = message.get_body(("plain",))
+
+    assert text is not None
+    assert ("multipart/alternative", MAIL.text, "<p>Öffnen</p>\n") == (
+        message.get_content_type(),
+        text.get_content().replace("\r\n", "\n"),
+        html_of(message),
+    )
+
+
+def test_a_mail_with_html_is_written_in_the_same_bytes_each_time() -> None:
+    mail = replace(MAIL, html="<p>Open</p>")
+
+    assert message_of(mail, SENDER).as_bytes() == message_of(mail, SENDER).as_bytes()
+
+
+def test_a_mail_that_can_be_stopped_says_how() -> None:
+    message = read(replace(MAIL, unsubscribe="https://shop/unsubscribe/x"))
+
+    assert ("<https://shop/unsubscribe/x>", "List-Unsubscribe=One-Click") == (
+        message["List-Unsubscribe"],
+        message["List-Unsubscribe-Post"],
+    )
+
+
+def test_other_mails_say_nothing_of_it() -> None:
+    assert None is read(MAIL)["List-Unsubscribe"]
+
+
+def test_a_line_that_is_too_long_is_broken_where_readers_mend_it() -> None:
+    mail = replace(MAIL, text="x" * 2000 + "\n")
+    lines = message_of(mail, SENDER).as_bytes().splitlines()
+
+    assert (mail.text, True) == (read(mail).get_content().replace("\r\n", "\n"), max(map(len, lines)) <= 998)
+
+
 def test_lines_end_as_the_mail_wants_them_to() -> None:
     assert b"\n" not in message_of(MAIL, SENDER).as_bytes().replace(b"\r\n", b"")
 

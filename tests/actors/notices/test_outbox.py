@@ -55,6 +55,13 @@ async def test_of_too_many_the_oldest_is_removed(tmp_path: Path) -> None:
     assert [f"t{number}.verify-email.eml" for number in (2, 3, 4)] == names(tmp_path)
 
 
+async def test_those_that_another_life_has_kept_count_too(tmp_path: Path) -> None:
+    for number in range(5):
+        await outbox(tmp_path).send(replace(MAIL, mail_id=f"t{number}.verify-email"))
+
+    assert [f"t{number}.verify-email.eml" for number in (2, 3, 4)] == names(tmp_path)
+
+
 async def test_a_mail_that_can_not_be_kept_is_tried_again_later(tmp_path: Path) -> None:
     (tmp_path / "mail").touch()
 

@@ -18,6 +18,7 @@ from marketd.actors.notices.mime import Sender
 from marketd.actors.notices.port import Carrier, Mail, NoticeFailed, Rejected, Sent
 from marketd.actors.notices.postman import Postman, PostmanLimits
 from marketd.actors.notices.smtp import SmtpCarrier, SmtpServer
+from marketd.actors.notices.templates import Templates
 from marketd.actors.notices.tokens import MailTokens
 from marketd.actors.runtime import ActorLimits
 from marketd.bus.breaker import Breaker
@@ -34,6 +35,7 @@ pytestmark = pytest.mark.asyncio
 
 DAY_MS: Final = 24 * 60 * 60 * 1000
 CODEC: Final = message_codec()
+TEMPLATES: Final = Templates("Shop")
 UNSURE_AFTER: Final = 1 + ActorLimits().redecide_max  # appends whose outcome nobody knows
 LIMITS: Final = PostmanLimits(retry_s=1, retry_s_max=8, patience_s=3600, checkpoint_every=1)
 
@@ -74,7 +76,7 @@ class Office:
         self.bus = MemoryBus(clock, CODEC)
         self.house = House(AGGREGATES, log, clock, HouseLimits(), ActorLimits())
         self.breaker = Breaker("mail", clock, failures_max=3, open_s=30)
-        writer = Writer("https://shop.example", MailTokens(bytes(32)))
+        writer = Writer("https://shop.example", MailTokens(bytes(32)), TEMPLATES)
         self.postman = Postman(self.bus, log, carrier, writer, self.breaker, clock, limits)
         self._stack = AsyncExitStack()
 

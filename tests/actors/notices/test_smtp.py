@@ -178,6 +178,21 @@ async def test_what_the_server_says_of_an_address_is_not_repeated(command: str) 
         assert "ann" not in await failure(carrier(server))
 
 
+async def test_a_server_that_dies_after_it_has_the_mail_gets_it_again_under_its_name() -> None:
+    server = MailServer()
+    server.dies_after_data = True
+    async with server.up():
+        said = await failure(carrier(server))
+        server.dies_after_data = False
+        await carrier(server).send(MAIL)
+
+    assert (True, 2, 1) == (
+        said.startswith("the mail server can't be talked to"),
+        len(server.ids),
+        len(set(server.ids)),
+    )
+
+
 async def test_a_server_that_is_down_is_tried_again() -> None:
     server = MailServer()
     async with server.up():
