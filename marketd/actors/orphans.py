@@ -18,6 +18,7 @@ from marketd.actors.saga import Command
 from marketd.bus.port import Bus, BusError, Envelope
 from marketd.bus.subjects import command_subject
 from marketd.clock import Clock, new_id
+from marketd.spans import within
 from marketd.storage.follower import Follower
 from marketd.storage.log import Meta, Recorded
 from marketd.trace import Cause, doing_for, taken_up
@@ -115,7 +116,7 @@ class Orphans:
             correlation=claim.meta.correlation,
             deadline=self._clock.now_ms() + int(self._reply_wait_s_max * 1000),
             principal="fulfilment",
-            trace=taken_up(claim.meta.trace, self._clock),
+            trace=within(claim.meta.trace) or taken_up(claim.meta.trace, self._clock),
             at_least=self._follower.heard,
         )
         return (await self._bus.ask(command_subject(address), envelope)).value

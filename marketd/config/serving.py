@@ -14,6 +14,7 @@ import socket
 from typing import Final
 
 from marketd.clock import Clock
+from marketd.config.background import background
 from marketd.config.folder import Folder
 from marketd.config.fronting import front
 from marketd.config.sample import load_sample
@@ -38,26 +39,17 @@ async def serve(settings: Settings, clock: Clock, *, sample: bool) -> None:
     _make_room(settings.http.connections_max)
     with _listen(settings.http.host, settings.http.port) as listener:
         url = _url(settings.http.host, listener)
-        async with running(settings, clock, url) as service, front(service, listener):
-            starting = asyncio.create_task(_start(service, url, sample=sample))
-            stopping = asyncio.create_task(stop.wait())
-            try:
-                await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
-                if starting.done():
-                    starting.result()
-                    gc.collect()
-                    gc.freeze()  # what is there now stays: no request has to wait while it is looked through
-                    data = service.folder.path
-                    print(f"marketd ready http={url} nats={service.nats_url} data={data}", flush=True)
-                await stop.wait()
-                log.info("stopping")
-            finally:
-                for task in (starting, stopping):
-                    task.cancel()
+        async with (
+            running(settings, clock, url) as service,
+            front(service, listener),
+            background(_start(service, url, sample=sample)),
+        ):
+            await stop.wait()
+            log.info("stopping")
 
 
 async def _start(service: Service, url: str, *, sample: bool) -> None:
-    """Catch up, and fill an empty store, or one whose filling was cut off."""
+    """Catch up, fill an empty store, or one whose filling was cut off, and say that we are ready."""
     folder, is_empty = service.folder, service.log.head == 0
     await wait_caught_up(service)
     if sample and (is_empty or folder.sample_unfinished.exists()):
@@ -66,6 +58,9 @@ async def _start(service: Service, url: str, *, sample: bool) -> None:
         counts = await load_sample(url, password)
         folder.sample_unfinished.unlink()
         log.info("sample catalogue: %s; the password of its people is in %s", counts, folder.sample_password)
+    gc.collect()
+    gc.freeze()  # what is there now stays: no request has to wait while it is looked through
+    print(f"marketd ready http={url} nats={service.nats_url} data={folder.path}", flush=True)
 
 
 def _sample_password(folder: Folder) -> str:

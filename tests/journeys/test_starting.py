@@ -1,5 +1,6 @@
 """How the service starts, and the one line with which it says why it does not."""
 
+import asyncio
 import os
 import sqlite3
 from contextlib import closing
@@ -11,6 +12,7 @@ from aiohttp import ClientSession
 from tests.journeys.people import Json, Person, Visitor
 from tests.journeys.process import Ended, Service, marketd, running
 
+INDEXED_S_MAX = 15.0
 pytestmark = [pytest.mark.asyncio, pytest.mark.slow]
 
 
@@ -78,6 +80,9 @@ async def test_without_the_read_models_nothing_is_missing(tmp_path: Path, sessio
         visitor = Visitor(service, session)
         seller, buyer = await visitor.joins("seller"), await visitor.joins("buyer")
         await buyer.buys(await seller.offers())
+        async with asyncio.timeout(INDEXED_S_MAX):
+            while not (await buyer.get("/products")).expect(200)["total"]:
+                await asyncio.sleep(0.05)
         before = await shown(buyer)
     for file in (tmp_path / "data").glob("read.db*"):
         file.unlink()

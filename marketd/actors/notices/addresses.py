@@ -38,7 +38,10 @@ _NOT_PUBLIC_6: Final = (
 
 def fault_of(url: str, *, allow_http: bool, allow_private: bool) -> str | None:
     """Say what is wrong with a URL of this form, as far as can be said without looking its host up."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # what stands in brackets is no address
+        return "Expected a public address"
     try:
         port = parts.port
     except ValueError:  # it is too large

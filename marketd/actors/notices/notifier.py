@@ -30,6 +30,7 @@ from marketd.bus.breaker import BreakerOpen
 from marketd.bus.port import Bus, BusError, Envelope
 from marketd.bus.subjects import command_subject
 from marketd.clock import Clock, jittered, new_id
+from marketd.spans import within
 from marketd.storage.follower import Follower
 from marketd.storage.log import EventLog, Recorded
 from marketd.trace import doing_for, taken_up
@@ -249,7 +250,7 @@ class Notifier:
             correlation=work.meta.correlation,
             deadline=self._clock.now_ms() + int(self._limits.reply_wait_s_max * 1000),
             principal="notifier",
-            trace=taken_up(work.meta.trace, self._clock),
+            trace=within(work.meta.trace) or taken_up(work.meta.trace, self._clock),
             at_least=work.newest if address.kind == order.ORDER.kind else 0,
         )
         return (await self._bus.ask(command_subject(address), envelope)).value

@@ -1,8 +1,8 @@
 """
 What of the log is told to whom: a record of an order makes notices due, each for one person.
 
-What comes to be told of another kind of actor gets a row here, words in templates/, and its facts in facts.py: that a
-webhook was disabled, for one.
+What comes to be told of another kind of actor gets a row here, words in templates/, and its facts where the notifier
+gathers them: that a webhook was disabled, for one.
 """
 
 from collections.abc import Sequence

@@ -109,8 +109,9 @@ class Visitor(NamedTuple):
                 raise SampleFailed(method, path, answer.status, said.decode(errors="replace"), str(expected))
             return said
 
-    async def post(self, path: str, body: dict[str, Any], expected: int = 201) -> Answer:
-        said = await self.call("POST", path, expected, ENCODER.encode(body), Content_Type="application/json")
+    async def post(self, path: str, body: dict[str, Any], expected: int = 201, **headers: str) -> Answer:
+        headers["Content_Type"] = "application/json"
+        said = await self.call("POST", path, expected, ENCODER.encode(body), **headers)
         return msgspec.json.decode(said, type=Answer)
 
     async def lists(self, path: str) -> Entries:
@@ -203,8 +204,9 @@ async def shop(visitors: dict[str, Visitor], person: Person, catalogue: Catalogu
 
 
 async def buy(buyer: Visitor, product_id: str) -> str:
-    """Place the order, and give its id."""
-    return (await buyer.post("/orders", {"productId": product_id, "paymentMethodId": PAYMENT_METHOD}, 202)).order_id
+    """Place the order, or the very one that a filling began which was cut off; give its id."""
+    wanted = {"productId": product_id, "paymentMethodId": PAYMENT_METHOD}
+    return (await buyer.post("/orders", wanted, 202, Idempotency_Key=f"sample-{product_id}")).order_id
 
 
 async def complete(buyer: Visitor, order_id: str) -> None:
