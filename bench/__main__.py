@@ -21,6 +21,7 @@ import uvloop
 from bench.figures import Figure, product_reads, purchases, starting, waking
 from bench.metering import metering
 from bench.overload import overload
+from bench.relaying import catching_up, event_delay
 from bench.searching import large_search, small_search
 from bench.webhooks import webhooks
 
@@ -33,6 +34,8 @@ ALL: Final = {
     "webhooks": webhooks,
     "start": starting,
     "wake": waking,
+    "event-delay": event_delay,
+    "relay": catching_up,
     "search": small_search,
     "search-large": large_search,
 }

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from bench.words import Sample, Words
-from marketd.actors import account, product
+from marketd.actors import account, order, product
 from marketd.actors.account import address_of
 from marketd.actors.money import Money
 from marketd.clock import SystemClock, new_id
@@ -47,10 +47,25 @@ async def write_reservations(data: Path, count: int) -> str:
     return product_id
 
 
+async def write_sales(data: Path, count: int) -> None:
+    """Write a log that holds so many completed orders of one product."""
+    clock = SystemClock()
+    buyer_id, seller_id, product_id = (new_id(clock) for _ in range(3))
+    price, at = Money(1999, "USD"), clock.now_ms()
+    placed = order.Placed(buyer_id, seller_id, product_id, "Something to sell", price, "pm_card_visa", at)
+    rest = (order.StockReserved(None, at), order.Delivered(at), order.BuyerNotified(at), order.Completed(at))
+    async with SqliteLog(data / "events.db", log_codec()) as log:
+        for begin in range(0, count, BATCH_COMMITS):
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(min(BATCH_COMMITS, count - begin)):
+                    commits = [_commit(clock, *events) for events in ((placed,), (order.Paid(at),), rest)]
+                    tasks.create_task(log.append(f"order/{new_id(clock)}", 0, commits))
+
+
 def _offer(made: Sample) -> product.Offer:
     files = (product.File("a.zip", "application/zip", 10, "https://files.example/a.zip"),)
     return product.Offer(made.title, made.description, Money(made.cents, "USD"), made.category, files)
 
 
-def _commit(clock: SystemClock, event: object) -> Commit:
-    return Commit(new_id(clock), clock.now_ms(), (event,), Done(), Meta())
+def _commit(clock: SystemClock, *events: object) -> Commit:
+    return Commit(new_id(clock), clock.now_ms(), events, Done(), Meta())

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from docs.dashboard import dashboard
-from marketd.config.settings import FIELDS, SECTIONS, Settings
+from marketd.config.fields import FIELDS, SECTIONS
+from marketd.config.settings import Settings
 from marketd.config.shown import shown
 from marketd.http import openapi
 from marketd.http.app import ROOMS

@@ -4,6 +4,10 @@ The command line.
     marketd serve            run the service
     marketd config           print the settings in force
     marketd admin create     make an administrator's account
+    marketd integrator add   let a program of others read public events
+    marketd integrator list  list those programs
+    marketd integrator remove  let one in no more
+    marketd events replay    publish older public events again
     marketd keys rotate      make a new key for access tokens
     marketd keys list        list the keys of access tokens
     marketd verify           say whether everything in the store is as it must be
@@ -22,6 +26,7 @@ import getpass
 import os
 import sys
 from collections.abc import Coroutine, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -32,19 +37,22 @@ from marketd import __version__
 from marketd.actors.notices.templates import TemplateFault
 from marketd.bus.nats import CarrierLost
 from marketd.bus.server import NatsServerError
-from marketd.clock import SystemClock
+from marketd.clock import SystemClock, ms_of
 from marketd.config import verifying
 from marketd.config.archiving import RestoreRefused, backup, restore
 from marketd.config.errands import ErrandFailed, create_admin, describe_keys, rotate_keys
 from marketd.config.exporting import export
+from marketd.config.fields import Loaded
 from marketd.config.folder import FolderError, found
+from marketd.config.integrating import add_integrator, list_integrators, remove_integrator
 from marketd.config.loading import FLAGS, SettingsError, load
 from marketd.config.logs import set_up
 from marketd.config.progress import Progress
 from marketd.config.rebuilding import RebuildFailed, rebuild
+from marketd.config.replaying import replay
 from marketd.config.sample import SampleFailed
 from marketd.config.serving import CannotListen, serve
-from marketd.config.settings import Loaded, Settings
+from marketd.config.settings import Settings
 from marketd.config.shown import describe
 from marketd.config.tracing import ExtraMissing
 from marketd.http.tokens import KeyUnusable
@@ -91,6 +99,16 @@ models and search index are made again at the next start.
 """
 REBUILDING: Final = """
 Make the read models and the search index again from the log. No service may run meanwhile.
+"""
+ADDING: Final = """
+Make credentials for a program of others: it can read the public events that are named here, live and through a durable
+consumer of its own, and nothing else. Prints a program to begin with, or with --json what any client needs. The
+password is shown this once.
+"""
+REPLAYING: Final = """
+Publish the public events from a time on again, out of the log, in order. They go into the stream MARKET_REPLAY: under
+market.replay.all for every integrator, or market.replay.NAME for one, each again only what it may read; or, unkept, to
+any other subject. Who follows the events live sees none of it.
 """
 EXPORTING: Final = """
 Write every event as one line of JSON to standard output, also while the service runs. This is the operator's own and
@@ -155,8 +173,48 @@ def parser() -> argparse.ArgumentParser:
     rotate.set_defaults(run=_rotate_keys)
     listing = several.add_parser("list", parents=[common], help="list the keys, the one that signs last")
     listing.set_defaults(run=_list_keys)
+    _add_integrators(commands, common)
     _add_care(commands, common)
     return top
+
+
+def _add_integrators(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Add the commands about who follows the public events."""
+    integrator = commands.add_parser("integrator", help="programs of others that read public events")
+    several = integrator.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    adding = several.add_parser(
+        "add", parents=[common], help="let one in, also while the service runs", description=ADDING
+    )
+    adding.add_argument("name", metavar="NAME", help="what it is called: small letters, digits and hyphens")
+    adding.add_argument(
+        "--events",
+        action="append",
+        metavar="EVENTS",
+        help="what it may read, as order.completed or 'order.*'; may be given again (default: '*', all)",
+    )
+    adding.add_argument("--json", action="store_true", help="print what a client needs as JSON, in place of a program")
+    adding.set_defaults(run=_add_integrator)
+    listing = several.add_parser("list", parents=[common], help="list them")
+    listing.add_argument("--json", action="store_true", help="print them as JSON")
+    listing.set_defaults(run=_list_integrators)
+    removing = several.add_parser("remove", parents=[common], help="let one in no more, also while the service runs")
+    removing.add_argument("name", metavar="NAME")
+    removing.set_defaults(run=_remove_integrator)
+
+    events = commands.add_parser("events", help="the public events")
+    deeds = events.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    replaying = deeds.add_parser("replay", parents=[common], help="publish older ones again", description=REPLAYING)
+    replaying.add_argument("--since", type=_time, required=True, metavar="T", help="from this time on, as 2026-01-31")
+    replaying.add_argument(
+        "--to", metavar="SUBJECT", help="where to: market.replay.NAME for one integrator (default: market.replay.all)"
+    )
+    replaying.set_defaults(run=_replay)
+
+
+def _time(text: str) -> int:
+    """Read a time (RFC 3339, or a day of it); without a zone it is UTC."""
+    time = datetime.fromisoformat(text)
+    return ms_of(time if time.tzinfo else time.replace(tzinfo=UTC))
 
 
 def _add_care(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -214,6 +272,36 @@ def _create_admin(loaded: Loaded, wanted: argparse.Namespace) -> int:
             raise ErrandFailed("the two passwords differ")
     _run(loaded.settings, create_admin(loaded.settings, SystemClock(), wanted.email, password))
     print(f"made the administrator {wanted.email}")
+    return 0
+
+
+def _add_integrator(loaded: Loaded, wanted: argparse.Namespace) -> int:
+    events = [name for names in wanted.events or ["*"] for name in names.split(",")]
+    made = _run(loaded.settings, add_integrator(loaded.settings, SystemClock(), wanted.name, events))
+    print(msgspec.json.encode(made).decode() if wanted.json else made.snippet)
+    return 0
+
+
+def _list_integrators(loaded: Loaded, wanted: argparse.Namespace) -> int:
+    listed = list_integrators(loaded.settings)
+    if wanted.json:
+        print(msgspec.json.encode(listed).decode())
+        return 0
+    print("\n".join(f"{one.name}  {', '.join(one.events)}  since {one.created_at:%Y-%m-%d}" for one in listed))
+    return 0
+
+
+def _remove_integrator(loaded: Loaded, wanted: argparse.Namespace) -> int:
+    _run(loaded.settings, remove_integrator(loaded.settings, SystemClock(), wanted.name))
+    print(f"removed the integrator {wanted.name}")
+    return 0
+
+
+def _replay(loaded: Loaded, wanted: argparse.Namespace) -> int:
+    clock = SystemClock()
+    with Progress(clock) as progress:
+        count = _run(loaded.settings, replay(loaded.settings, clock, wanted.since, wanted.to, progress))
+    print(f"replayed {count} events")
     return 0
 
 

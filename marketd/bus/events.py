@@ -12,7 +12,7 @@ stream before it, and from nowhere else.
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from hashlib import sha256
-from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Final, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -21,7 +21,7 @@ from marketd.actors import account, buyer, order, preferences, product, webhook
 from marketd.actors.address import Address
 from marketd.bus.subjects import event_subject
 from marketd.clock import Instant, instant
-from marketd.storage.log import EventLog, Recorded
+from marketd.storage.log import Recorded
 
 D = TypeVar("D")
 
@@ -341,6 +341,12 @@ def _id_of(record: Recorded, index: int) -> str:
     return f"{record.position}-{index}-{sha256(command.encode()).hexdigest()[:DIGEST_DIGITS]}"
 
 
+def position_of(id: str) -> int | None:
+    """Read off an event's id which record it comes from; None where it is not one of ours."""
+    position, *rest = id.split("-")
+    return int(position) if len(rest) == 2 and position.isdecimal() and position != "0" else None
+
+
 _encoder: Final = msgspec.json.Encoder(decimal_format="number")
 
 
@@ -361,13 +367,21 @@ def chosen(patterns: Iterable[str]) -> list[str]:
     return list(names)
 
 
+class Streams(Protocol):
+    """What streams are read from: the log, or its file."""
+
+    async def read(self, stream: str, after_version: int = 0, until_version: int | None = None) -> list[Recorded]:
+        """Read a stream, or a part of it, in order; raise `CorruptLog`."""
+        ...
+
+
 class PublicEvents:
     """
     Tells record after record, for one who follows the log. What came before is read from the log where it did not go by
     here of late.
     """
 
-    def __init__(self, events: EventLog, source: str, *, known_max: int = 4_096) -> None:
+    def __init__(self, events: Streams, source: str, *, known_max: int = 4_096) -> None:
         self._log, self._source, self._known_max = events, source, known_max
         self._known: dict[str, tuple[int, Known]] = {}  # by stream: up to which version what is known; the latest last
 

@@ -11,6 +11,7 @@ import logging
 from marketd.actors.aggregate import Refused
 from marketd.bus.codec import Codec
 from marketd.bus.port import Answer, BusError, Crashed, Envelope, Handler, NoAnswer, NobodyServes
+from marketd.bus.tally import Tally
 from marketd.clock import Clock
 from marketd.trace import Cause, doing_for
 
@@ -20,8 +21,9 @@ log = logging.getLogger("marketd.bus")
 class MemoryBus:
     """Delivers to handlers of this process; through the codec, if one is given."""
 
-    def __init__(self, clock: Clock, codec: Codec | None = None) -> None:
+    def __init__(self, clock: Clock, codec: Codec | None = None, tally: Tally | None = None) -> None:
         self._clock = clock
+        self.tally = tally or Tally(clock)
         self._codec = codec
         self._handlers: dict[str, Handler] = {}
 
@@ -52,26 +54,36 @@ class MemoryBus:
         try:
             async with asyncio.timeout(left_s):
                 if self._codec is None:
-                    return await attend(handler, subject, envelope)
+                    return await attend(handler, subject, envelope, self.tally)
                 return await self._through(self._codec, handler, subject, envelope)
         except TimeoutError:
             raise NoAnswer(f"no answer from {subject} by the deadline") from None
 
     async def _through(self, codec: Codec, handler: Handler, subject: str, envelope: Envelope) -> Answer:
         try:
-            packed = codec.pack_answer(await attend(handler, subject, codec.unpack(codec.pack(envelope))))
+            packed = codec.pack_answer(await attend(handler, subject, codec.unpack(codec.pack(envelope)), self.tally))
         except (Refused, BusError) as error:
             packed = codec.pack_error(error)
         return codec.unpack_answer(packed)
 
 
-async def attend(handler: Handler, subject: str, envelope: Envelope) -> Answer:
+async def attend(handler: Handler, subject: str, envelope: Envelope, tally: Tally) -> Answer:
     """Let the handler answer or refuse; whatever else it raises is a defect, which costs nobody but the sender."""
+    began_s, why = tally.begin(), "it was given up"
     with doing_for(Cause(envelope.correlation, envelope.trace)):
         try:
-            return await handler(subject, envelope)
-        except (Refused, BusError):
+            answer = await handler(subject, envelope)
+            why = ""
+            return answer
+        except Refused:
+            why = ""
+            raise
+        except BusError as error:
+            why = f"{error.code}: {error}"
             raise
         except Exception as error:
             log.exception("who serves %s crashed", subject)
-            raise Crashed(f"who serves {subject} has a defect: {type(error).__name__}") from None
+            why = f"who serves {subject} has a defect: {type(error).__name__}"
+            raise Crashed(why) from None
+        finally:
+            tally.end(type(envelope.message), began_s, why)

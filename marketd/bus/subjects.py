@@ -3,9 +3,17 @@ The names of all subjects. CONTRACT.md fixes them: `market.cmd.<partition>.<kind
 `market.events.<aggregate>.<event>.<id>`.
 """
 
+from typing import Final
+
 from msgspec import Struct
 
 from marketd.actors.address import PARTITIONS, Address
+
+EVENTS: Final = "market.events"
+EVENTS_STREAM: Final = "MARKET_EVENTS"
+REPLAYS: Final = "market.replay"  # below it whom they are for, then as an event's
+REPLAYS_STREAM: Final = "MARKET_REPLAY"
+FOR_ALL: Final = "all"
 
 
 def command_subject(address: Address) -> str:
@@ -36,4 +44,4 @@ def query_subject(query: type[Struct]) -> str:
 
 def event_subject(name: str, key: str) -> str:
     """Say where a public event is told: by its name, as `order.completed`, and the id of what it is about."""
-    return f"market.events.{name}.{key}"
+    return f"{EVENTS}.{name}.{key}"

@@ -15,7 +15,10 @@ from marketd.actors.product import Answer as ProductAnswer
 from marketd.actors.watch import AwaitChange, AwaitOutcome
 from marketd.actors.webhook import WEBHOOK
 from marketd.actors.webhook import Answer as WebhookAnswer
+from marketd.bus import micro
 from marketd.bus.codec import Codec, reasons_by_code
+from marketd.bus.gate import LookAgain
+from marketd.bus.micro import Service
 from marketd.storage.cards import EncodedProduct, ReadProduct
 from marketd.storage.catalog import CATALOG, BrowseProducts
 from marketd.storage.deliveries import (
@@ -66,15 +69,28 @@ FINDINGS: Final = (
 ANSWERS: Final = DECISIONS | FINDINGS | Reached | Shown | Spelt | Alike
 
 
-def message_codec() -> Codec:
-    """Make the codec of all commands and queries."""
-    queries: set[Any] = {AskReached, AwaitChange, AwaitOutcome, ReadHistory, ReadProduct}
+def queries() -> set[Any]:
+    """All queries there are."""
+    queries: set[Any] = {AskReached, AwaitChange, AwaitOutcome, LookAgain, ReadHistory, ReadProduct}
     queries |= {BrowseProducts, Suggest, FindRelated, Search, Spell, FindAlike, Renewed}
     queries |= {ListDeliveries, ReadDelivery, Resend, SendTest, Replay}
     queries.update(query for model in MODELS for query in model.answers)
+    return queries
+
+
+def micro_services() -> list[Service]:
+    """What is asked here, as the tools of NATS see it."""
+    answers = {"account": AccountAnswer, "product": ProductAnswer, "order": OrderAnswer, "buyer": BuyerAnswer}
+    answers["webhook"] = WebhookAnswer
+    actors = [micro.commands(a.kind, a.commands, a.questions, answers[a.kind]) for a in AGGREGATES]
+    return [*actors, micro.queries(list(queries()))]
+
+
+def message_codec() -> Codec:
+    """Make the codec of all commands and queries."""
     commands = [aggregate.commands for aggregate in AGGREGATES]
     reasons = reasons_by_code({aggregate.kind: aggregate.reasons for aggregate in AGGREGATES})
-    return Codec(reduce(or_, [*commands, *queries]), ANSWERS, reasons)
+    return Codec(reduce(or_, [*commands, *queries()]), ANSWERS, reasons)
 
 
 def log_codec() -> LogCodec:

@@ -4,7 +4,6 @@ Errands of the command line: what it asks of a service that runs, or of one that
     ErrandFailed    the service said no, or can't be reached
 """
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -30,6 +29,14 @@ from marketd.http.tokens import make_signing_key
 
 class ErrandFailed(Exception):
     """The message is one line for the operator."""
+
+
+class Carrier(msgspec.Struct, frozen=True):
+    """Where a NATS server is, and who we are to it."""
+
+    url: str
+    user: str | None
+    password: str | None
 
 
 async def create_admin(settings: Settings, clock: Clock, email: str, password: str) -> None:
@@ -58,16 +65,29 @@ async def create_admin(settings: Settings, clock: Clock, email: str, password: s
 
 def rotate_keys(settings: Settings, clock: Clock) -> str:
     """Make a new key for access tokens, which a running service takes up by itself; give its id."""
-    return make_signing_key(_folder(settings).keys, clock)
+    return make_signing_key(folder_of(settings).keys, clock)
 
 
 def describe_keys(settings: Settings) -> list[str]:
     """Say what keys there are: a line each, the newest, which signs, last."""
-    keys = list_keys(_folder(settings).keys)
+    keys = list_keys(folder_of(settings).keys)
     uses = [*("verifies what it has signed" for _ in keys[:-1]), "signs"]
     return [
         f"{key.kid}  {instant(key.made_at_ms):%Y-%m-%dT%H:%M:%SZ}  {use}" for key, use in zip(keys, uses, strict=False)
     ]
+
+
+async def tell_running(settings: Settings, clock: Clock, subject: str, message: msgspec.Struct) -> None:
+    """Tell a service that runs on the data directory, if one does; raise `ErrandFailed`."""
+    if not is_in_use(folder_of(settings).path):
+        return
+    try:
+        async with _reached(settings, clock) as bus:
+            why = await _ask(bus, settings, clock, subject, message)
+    except CarrierLost as error:
+        raise ErrandFailed(str(error)) from None
+    if why:
+        raise ErrandFailed(why)
 
 
 async def _ask(bus: Bus, settings: Settings, clock: Clock, subject: str, command: msgspec.Struct) -> str | None:
@@ -87,24 +107,18 @@ async def _ask(bus: Bus, settings: Settings, clock: Clock, subject: str, command
 @asynccontextmanager
 async def _reached(settings: Settings, clock: Clock) -> AsyncIterator[Bus]:
     """Reach the service that runs on the data directory, which must be there; if none does, run one for as long."""
-    folder = _folder(settings)
+    folder = folder_of(settings)
     if not is_in_use(folder.path):
         async with running(settings, clock) as service:
             yield service.bus
         return
-    url, user, password = settings.nats.url, settings.nats.user, settings.nats.password
-    if url is None:
-        try:
-            endpoint = json.loads((folder.nats / "endpoint.json").read_text(encoding="utf-8"))
-        except OSError:
-            raise ErrandFailed(f"the service on {folder.path} is still starting") from None
-        url, user, password = endpoint["url"], endpoint["user"], endpoint["password"]
+    carrier = carrier_of(settings)
     bus = NatsBus(
-        url,
+        carrier.url,
         message_codec(),
         clock,
-        user=user,
-        password=password,
+        user=carrier.user,
+        password=carrier.password,
         in_process=False,
         connect_s_max=settings.nats.start_s_max,
     )
@@ -112,7 +126,19 @@ async def _reached(settings: Settings, clock: Clock) -> AsyncIterator[Bus]:
         yield bus
 
 
-def _folder(settings: Settings) -> Folder:
+def carrier_of(settings: Settings) -> Carrier:
+    """Say where the NATS server of a service that runs is, and who we are to it; raise `ErrandFailed`."""
+    if settings.nats.url is not None:
+        return Carrier(settings.nats.url, settings.nats.user, settings.nats.password)
+    folder = folder_of(settings)
+    try:
+        return msgspec.json.decode((folder.nats / "endpoint.json").read_bytes(), type=Carrier)
+    except OSError:
+        why = "is still starting" if is_in_use(folder.path) else "does not run"
+        raise ErrandFailed(f"the service on {folder.path} {why}") from None
+
+
+def folder_of(settings: Settings) -> Folder:
     """Find the data directory, which must be there: a slip of the pen must not make an empty store."""
     folder = Folder(Path(settings.data.dir))
     if not folder.path.is_dir():

@@ -11,7 +11,7 @@ from marketd.config.folder import Folder
 from marketd.storage import sqlite
 from marketd.storage.database import Part, cut, rows
 from marketd.storage.log import CorruptLog, chain
-from marketd.storage.sqlite import RECORD
+from marketd.storage.records import RECORD
 
 PAGE_RECORDS: Final = 1_000  # read at a time: whoever reads slowly must not hold the log's journal
 

@@ -61,6 +61,7 @@ class Folder:
         self.keys = path / "keys"
         self.nats = path / "nats"
         self.mail = path / "mail"
+        self.integrators = path / "integrators.json"
         self.sample_password = path / "sample-password.txt"
         self.sample_unfinished = path / "sample-unfinished"
 
@@ -72,6 +73,7 @@ KEPT_FILES: Final = (
     "answers.db",
     "webhooks.db",
     "notices.db",
+    "integrators.json",
     "sample-password.txt",
     "sample-unfinished",
 )

@@ -20,7 +20,8 @@ from typing import Any, Final, Literal, get_args, get_origin
 import msgspec
 from msgspec import Struct
 
-from marketd.config.settings import FIELDS, SECTIONS, Field, Loaded, Settings
+from marketd.config.fields import FIELDS, SECTIONS, Field, Loaded
+from marketd.config.settings import Settings
 from marketd.config.shown import shown, shown_key
 
 FLAGS: Final = {"--data": "data.dir", "--host": "http.host", "--port": "http.port", "--nats": "nats.url"}

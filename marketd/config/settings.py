@@ -8,10 +8,9 @@ A limit is named with its unit before the `max`; a field `x` beside a field `x_m
 """
 
 from ipaddress import ip_network
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
-from msgspec.structs import fields as fields_of
 
 from marketd.config.telling import SECRET, Mail, Push
 from marketd.config.webhook_settings import Webhooks
@@ -26,6 +25,7 @@ WebUrl = Annotated[str, Meta(pattern=r"^https?://[^\s/?#]+(/[^\s/?#]+)*\Z")]
 StripeKey = Annotated[str, Meta(pattern=r"^[sr]k_[!-~]+\Z")]
 SigningSecret = Annotated[str, Meta(pattern=r"^[!-~]+\Z")]
 BearerToken = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._~+/=-]{16,}\Z")]
+Source = Annotated[str, Meta(pattern=r"^[!-~]+\Z")]
 Origin = Annotated[str, Meta(pattern=r"^(\*|https?://[^\s/?#@*]+)\Z")]
 
 
@@ -112,6 +112,34 @@ class Nats(Struct, frozen=True):
         bool, Meta(description="whether what is asked and answered in one process skips the server")
     ] = True
     start_s_max: Annotated[float, Meta(description="the time our own server has to start", gt=0, le=600)] = 10.0
+
+
+class Events(Struct, frozen=True):
+    """The public events: how long the streams keep them. Older ones are in the log, and can be replayed."""
+
+    keep_days: Annotated[float, Meta(description="how long an event is kept for who has yet to read it", gt=0)] = 30.0
+    keep_bytes_max: Annotated[
+        int, Meta(description="how many bytes of them are kept; the oldest go first", ge=MIB, le=KIB * GIB)
+    ] = 512 * MIB
+    duplicate_window_s: Annotated[
+        float, Meta(description="how long the server recognises a repeat by its id", ge=1, le=600)
+    ] = 600.0
+    window_events_max: Annotated[
+        int, Meta(description="events that go out before their receipt is waited for", ge=1, le=10_000)
+    ] = 128
+    answer_wait_s_max: Annotated[float, Meta(description="the longest wait for that receipt", gt=0, le=600)] = 5.0
+    retry_s: Annotated[float, Meta(description="the first pause before they are tried again", gt=0, le=600)] = 0.2
+    retry_s_max: Annotated[float, Meta(description="the longest pause before that", gt=0, le=600)] = 2.0
+    ack_wait_s: Annotated[
+        float,
+        Meta(description="an event that an integrator has not acknowledged for so long comes again", ge=1, le=86400),
+    ] = 30.0
+    unacknowledged_max: Annotated[
+        int, Meta(description="events that an integrator may have taken and not acknowledged", ge=1, le=5000)
+    ] = 1000
+    source: Annotated[
+        Source | None, Meta(description="what they name as their source; `http.public_url`, else `/marketd` if empty")
+    ] = None
 
 
 class Log(Struct, frozen=True):
@@ -392,6 +420,7 @@ class Settings(Struct, frozen=True):
     http: Http = Http()
     data: Data = Data()
     nats: Nats = Nats()
+    events: Events = Events()
     log: Log = Log()
     metrics: Metrics = Metrics()
     traces: Traces = Traces()
@@ -412,53 +441,3 @@ class Settings(Struct, frozen=True):
     saga: Saga = Saga()
     payments: Payments = Payments()
     webhooks: Webhooks = Webhooks()
-
-
-class Field(Struct, frozen=True):
-    """One setting, as loading, printing and the documentation see it."""
-
-    section: str
-    name: str
-    type: Any
-    default: Any
-    description: str
-    secret: bool
-
-    @property
-    def key(self) -> str:
-        """What it is called everywhere: `http.port`."""
-        return f"{self.section}.{self.name}"
-
-    @property
-    def variable(self) -> str:
-        """What the environment calls it: `MARKETD_HTTP__PORT`."""
-        return f"MARKETD_{self.section}__{self.name}".upper()
-
-
-class Loaded(Struct, frozen=True):
-    """The settings in force, and for each key where its value came from."""
-
-    settings: Settings
-    sources: dict[str, str]
-
-
-def fields(settings: type[Struct]) -> dict[str, Field]:
-    """Find every field of every section, by key, in the order in which they are written."""
-    found = [
-        Field(
-            section.name,
-            field.name,
-            field.type,
-            field.default,
-            meta.description,
-            bool((meta.extra or {}).get("secret")),
-        )
-        for section in fields_of(settings)
-        for field in fields_of(section.type)
-        for meta in get_args(field.type)[-1:]
-    ]
-    return {field.key: field for field in found}
-
-
-SECTIONS: Final = tuple(section.name for section in fields_of(Settings))
-FIELDS: Final = fields(Settings)

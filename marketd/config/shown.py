@@ -6,7 +6,7 @@ import json
 import re
 from typing import Final
 
-from marketd.config.settings import FIELDS, Loaded
+from marketd.config.fields import FIELDS, Loaded
 
 MASK: Final = "********"
 

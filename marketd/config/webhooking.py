@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from marketd.actors.notices.courier import Courier, CourierLimits, Tell, Telling
 from marketd.actors.notices.enquiries import Enquiries
@@ -13,13 +13,12 @@ from marketd.bus.events import PublicEvents, encode
 from marketd.bus.port import Bus
 from marketd.clock import Clock
 from marketd.config.folder import Folder
+from marketd.config.relaying import source_of
 from marketd.config.settings import Settings
 from marketd.http.keys import WebhookLimits
 from marketd.http.tokens import load_webhook_key
 from marketd.storage.deliveries import Deliveries
 from marketd.storage.log import EventLog, Recorded
-
-NAMELESS: Final = "/marketd"  # the source of the events of a shop that has no address yet
 
 
 class Webhooking(NamedTuple):
@@ -34,7 +33,7 @@ async def webhooking(
     settings: Settings, folder: Folder, bus: Bus, events: EventLog, clock: Clock
 ) -> AsyncIterator[Webhooking]:
     """Make the courier and let it be asked; run it."""
-    source = settings.http.public_url or NAMELESS
+    source = source_of(settings)
     signer = WebhookSigner(load_webhook_key(folder.keys))
     async with Deliveries(folder.webhooks) as deliveries, Line(_line_limits(settings)) as line:
         tell, again = teller(events, source), teller(events, source)  # each follows the log at its own place

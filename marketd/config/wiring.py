@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from marketd import __version__
 from marketd.actors.fulfilment import Fulfilment, FulfilmentLimits
 from marketd.actors.house import House, HouseLimits
 from marketd.actors.notices.channels import PushServices
@@ -23,15 +24,18 @@ from marketd.actors.payments.stripe_news import StripeNews
 from marketd.actors.runtime import ActorLimits
 from marketd.actors.watch import OrderWatch
 from marketd.bus.breaker import Breaker, Circuit
+from marketd.bus.micro import MicroServices
 from marketd.bus.nats import NatsBus
+from marketd.bus.relay import Relay
 from marketd.bus.server import NatsServer
 from marketd.clock import Clock
 from marketd.config.background import background
-from marketd.config.codecs import AGGREGATES, MODELS, log_codec, message_codec
+from marketd.config.codecs import AGGREGATES, MODELS, log_codec, message_codec, micro_services
 from marketd.config.folder import Folder, opened
 from marketd.config.guarding import make_breaker
 from marketd.config.mailing import Notices, notifying
 from marketd.config.paying import make_news, make_processor
+from marketd.config.relaying import made_relay, make_server
 from marketd.config.settings import Settings
 from marketd.config.tracing import traced
 from marketd.config.webhooking import Webhooking, webhooking
@@ -73,6 +77,7 @@ class Service:
     notices: Notices
     webhooks: Webhooking
     watch: OrderWatch
+    relay: Relay
     measures: Measures = field(default_factory=Measures)
     is_stopping: bool = False
 
@@ -102,6 +107,7 @@ class Service:
             "payments": {"state": self._state_of(PAYMENTS)},
             **self.notices.parts(),
             "webhooks": {"state": "ok", **self.webhooks.courier.statistics()},
+            "events": {"state": "down" if self.relay.trouble else "ok", **self.relay.statistics()},
         }
         return Readiness(is_ready, parts)
 
@@ -130,15 +136,14 @@ async def running(settings: Settings, clock: Clock, url: str | None = None) -> A
         shrinker = Shrinker(_image_limits(settings))
         files = FileStore(folder.files, shrinker, free_bytes_min=settings.uploads.free_bytes_min)
         await files.prepare()
-        server = None
-        if settings.nats.url is None:
-            server = await enter(NatsServer(store=folder.nats, port=settings.nats.port, clock=clock))
+        server = await enter(make_server(settings, folder, clock)) if settings.nats.url is None else None
         bus = await enter(_bus(settings, server, clock))
         house = await enter(_house(settings, events, clock))
         fulfilment = Fulfilment(bus, events, processor, Journal(), clock, _fulfilment_limits(settings))
         notices = await enter(notifying(settings, folder, clock, bus, events, projector, url))
         webhooks = await enter(webhooking(settings, folder, bus, events, clock))
         watch = OrderWatch(bus, events, clock)
+        relay = await enter(made_relay(settings, folder, server, bus, events, clock))
         await house.open(bus)
         await projector.open(bus)
         cards = ProductCards(projector)
@@ -150,7 +155,7 @@ async def running(settings: Settings, clock: Clock, url: str | None = None) -> A
         await OrderHistory(events).open(bus)
         await watch.open()
         runs = [projector.run(clock), fulfilment.run(), *notices.runs, webhooks.courier.run(), watch.run()]
-        runs.append(bus.wait_lost())
+        runs += [relay.run(), bus.wait_lost()]
         await enter(background(*runs, *([_indexing(projector, index)] if settings.search.enabled else [])))
         yield Service(
             settings=settings,
@@ -171,6 +176,7 @@ async def running(settings: Settings, clock: Clock, url: str | None = None) -> A
             notices=notices,
             webhooks=webhooks,
             watch=watch,
+            relay=relay,
         )
 
 
@@ -209,9 +215,11 @@ def event_log(folder: Folder, settings: Settings) -> SqliteLog:
     )
 
 
-def _bus(settings: Settings, server: NatsServer | None, clock: Clock) -> NatsBus:
+@asynccontextmanager
+async def _bus(settings: Settings, server: NatsServer | None, clock: Clock) -> AsyncIterator[NatsBus]:
+    """Run the carrier, and show what is asked over it to the tools of NATS."""
     wanted = settings.nats
-    return NatsBus(
+    bus = NatsBus(
         server.url if server else str(wanted.url),
         message_codec(),
         clock,
@@ -220,6 +228,9 @@ def _bus(settings: Settings, server: NatsServer | None, clock: Clock) -> NatsBus
         in_process=wanted.in_process,
         connect_s_max=wanted.start_s_max,
     )
+    async with bus:
+        await MicroServices(micro_services(), __version__, bus.tally, clock).open(bus)
+        yield bus
 
 
 def _house(settings: Settings, events: SqliteLog, clock: Clock) -> House:

@@ -11,8 +11,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from aiohttp import web
 
+from marketd.http import asyncapi
 from marketd.http.etags import tag_of, tagged
 from marketd.http.keys import DOCUMENT
 from marketd.http.operation import Answer, Bytes, operation
@@ -40,6 +42,14 @@ DOCS_POLICY: Final = (
 async def document(request: web.Request) -> web.Response:
     """Describe every route (OpenAPI 3.1)."""
     body = request.app[DOCUMENT]
+    return tagged(body, tag=_tag(body), headers={"Cache-Control": "no-cache"})
+
+
+@routes.get("/asyncapi.json")
+@operation(answers={200: Answer(Bytes, headers=("ETag", "Cache-Control"))})
+async def events(request: web.Request) -> web.Response:
+    """Describe the public events over NATS (AsyncAPI 3.0)."""
+    body = _events()
     return tagged(body, tag=_tag(body), headers={"Cache-Control": "no-cache"})
 
 
@@ -95,6 +105,11 @@ async def explain(request: web.Request) -> web.Response:
         content_type="text/html",
         headers={"Content-Security-Policy": PROBLEM_POLICY, "Permissions-Policy": PERMISSIONS},
     )
+
+
+@cache
+def _events() -> bytes:
+    return msgspec.json.encode(asyncapi.document())
 
 
 @cache

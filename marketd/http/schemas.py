@@ -24,7 +24,7 @@ def components(kinds: Iterable[type[Struct]]) -> dict[str, Schema]:
     _, found = msgspec.json.schema_components(wanted, ref_template=PREFIX + "{name}")
     for kind in wanted:
         found[kind.__name__] |= getattr(kind, "also", {})
-    return {name: _travelling(schema) for name, schema in sorted(found.items())}
+    return {name: travelling(schema) for name, schema in sorted(found.items())}
 
 
 def reference(kind: type[Struct]) -> Schema:
@@ -34,7 +34,7 @@ def reference(kind: type[Struct]) -> Schema:
 
 def bare(kind: Any) -> Schema:
     """Give the schema of what is no Struct."""
-    schema: Schema = _travelling(msgspec.json.schema(kind))
+    schema: Schema = travelling(msgspec.json.schema(kind))
     return schema
 
 
@@ -45,14 +45,15 @@ def as_text(schema: Schema) -> Schema:
     return {**choices[0], **others} if choices else others
 
 
-def _travelling(schema: Any) -> Any:
+def travelling(schema: Any) -> Any:
+    """Say what goes out: a Decimal is a number there."""
     if isinstance(schema, list):
-        return [_travelling(item) for item in schema]
+        return [travelling(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
     if _DECIMAL.items() <= schema.items():
         schema = {key: value for key, value in schema.items() if key != "format"} | {"type": "number"}
-    return {key: _travelling(value) for key, value in schema.items()}
+    return {key: travelling(value) for key, value in schema.items()}
 
 
 def _held(kind: Any) -> Iterator[type[Struct]]:

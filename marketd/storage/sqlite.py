@@ -33,9 +33,9 @@ from marketd.storage.log import (
     chain,
 )
 from marketd.storage.recent import Recent
+from marketd.storage.records import PAGE_RECORDS_MAX, RECORD, Records, stream_of
 
 SCHEMA_VERSION: Final = 1
-PAGE_RECORDS_MAX: Final = 1_000
 TABLES: Final = """
     CREATE TABLE streams(
         id INTEGER PRIMARY KEY,
@@ -64,11 +64,6 @@ TABLES: Final = """
         checksum BLOB NOT NULL
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE checkpoints(name TEXT PRIMARY KEY, position INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-"""
-RECORD: Final = """
-    SELECT c.position, s.name, c.version, c.command_id, c.at, c.events, c.reply, c.meta, c.hash,
-           (SELECT p.hash FROM commits p WHERE p.position = c.position - 1)
-    FROM commits c JOIN streams s ON s.id = c.stream
 """
 
 
@@ -100,7 +95,7 @@ class SqliteLog:
         recent_commits_max: int = 4_096,
         check_commits: int = 5_000,
     ) -> None:
-        self._codec = codec
+        self._codec, self._records = codec, Records(codec)
         self._writer = Database(path, SCHEMA_VERSION, TABLES)
         self._reader = Database(path, SCHEMA_VERSION, TABLES, read_only=True)
         self._batch_commits_max, self._queue_commits_max = batch_commits_max, queue_commits_max
@@ -165,7 +160,7 @@ class SqliteLog:
         return await done
 
     async def read(self, stream: str, after_version: int = 0, until_version: int | None = None) -> list[Recorded]:
-        return await self._reader.run(self._read_stream, stream, after_version, until_version)
+        return await self._reader.run(self._records.of_stream, stream, after_version, until_version)
 
     async def find(self, stream: str, command_id: str) -> Recorded | None:
         return await self._reader.run(self._find, stream, command_id)
@@ -178,7 +173,7 @@ class SqliteLog:
             await self._recent.wait_beyond(after)
             batch = self._recent.since(after, PAGE_RECORDS_MAX)
             if batch is None:
-                batch = await self._reader.run(self._read_page, after)
+                batch = await self._reader.run(self._records.page, after)
             after = batch[-1].position
             yield batch
 
@@ -264,7 +259,7 @@ class SqliteLog:
         return outcomes, records
 
     def _append_one(self, db: Connection, append: _Append, position: int, records: list[Recorded]) -> Outcome:
-        stream, version = _stream(db, append.stream)
+        stream, version = stream_of(db, append.stream)
         if known := self._find_repeats(db, stream, append.commits):
             return Repeats(known)
         if version != append.expected_version:
@@ -285,7 +280,7 @@ class SqliteLog:
             return {}
         wanted = f"{RECORD} WHERE c.stream = ? AND c.command_id = ?"
         found = (db.execute(wanted, (stream, commit.command_id)).fetchone() for commit in commits)
-        return {row[3]: self._recorded(row) for row in found if row}
+        return {row[3]: self._records.decode(row) for row in found if row}
 
     # The readers.
 
@@ -295,66 +290,27 @@ class SqliteLog:
         expected = max(0, head - self._check_commits)
         newest = GENESIS
         for row in db.execute(f"{RECORD} WHERE c.position > ? ORDER BY c.position", (expected,)):
-            self._recorded(row)
+            self._records.decode(row)
             expected, newest = expected + 1, row[8]
             if row[0] != expected:
                 raise CorruptLog(f"there is no record at position {expected}, but one at {row[0]}")
         return head, newest
-
-    def _read_stream(
-        self, db: Connection, stream: str, after_version: int, until_version: int | None = None
-    ) -> list[Recorded]:
-        _, newest = _stream(db, stream)  # read first: meanwhile there may be more, never fewer
-        newest = newest if until_version is None else min(newest, until_version)
-        where = "WHERE c.stream = (SELECT id FROM streams WHERE name = ?) AND c.version > ? ORDER BY c.version LIMIT ?"
-        count = -1 if until_version is None else max(0, until_version - after_version)  # SQLite has -1 for no limit
-        records = [self._recorded(row) for row in db.execute(f"{RECORD} {where}", (stream, after_version, count))]
-        for version, record in enumerate(records, after_version + 1):
-            if record.version != version:
-                raise CorruptLog(f"{stream} has no version {version}, but a version {record.version}")
-        if after_version + len(records) < newest:
-            raise CorruptLog(f"{stream} has no version {newest}, but should have")
-        return records
 
     def _read_wake(self, db: Connection, stream: str, fingerprint: str) -> tuple[Snapshot | None, list[Recorded]]:
         columns = "stream, version, position, fingerprint, state, checksum"
         row = db.execute(f"SELECT {columns} FROM snapshots WHERE stream = ?", (stream,)).fetchone()
         fits = row is not None and row[3] == fingerprint and row[5] == _checksum(Snapshot(*row[:5]))
         snapshot = Snapshot(*row[:5]) if fits else None
-        return snapshot, self._read_stream(db, stream, snapshot.version if snapshot else 0)
+        return snapshot, self._records.of_stream(db, stream, snapshot.version if snapshot else 0)
 
     def _find(self, db: Connection, stream: str, command_id: str) -> Recorded | None:
         where = "WHERE c.stream = (SELECT id FROM streams WHERE name = ?) AND c.command_id = ?"
         row = db.execute(f"{RECORD} {where}", (stream, command_id)).fetchone()
-        return self._recorded(row) if row else None
-
-    def _read_page(self, db: Connection, after: int) -> list[Recorded]:
-        rows = db.execute(f"{RECORD} WHERE c.position > ? ORDER BY c.position LIMIT ?", (after, PAGE_RECORDS_MAX))
-        records = [self._recorded(row) for row in rows]
-        for position, record in enumerate(records, after + 1):
-            if record.position != position:
-                raise CorruptLog(f"there is no record at position {position}, but one at {record.position}")
-        return records
-
-    def _recorded(self, row: Row) -> Recorded:
-        """Decode a row of RECORD, and hold it against its hash."""
-        position, stream, version, command_id, at, events, reply, meta, written_hash, previous = row
-        columns = (command_id, at, events, reply, meta)
-        if chain(previous or GENESIS, position, stream, version, columns) != written_hash:
-            raise CorruptLog(f"the record at position {position} ({stream}@{version}) does not fit its hash")
-        try:
-            return Recorded(position, stream, version, self._codec.decode(*columns))
-        except CorruptLog as error:
-            raise CorruptLog(f"the record at position {position} ({stream}@{version}): {error}") from None
+        return self._records.decode(row) if row else None
 
 
 def _fetch(db: Connection, sql: str, *parameters: object) -> list[Row]:
     return db.execute(sql, parameters).fetchall()
-
-
-def _stream(db: Connection, name: str) -> tuple[int, int]:
-    row = db.execute("SELECT id, version FROM streams WHERE name = ?", (name,)).fetchone()
-    return (int(row[0]), int(row[1])) if row else (0, 0)
 
 
 def _checksum(snapshot: Snapshot) -> bytes:

@@ -22,7 +22,15 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from marketd.bus.server import Limits, NatsServer, NatsServerFailed, NatsServerMissing, find_executable
+from marketd.bus.server import (
+    Limits,
+    NatsServer,
+    NatsServerFailed,
+    NatsServerMissing,
+    NotReloaded,
+    find_executable,
+    reserve_port,
+)
 from marketd.clock import SystemClock
 
 pytestmark = pytest.mark.asyncio
@@ -311,6 +319,56 @@ async def test_a_port_of_our_own_is_kept(tmp_path: Path) -> None:
         port = free.getsockname()[1]
     async with NatsServer(store=tmp_path, clock=SystemClock(), port=port) as server:
         assert f"nats://127.0.0.1:{port}" == server.url
+
+
+async def test_a_port_that_it_chose_is_its_port_at_the_next_start_too(tmp_path: Path) -> None:
+    ports = []
+    for _ in range(2):
+        async with NatsServer(store=tmp_path, clock=SystemClock()) as server:
+            ports.append(server.port)
+
+    assert ports[0] == ports[1]
+
+
+async def test_a_port_that_somebody_else_has_by_now_is_not_taken(tmp_path: Path) -> None:
+    async with NatsServer(store=tmp_path, clock=SystemClock()) as server:
+        port = server.port
+    with socket.create_server(("127.0.0.1", port)):
+        async with NatsServer(store=tmp_path, clock=SystemClock()) as server:
+            assert port != server.port
+
+
+async def test_a_port_that_is_reserved_is_that_of_the_next_start(tmp_path: Path) -> None:
+    port = reserve_port(tmp_path / "nats")
+    async with NatsServer(store=tmp_path / "nats", clock=SystemClock()) as server:
+        assert (port, port) == (server.port, port)
+
+
+async def test_who_does_not_take_another_configuration_says_why(tmp_path: Path) -> None:
+    executable = program(
+        tmp_path / "fake",
+        "line = b'[1] 2026/01/01 00:00:00.000000 [ERR] Failed to reload server configuration: no\\n'",
+        "def refuse(*_): os.write(2, line)",
+        "signal.signal(signal.SIGHUP, refuse)",
+        f'print("{READY}", file=sys.stderr, flush=True)',
+        "while True: signal.pause()",
+    )
+    async with NatsServer(store=tmp_path, clock=SystemClock(), executable=executable) as server:
+        with pytest.raises(NotReloaded, match="nats-server: no"):
+            await server.admit([])
+
+
+async def test_who_says_nothing_of_another_configuration_is_not_waited_for(tmp_path: Path) -> None:
+    executable = program(
+        tmp_path / "fake",
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)",
+        f'print("{READY}", file=sys.stderr, flush=True)',
+        "while True: signal.pause()",
+    )
+    limits = Limits(reload_s_max=0.1)
+    async with NatsServer(store=tmp_path, clock=SystemClock(), executable=executable, limits=limits) as server:
+        with pytest.raises(NotReloaded, match="did not say"):
+            await server.admit([])
 
 
 async def test_a_stop_leaves_no_process(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import pytest
 from msgspec import Meta
 
+from marketd.config.fields import Field, Loaded
 from marketd.config.loading import (
     FileUnreadable,
     Given,
@@ -16,7 +17,7 @@ from marketd.config.loading import (
     converted,
     load,
 )
-from marketd.config.settings import Field, Loaded, Settings
+from marketd.config.settings import Settings
 
 NOTHING: Mapping[str, str] = {}
 

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 from msgspec import Meta, Struct
 
-from marketd.config.settings import FIELDS, SECTIONS, Field, Settings, fields
+from marketd.config.fields import FIELDS, SECTIONS, Field, fields
+from marketd.config.settings import Settings
 from marketd.config.telling import SECRET
 
 

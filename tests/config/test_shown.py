@@ -6,8 +6,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from marketd.config.fields import SECTIONS
 from marketd.config.loading import load
-from marketd.config.settings import SECTIONS
 from marketd.config.shown import describe, shown
 
 

@@ -119,6 +119,7 @@ async def test_every_route_that_is_for_somebody_is_tried_here(stage: Stage) -> N
         ("GET", "/previews/{digest}"),
         ("GET", "/previews/{digest}/mobile"),
         ("GET", "/openapi.json"),
+        ("GET", "/asyncapi.json"),
         ("GET", "/docs"),
         ("GET", "/docs/{version}/{name}"),
         ("GET", "/products"),

@@ -119,7 +119,7 @@ class Host(Owner):
         outcome: Answer | Refused | BusError
         try:
             async with asyncio.timeout(left_s):
-                outcome = await attend(handler, subject, envelope)
+                outcome = await attend(handler, subject, envelope, self.bus.tally)
             reply = MESSAGES.pack_answer(outcome)
         except TimeoutError:
             return

@@ -1,0 +1,42 @@
+"""
+The gate: lets those integrators in that stand in the register, each with its consumers, and disconnects nobody else.
+"""
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from marketd.bus.integrators import Register, filters
+from marketd.bus.port import Answer, Bus, BusError, Envelope
+from marketd.bus.server import NatsServer, NotReloaded
+from marketd.bus.stream import EventStream, StreamError
+from marketd.bus.subjects import query_subject
+
+
+class LookAgain(Struct, frozen=True, tag="integrators-look-again"):
+    """Ask that the register be read again, and what stands there be so."""
+
+
+class Gate:
+    """Stands between the register and the server."""
+
+    def __init__(self, register: Register, server: NatsServer, streams: Mapping[str, EventStream]) -> None:
+        self._register, self._server, self._streams = register, server, streams
+
+    async def open(self, bus: Bus) -> None:
+        """Serve who has changed the register."""
+        await bus.serve(query_subject(LookAgain), self._answer)
+
+    async def prepare(self) -> None:
+        """Have the streams there, each with the consumers that it is to have; raise a `StreamError`."""
+        guests = self._register.read()
+        for name, stream in self._streams.items():
+            await stream.prepare({one.name: filters(one)[name] for one in guests})
+
+    async def _answer(self, subject: str, envelope: Envelope) -> Answer:
+        try:
+            await self._server.admit(self._register.read())
+            await self.prepare()
+        except (NotReloaded, StreamError) as error:
+            raise BusError(str(error)) from None
+        return Answer(None, 0)

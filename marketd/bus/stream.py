@@ -1,0 +1,97 @@
+"""
+The port to the stream that public events are kept in, for who follows them; and its memory twin.
+
+The one rule: a message is taken only right after the one that the sender believes to be the last. So messages stand in
+the stream in the order in which they were published, none twice and none left out, whatever was lost on the way; and of
+two who publish, one finds out.
+
+    StreamError
+    ├── StreamAway       it can't be reached, or does not say whether it took something: look what the last one is
+    ├── StreamMoved      another message is the last one: nothing from there on was taken
+    └── StreamRefused    it does not want this, whoever asks
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from msgspec import Struct
+
+# Of each consumer of its own the subjects that it gets, by its name.
+Consumers = Mapping[str, Sequence[str]]
+
+
+class StreamError(Exception):
+    """Something is not in the stream, or may not be."""
+
+
+class StreamAway(StreamError):
+    pass
+
+
+class StreamMoved(StreamError):
+    pass
+
+
+class StreamRefused(StreamError):
+    pass
+
+
+class Message(NamedTuple):
+    """What is published, under an id by which a repeat is known."""
+
+    subject: str
+    id: str
+    payload: bytes
+
+
+class Last(NamedTuple):
+    """The last message: its number, 0 where there never was one, and its id, None where it is not there any more."""
+
+    sequence: int
+    id: str | None
+
+
+class StreamLimits(Struct, frozen=True):
+    """What the stream keeps and how long one waits for it; seconds and bytes."""
+
+    keep_s: float = 30 * 86_400
+    keep_bytes_max: int = 512 * 1024 * 1024
+    duplicate_window_s: float = 600
+    answer_wait_s_max: float = 5
+    ack_wait_s: float = 30
+    unacknowledged_max: int = 1000
+
+
+class EventStream(Protocol):
+    """Keeps public events, in one order, until they are too old or too many."""
+
+    async def prepare(self, consumers: Consumers) -> None:
+        """Make the stream as it should be, with just these consumers; raise a `StreamError`."""
+        ...
+
+    async def last(self) -> Last:
+        """Say what the last message is; raise a `StreamError`."""
+        ...
+
+    async def publish(self, messages: Sequence[Message], after: int) -> None:
+        """Publish one after the other, the first one after the message of that number; raise a `StreamError`."""
+        ...
+
+
+class MemoryStream:
+    """A list that keeps the port's promises: the twin for tests."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self.consumers: Consumers = {}
+
+    async def prepare(self, consumers: Consumers) -> None:
+        self.consumers = consumers
+
+    async def last(self) -> Last:
+        return Last(len(self.messages), self.messages[-1].id if self.messages else None)
+
+    async def publish(self, messages: Sequence[Message], after: int) -> None:
+        if after != len(self.messages):
+            raise StreamMoved(f"expected {after} to be the last message, but it is {len(self.messages)}")
+        self.messages += messages

@@ -1,0 +1,46 @@
+"""The tally: how often each message was asked here, how long its answers took, and what went wrong."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from marketd.clock import Clock
+
+NS: Final = 1_000_000_000
+
+
+@dataclass(slots=True)
+class Count:
+    """Of one type of message; the time is in seconds."""
+
+    asked: int = 0
+    failed: int = 0
+    taken_s: float = 0
+    last_error: str = ""
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts by type of message; who asks in the same process is counted like everybody."""
+
+    clock: Clock
+    counts: dict[type, Count] = field(default_factory=dict)
+
+    def begin(self) -> float:
+        """Say when it began."""
+        return self.clock.monotonic_s()
+
+    def end(self, kind: type, began_s: float, error: str = "") -> None:
+        """Count one answer; a refusal is one."""
+        count = self.counts.get(kind)
+        if count is None:
+            count = self.counts[kind] = Count()
+        count.asked += 1
+        count.taken_s += self.clock.monotonic_s() - began_s
+        if error:
+            count.failed += 1
+            count.last_error = error
+
+    def statistics(self) -> Mapping[type, Count]:
+        """What was counted."""
+        return self.counts

@@ -1,0 +1,154 @@
+"""
+Integrators on the command line: made, listed and removed, on a service that runs or on one that does not.
+
+    marketd integrator add acme --events 'order.*' --json > acme.json
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from marketd.bus.events import DATA
+from marketd.bus.gate import LookAgain
+from marketd.bus.integrators import (
+    DOMAIN,
+    INTEGRATORS_MAX,
+    NAME,
+    NOT_NAMES,
+    PASSWORD_BYTES,
+    Integrator,
+    Register,
+    hashed,
+    subjects_of,
+)
+from marketd.bus.server import HOST, reserve_port
+from marketd.bus.subjects import EVENTS_STREAM, query_subject
+from marketd.clock import Clock, Instant, instant
+from marketd.config.errands import ErrandFailed, carrier_of, folder_of, tell_running
+from marketd.config.folder import Folder, is_in_use, opened
+from marketd.config.settings import Settings
+
+OUTSIDE: Final = (
+    "this service uses the NATS server at {url}, whose users its operator makes: make one there that may subscribe"
+    " to market.events.> and pull from a consumer of the stream " + EVENTS_STREAM + " (README.md, For integrators)"
+)
+SNIPPET: Final = """\
+# {name} may read {subjects}. The password is not shown again.
+import asyncio
+
+import nats
+
+
+async def main():
+    nc = await nats.connect("{url}", user="{user}", password="{password}", inbox_prefix="{inbox_prefix}")
+    events = await nc.jetstream(domain="{domain}").pull_subscribe_bind("{consumer}", stream="{stream}")
+    while True:
+        try:
+            messages = await events.fetch(100, timeout=30)
+        except nats.errors.TimeoutError:
+            continue
+        for message in messages:
+            print(message.data.decode(), flush=True)
+            await message.ack()
+
+
+asyncio.run(main())
+"""
+
+
+class Credentials(Struct, rename="camel"):
+    """All that a client needs."""
+
+    url: str
+    user: str
+    password: str
+    domain: str
+    stream: str
+    consumer: str
+    inbox_prefix: str
+    subjects: list[str]
+
+    @property
+    def snippet(self) -> str:
+        """A program that reads the events, for nats-py."""
+        facts = msgspec.structs.asdict(self)
+        return SNIPPET.format(name=self.user, **{**facts, "subjects": ", ".join(self.subjects)})
+
+
+class Listed(Struct, rename="camel"):
+    name: str
+    events: tuple[str, ...]
+    subjects: list[str]
+    created_at: Instant
+
+
+async def add_integrator(settings: Settings, clock: Clock, name: str, events: Sequence[str]) -> Credentials:
+    """Make an integrator, who can read at once where the service runs, else from its start on; raise `ErrandFailed`."""
+    folder = _folder_of_ours(settings)
+    if not NAME.fullmatch(name) or name in NOT_NAMES:
+        raise ErrandFailed(f"expected a name of small letters, digits and hyphens, at most 32, but got {name!r}")
+    try:
+        subjects_of(events)
+    except ValueError as error:
+        raise ErrandFailed(f"{error}; there are {', '.join(['*', *DATA])}") from None
+    if not is_in_use(folder.path):
+        with opened(folder.path, 0):  # one that never held a store is a data directory from now on
+            pass
+    password = clock.random_bytes(PASSWORD_BYTES).hex()
+    made = Integrator(name, tuple(events), hashed(password), clock.now_ms())
+    with Register(folder.integrators).changing() as known:
+        if any(one.name == name for one in known):
+            raise ErrandFailed(f"there is an integrator {name} already")
+        if len(known) >= INTEGRATORS_MAX:
+            raise ErrandFailed(f"there are {len(known)} integrators already, as many as there may be")
+        known.append(made)
+    try:
+        await tell_running(settings, clock, query_subject(LookAgain), LookAgain())
+    except ErrandFailed:
+        with Register(folder.integrators).changing() as known:
+            known[:] = [one for one in known if one.name != name]
+        raise
+    return Credentials(
+        url=_url(settings, folder),
+        user=name,
+        password=password,
+        domain=DOMAIN,
+        stream=EVENTS_STREAM,
+        consumer=name,
+        inbox_prefix=made.inbox_prefix,
+        subjects=made.subjects,
+    )
+
+
+async def remove_integrator(settings: Settings, clock: Clock, name: str) -> None:
+    """Let it in no more, and forget what it has read; raise `ErrandFailed`."""
+    folder = _folder_of_ours(settings)
+    with Register(folder.integrators).changing() as known:
+        if all(one.name != name for one in known):
+            raise ErrandFailed(f"there is no integrator {name}")
+        known[:] = [one for one in known if one.name != name]
+    await tell_running(settings, clock, query_subject(LookAgain), LookAgain())
+
+
+def list_integrators(settings: Settings) -> list[Listed]:
+    """Say who there is, in the order in which they came; raise `ErrandFailed`."""
+    return [
+        Listed(one.name, one.events, one.subjects, instant(one.created_at))
+        for one in Register(_folder_of_ours(settings).integrators).read()
+    ]
+
+
+def _url(settings: Settings, folder: Folder) -> str:
+    """Say where the server is, or will be: a port that was chosen once stays."""
+    if is_in_use(folder.path):
+        return carrier_of(settings).url
+    return f"nats://{HOST}:{settings.nats.port or reserve_port(folder.nats)}"
+
+
+def _folder_of_ours(settings: Settings) -> Folder:
+    """Find the data directory of a service that has a NATS server of its own."""
+    if settings.nats.url is not None:
+        raise ErrandFailed(OUTSIDE.format(url=settings.nats.url))
+    return folder_of(settings)

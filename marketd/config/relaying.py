@@ -1,0 +1,81 @@
+"""How public events go out, for the composition root: into which streams, for how long, and who may read them."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import Final
+
+from marketd.bus.gate import Gate
+from marketd.bus.integrators import STREAMS, Register
+from marketd.bus.jetstream import JetStream
+from marketd.bus.port import Bus
+from marketd.bus.relay import Relay, RelayLimits
+from marketd.bus.server import Limits, NatsServer
+from marketd.bus.stream import StreamLimits
+from marketd.bus.subjects import EVENTS_STREAM
+from marketd.clock import Clock
+from marketd.config.folder import Folder
+from marketd.config.settings import MIB, Settings
+from marketd.storage.log import EventLog
+
+DAY_S: Final = 86_400
+BESIDE_BYTES: Final = 64 * MIB
+
+
+def make_server(settings: Settings, folder: Folder, clock: Clock) -> NatsServer:
+    """Make the server of our own, with room for the streams, and with the integrators let in."""
+    room = len(STREAMS) * settings.events.keep_bytes_max + BESIDE_BYTES
+    return NatsServer(
+        store=folder.nats,
+        port=settings.nats.port,
+        clock=clock,
+        guests=Register(folder.integrators).read(),
+        limits=Limits(store_bytes_max=max(room, Limits().store_bytes_max)),
+    )
+
+
+def make_stream(settings: Settings, name: str, url: str | None, user: str | None, password: str | None) -> JetStream:
+    """Make one of the streams at a server, by default that of the settings; enter it."""
+    wanted = settings.events
+    limits = StreamLimits(
+        keep_s=wanted.keep_days * DAY_S,
+        keep_bytes_max=wanted.keep_bytes_max,
+        duplicate_window_s=wanted.duplicate_window_s,
+        answer_wait_s_max=wanted.answer_wait_s_max,
+        ack_wait_s=wanted.ack_wait_s,
+        unacknowledged_max=wanted.unacknowledged_max,
+    )
+    if url is None:
+        url, user, password = settings.nats.url, settings.nats.user, settings.nats.password
+    return JetStream(str(url), name, STREAMS[name], limits, user=user, password=password)
+
+
+def source_of(settings: Settings) -> str:
+    """What the events name as their source."""
+    return settings.events.source or settings.http.public_url or "/marketd"
+
+
+@asynccontextmanager
+async def made_relay(
+    settings: Settings, folder: Folder, server: NatsServer | None, bus: Bus, events: EventLog, clock: Clock
+) -> AsyncIterator[Relay]:
+    """Make the relay, and before a server of our own the gate for integrators."""
+    url, user, password = (server.url, server.user, server.password) if server else (None, None, None)
+    wanted = settings.events
+    limits = RelayLimits(
+        window_events_max=wanted.window_events_max,
+        retry_s=wanted.retry_s,
+        retry_s_max=wanted.retry_s_max,
+        keep_s=wanted.keep_days * DAY_S,
+    )
+    async with AsyncExitStack() as stack:
+        names = STREAMS if server else (EVENTS_STREAM,)
+        streams = {
+            name: await stack.enter_async_context(make_stream(settings, name, url, user, password)) for name in names
+        }
+        prepare: Callable[[], Awaitable[None]] = partial(streams[EVENTS_STREAM].prepare, {})
+        if server is not None:
+            gate = Gate(Register(folder.integrators), server, streams)
+            await gate.open(bus)
+            prepare = gate.prepare
+        yield Relay(events, streams[EVENTS_STREAM], source_of(settings), prepare, clock, limits)
