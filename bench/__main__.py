@@ -18,6 +18,7 @@ from typing import Final
 
 import uvloop
 
+from bench.analytics import analytics
 from bench.figures import Figure, product_reads, purchases, starting, waking
 from bench.metering import metering
 from bench.overload import overload
@@ -36,6 +37,7 @@ ALL: Final = {
     "wake": waking,
     "event-delay": event_delay,
     "relay": catching_up,
+    "analytics": analytics,
     "search": small_search,
     "search-large": large_search,
 }

@@ -18,9 +18,15 @@ class Person:
     async def join(cls, host: str, port: int, name: str, role: str) -> Self:
         """Register and sign in."""
         connection = await Connection.open(host, port)
-        person = cls(connection, "")
         account = {"email": f"{name}@bench.example", "password": PASSWORD}
-        await person.call("POST", "/auth/register", {**account, "name": name, "role": role})
+        await cls(connection, "").call("POST", "/auth/register", {**account, "name": name, "role": role})
+        return await cls.sign_in(host, port, name)
+
+    @classmethod
+    async def sign_in(cls, host: str, port: int, name: str) -> Self:
+        """Sign in who has registered before."""
+        person = cls(await Connection.open(host, port), "")
+        account = {"email": f"{name}@bench.example", "password": PASSWORD}
         person.token = (await person.call("POST", "/auth/login", account))["accessToken"]
         return person
 

@@ -28,6 +28,8 @@ from marketd.storage.finding import FindRelated, Suggest
 from marketd.storage.history import ReadHistory
 from marketd.storage.projector import AskReached
 from marketd.storage.search import FindAlike, Renewed, Search, Spell
+from marketd.storage.tills import AwaitSale
+from marketd.storage.views import CountViews
 
 ROOT: Final = Path(__file__).parent.parent
 PACKAGE: Final = ROOT / "marketd"
@@ -54,13 +56,17 @@ PURE: Final = {"collections", "dataclasses", "decimal", "enum", "functools", "ha
 READ_MODELS: Final = {
     "storage.cards",
     "storage.catalog",
+    "storage.earnings",
     "storage.finding",
     "storage.history",
     "storage.library",
     "storage.orders",
     "storage.people",
+    "storage.regulars",
     "storage.reviews",
     "storage.sales",
+    "storage.tills",
+    "storage.views",
 }
 
 CAREFUL: Final = {
@@ -105,7 +111,7 @@ CHANCE: Final = {
 
 # Those that no read model of its own answers.
 QUERIES: Final[set[type[Struct]]] = {AskReached, AwaitOutcome, BrowseProducts, FindAlike, FindRelated, ReadHistory}
-QUERIES.update([AwaitChange, LookAgain, ReadProduct, Renewed, Search, Spell, Suggest])
+QUERIES.update([AwaitChange, AwaitSale, CountViews, LookAgain, ReadProduct, Renewed, Search, Spell, Suggest])
 QUERIES.update([ListDeliveries, ReadDelivery, Resend, SendTest, Replay])
 
 

@@ -1,10 +1,10 @@
 """
 Backup and restore: the store as one file, and one file as the store.
 
-Log, ledger, first answers and what was sent are copied as they were at one moment (`database.cut`): what a power cut at
-that moment would have left, which every start is made for. The uploaded files are copied after them: a file never
-changes and is never taken away, so all that the log refers to is there. Neither a backup nor a store is ever half
-there: both are made under another name.
+Log, ledger, first answers, what was sent and what was looked at are copied as they were at one moment (`database.cut`):
+what a power cut at that moment would have left, which every start is made for. The uploaded files are copied after
+them: a file never changes and is never taken away, so all that the log refers to is there. Neither a backup nor a store
+is ever half there: both are made under another name.
 
     RestoreRefused    there is something already where the store should be
 """
@@ -26,7 +26,7 @@ from marketd.clock import Clock, instant
 from marketd.config.folder import KEPT_FILES, KEPT_FOLDERS, LOCK, STAGING, Folder, FolderUnusable, is_empty, is_kept
 from marketd.config.ledgers import ledgers_of
 from marketd.config.progress import Progress
-from marketd.storage import answers, deliveries, sqlite
+from marketd.storage import answers, deliveries, sqlite, views
 from marketd.storage.archive import FORMAT, ArchiveDamaged, Manifest, Writer, sync, unpack, writing
 from marketd.storage.database import Connection, Part, changing, copy, cut, rows
 
@@ -103,6 +103,7 @@ def _add_databases(folder: Folder, target: Path, writer: Writer, progress: Progr
         Part(folder.answers, answers.SCHEMA_VERSION),
         Part(folder.webhooks, deliveries.SCHEMA_VERSION),
         Part(folder.notices, sent.SCHEMA_VERSION),
+        Part(folder.views, views.SCHEMA_VERSION),
     )
     parts += [part for part in beside if part.path.exists()]
     copies = {part.path: target.with_name(f"{target.name}.{part.path.name}.new") for part in parts}

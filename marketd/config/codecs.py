@@ -31,6 +31,7 @@ from marketd.storage.deliveries import (
     Resend,
     SendTest,
 )
+from marketd.storage.earnings import Earnings, Newest
 from marketd.storage.finding import FindRelated, FoundPage, Related, Suggest, Suggestions
 from marketd.storage.history import History, ReadHistory
 from marketd.storage.library import LIBRARY, Library
@@ -38,13 +39,16 @@ from marketd.storage.log import LogCodec
 from marketd.storage.orders import ORDERS, OrderPage
 from marketd.storage.people import PEOPLE, EndedOnes, Person, Seller
 from marketd.storage.projector import AskReached, Reached
+from marketd.storage.regulars import REGULARS, Buyers
 from marketd.storage.reviews import REVIEWS, ReviewFound, Reviews
 from marketd.storage.sales import SALES
 from marketd.storage.search import Alike, FindAlike, Renewed, Search, Shown, Spell, Spelt
+from marketd.storage.tills import AwaitSale
+from marketd.storage.views import CountViews, ViewsCounted
 
 AGGREGATES: Final = (ACCOUNT, PRODUCT, ORDER, BUYER, WEBHOOK)
 
-MODELS: Final = (PEOPLE, CATALOG, REVIEWS, SALES, ORDERS, LIBRARY)
+MODELS: Final = (PEOPLE, CATALOG, REVIEWS, SALES, ORDERS, LIBRARY, REGULARS)
 
 DECISIONS: Final = AccountAnswer | ProductAnswer | OrderAnswer | BuyerAnswer | WebhookAnswer
 
@@ -64,6 +68,10 @@ FINDINGS: Final = (
     | Delivery
     | DeliveryPage
     | Replayed
+    | Earnings
+    | Newest
+    | Buyers
+    | ViewsCounted
 )
 
 ANSWERS: Final = DECISIONS | FINDINGS | Reached | Shown | Spelt | Alike
@@ -71,7 +79,16 @@ ANSWERS: Final = DECISIONS | FINDINGS | Reached | Shown | Spelt | Alike
 
 def queries() -> set[Any]:
     """All queries there are."""
-    queries: set[Any] = {AskReached, AwaitChange, AwaitOutcome, LookAgain, ReadHistory, ReadProduct}
+    queries: set[Any] = {
+        AskReached,
+        AwaitChange,
+        AwaitOutcome,
+        AwaitSale,
+        CountViews,
+        LookAgain,
+        ReadHistory,
+        ReadProduct,
+    }
     queries |= {BrowseProducts, Suggest, FindRelated, Search, Spell, FindAlike, Renewed}
     queries |= {ListDeliveries, ReadDelivery, Resend, SendTest, Replay}
     queries.update(query for model in MODELS for query in model.answers)

@@ -57,6 +57,7 @@ class Folder:
         self.answers = path / "answers.db"
         self.webhooks = path / "webhooks.db"
         self.notices = path / "notices.db"
+        self.views = path / "views.db"
         self.files = path / "files"
         self.keys = path / "keys"
         self.nats = path / "nats"
@@ -74,6 +75,7 @@ KEPT_FILES: Final = (
     "webhooks.db",
     "notices.db",
     "integrators.json",
+    "views.db",
     "sample-password.txt",
     "sample-unfinished",
 )

@@ -44,6 +44,7 @@ from marketd.http.keys import (
     STRIPE_NEWS,
     TOKENS,
     TRAFFIC,
+    VIEWS,
     WEBHOOK_SIGNER,
     FrontLimits,
     PartLimits,
@@ -80,6 +81,7 @@ async def front(service: Service, listener: socket.socket) -> AsyncIterator[None
     service.finder.on_renewed(pages.on_renewed)
     service.projector.on_applied(pages.on_applied)
     app[FILES] = service.files
+    app[VIEWS] = service.views
     app[PASSWORDS] = passwords
     app[TOKENS] = tokens = AccessTokens(signing, clock, minutes=settings.auth.access_minutes)
     app[WEBHOOK_SIGNER] = service.webhooks.signer
@@ -173,6 +175,7 @@ def _front_limits(settings: Settings) -> FrontLimits:
         mails_hour_max=settings.auth.mails_hour_max,
         public_url=settings.http.public_url,
         push_private_allowed=settings.push.private_allowed,
+        range_days_max=settings.analytics.range_days_max,
         parts=_part_limits(settings),
         webhooks=webhook_limits(settings),
     )

@@ -363,6 +363,14 @@ class Search(Struct, frozen=True):
     pages_max: Annotated[int, Meta(description="pages of results kept in memory", ge=0, le=1_000_000)] = 1000
 
 
+class Analytics(Struct, frozen=True):
+    """What sellers see of their sales, and how views are counted."""
+
+    range_days_max: Annotated[int, Meta(description="the longest time asked about", ge=1, le=36_600)] = 3700
+    live_pause_s: Annotated[float, Meta(description="the shortest pause between live totals", gt=0, le=60)] = 0.5
+    visitors_day_max: Annotated[int, Meta(description="visitors counted in a day", ge=0, le=10_000_000)] = 100_000
+
+
 class Breakers(Struct, frozen=True):
     """The circuit breakers before everything outside."""
 
@@ -437,6 +445,7 @@ class Settings(Struct, frozen=True):
     actors: Actors = Actors()
     storage: Storage = Storage()
     search: Search = Search()
+    analytics: Analytics = Analytics()
     breakers: Breakers = Breakers()
     saga: Saga = Saga()
     payments: Payments = Payments()

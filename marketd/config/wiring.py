@@ -31,6 +31,7 @@ from marketd.bus.server import NatsServer
 from marketd.clock import Clock
 from marketd.config.background import background
 from marketd.config.codecs import AGGREGATES, MODELS, log_codec, message_codec, micro_services
+from marketd.config.counting import counting
 from marketd.config.folder import Folder, opened
 from marketd.config.guarding import make_breaker
 from marketd.config.mailing import Notices, notifying
@@ -51,6 +52,7 @@ from marketd.storage.images import ImageLimits, Shrinker
 from marketd.storage.index_process import IndexNeeds, IndexProcess
 from marketd.storage.projector import Projector
 from marketd.storage.sqlite import SqliteLog
+from marketd.storage.views import Views
 
 log = logging.getLogger("marketd")
 
@@ -78,6 +80,7 @@ class Service:
     webhooks: Webhooking
     watch: OrderWatch
     relay: Relay
+    views: Views
     measures: Measures = field(default_factory=Measures)
     is_stopping: bool = False
 
@@ -130,11 +133,8 @@ async def running(settings: Settings, clock: Clock, url: str | None = None) -> A
         events = await enter(event_log(folder, settings))
         payments = make_breaker(PAYMENTS, settings, clock)
         processor = await enter(make_processor(settings, folder, clock, payments))
-        projector = await enter(
-            Projector(folder.reads, events, MODELS, read_wait_s_max=settings.storage.read_wait_s_max)
-        )
-        shrinker = Shrinker(_image_limits(settings))
-        files = FileStore(folder.files, shrinker, free_bytes_min=settings.uploads.free_bytes_min)
+        projector = await enter(_projector(settings, folder, events))
+        files = _file_store(settings, folder)
         await files.prepare()
         server = await enter(make_server(settings, folder, clock)) if settings.nats.url is None else None
         bus = await enter(_bus(settings, server, clock))
@@ -154,6 +154,7 @@ async def running(settings: Settings, clock: Clock, url: str | None = None) -> A
         index = IndexProcess(_index_needs(settings, folder, server), clock, finder.welcome)
         await OrderHistory(events).open(bus)
         await watch.open()
+        views = await enter(counting(settings, folder, bus, projector, clock))
         runs = [projector.run(clock), fulfilment.run(), *notices.runs, webhooks.courier.run(), watch.run()]
         runs += [relay.run(), bus.wait_lost()]
         await enter(background(*runs, *([_indexing(projector, index)] if settings.search.enabled else [])))
@@ -177,6 +178,7 @@ async def running(settings: Settings, clock: Clock, url: str | None = None) -> A
             webhooks=webhooks,
             watch=watch,
             relay=relay,
+            views=views,
         )
 
 
@@ -231,6 +233,15 @@ async def _bus(settings: Settings, server: NatsServer | None, clock: Clock) -> A
     async with bus:
         await MicroServices(micro_services(), __version__, bus.tally, clock).open(bus)
         yield bus
+
+
+def _projector(settings: Settings, folder: Folder, events: SqliteLog) -> Projector:
+    return Projector(folder.reads, events, MODELS, read_wait_s_max=settings.storage.read_wait_s_max)
+
+
+def _file_store(settings: Settings, folder: Folder) -> FileStore:
+    shrinker = Shrinker(_image_limits(settings))
+    return FileStore(folder.files, shrinker, free_bytes_min=settings.uploads.free_bytes_min)
 
 
 def _house(settings: Settings, events: SqliteLog, clock: Clock) -> House:

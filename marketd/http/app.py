@@ -10,6 +10,7 @@ from aiohttp.typedefs import Handler
 
 from marketd.clock import Clock, new_id
 from marketd.http import (
+    analytics,
     auth,
     confirmations,
     deliveries,
@@ -79,6 +80,7 @@ ROOMS: Final = (
     webhooks,
     deliveries,
     notices,
+    analytics,
     news,
     operations,
     metrics,

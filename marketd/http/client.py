@@ -1,5 +1,6 @@
 """Who a request comes from, and what they call us; proxies.py says whose word is taken for it."""
 
+from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Final
 
@@ -20,6 +21,7 @@ def client_network(request: web.Request) -> str:
     return network_of(client_address(request))
 
 
+@lru_cache(maxsize=4096)
 def network_of(address: str) -> str:
     """Give an IPv4 address as it is, and of an IPv6 one its /64."""
     try:

@@ -28,6 +28,7 @@ from marketd.http.traffic import Traffic
 from marketd.measures import Measure
 from marketd.storage.cards import EncodedProduct
 from marketd.storage.files import FileStore
+from marketd.storage.views import Visit
 
 
 class PartLimits(Struct, frozen=True):
@@ -67,6 +68,7 @@ class FrontLimits(Struct, frozen=True):
     mails_hour_max: int = 5
     public_url: str | None = None
     push_private_allowed: bool = False
+    range_days_max: int = 3700
     parts: PartLimits = PartLimits()
     webhooks: WebhookLimits = WebhookLimits()
 
@@ -117,6 +119,14 @@ class Scraping(Protocol):
         ...
 
 
+class Counting(Protocol):
+    """Who counts how often things are looked at."""
+
+    def note(self, visit: Visit) -> None:
+        """Have a visit counted."""
+        ...
+
+
 class Repeats(Protocol):
     """Who knows what was asked before."""
 
@@ -153,5 +163,6 @@ STRIPE_NEWS: Final[web.AppKey[News]] = web.AppKey("stripe_news")
 TRAFFIC: Final = web.AppKey("traffic", Traffic)
 TOKENS: Final = web.AppKey("tokens", AccessTokens)
 WEBHOOK_SIGNER: Final = web.AppKey("webhook_signer", WebhookSigner)
+VIEWS: Final[web.AppKey[Counting]] = web.AppKey("views")
 
 REQUEST_ID: Final = web.RequestKey("request_id", str)

@@ -18,6 +18,7 @@ from marketd.http.operation import SIGNED_IN_OR_NOT, Answer, operation
 from marketd.http.parts import access_of, cards_of, newest_reviews, product_of, related_to
 from marketd.http.problems import NotFound
 from marketd.http.tokens import Principal
+from marketd.http.visits import note_visit
 from marketd.storage.catalog import PREVIEWS, BrowseProducts, CardFile, ProductCard, Rating, Sort
 from marketd.storage.finding import FoundPage
 from marketd.storage.images import has_variant
@@ -106,6 +107,7 @@ async def show(request: web.Request) -> web.Response:
     """Show a product to an app, with its newest reviews, what goes with it, and whether one owns it."""
     viewer = somebody(request)
     card = await product_of(request)
+    note_visit(request, card.seller_id, card.id, viewer)
     limits = request.app[LIMITS].parts
 
     async with Gathering(request) as parts:

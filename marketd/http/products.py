@@ -38,6 +38,7 @@ from marketd.http.keys import CARDS, CLOCK, FILES, PAGES
 from marketd.http.operation import SELLERS, SIGNED_IN, SIGNED_IN_OR_NOT, Answer, holding, operation
 from marketd.http.problems import BadRequest, Fault, NotFound
 from marketd.http.tokens import Principal
+from marketd.http.visits import note_visit
 from marketd.storage.cards import EncodedProduct, ReadProduct
 from marketd.storage.catalog import BrowseProducts, ProductCard, Sort
 from marketd.storage.files import digest_of
@@ -314,6 +315,7 @@ async def show(request: web.Request) -> web.Response:
 
     if shown is None:
         raise NotFound("no such product")
+    note_visit(request, shown.seller_id, product_id, viewer)
     if viewer and viewer.user_id == shown.seller_id:
         return tagged(shown.own, tag=_own_tag(shown), headers=FOR_ONE)
     return tagged(shown.public, tag=shown.tag, headers=FOR_ALL)

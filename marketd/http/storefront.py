@@ -14,6 +14,7 @@ from marketd.http.keys import LIMITS
 from marketd.http.operation import SIGNED_IN_OR_NOT, Answer, operation
 from marketd.http.parts import access_of, newest_reviews, product_of, related_to, seller_card
 from marketd.http.problems import NotFound
+from marketd.http.visits import note_visit
 from marketd.storage.catalog import ProductCard, Rating
 from marketd.storage.people import Seller
 from marketd.storage.reviews import ReviewCard, Reviews
@@ -62,6 +63,7 @@ async def show(request: web.Request) -> web.Response:
     """Show a product to a page, with its reviews, its seller, what goes with it, and whether one owns it."""
     viewer = somebody(request)
     card = await product_of(request)
+    note_visit(request, card.seller_id, card.id, viewer)
     limits = request.app[LIMITS].parts
 
     async with Gathering(request) as parts:

@@ -19,6 +19,7 @@ from marketd.storage.pages import Page
 from marketd.storage.projector import ReadModel
 
 RATINGS: Final = (1, 2, 3, 4, 5)
+DAY_MS: Final = 24 * 60 * 60 * 1000
 
 Sort = Literal["newest", "oldest", "highest", "lowest"]
 
@@ -70,6 +71,7 @@ TABLES: Final = {
         CREATE TABLE reviews(
             review_id TEXT PRIMARY KEY,
             product_id TEXT NOT NULL,
+            seller_id TEXT NOT NULL,
             author_id TEXT NOT NULL,
             rating INTEGER NOT NULL,
             title TEXT NOT NULL,
@@ -79,6 +81,15 @@ TABLES: Final = {
             updated_at INTEGER NOT NULL,
             hidden_reason TEXT
         ) STRICT
+    """,
+    "seller_ratings": """
+        CREATE TABLE seller_ratings(
+            seller_id TEXT NOT NULL,
+            day INTEGER NOT NULL,
+            rating INTEGER NOT NULL,
+            reviews INTEGER NOT NULL,
+            PRIMARY KEY (seller_id, day, rating)
+        ) STRICT, WITHOUT ROWID
     """,
     "product_ratings": """
         CREATE TABLE product_ratings(
@@ -92,6 +103,7 @@ TABLES: Final = {
 INDEXES: Final = (
     "CREATE INDEX reviews_by_product ON reviews(product_id, created_at) WHERE hidden_reason IS NULL",
     "CREATE INDEX reviews_by_rating ON reviews(product_id, rating) WHERE hidden_reason IS NULL",
+    "CREATE INDEX reviews_by_seller ON reviews(seller_id, created_at, rating) WHERE hidden_reason IS NULL",
     "CREATE INDEX product_ratings_by_position ON product_ratings(position)",
 )
 CARD: Final = """
@@ -100,6 +112,13 @@ CARD: Final = """
     FROM reviews r LEFT JOIN people p ON p.user_id = r.author_id
 """
 LISTED: Final = "product_id = ? AND hidden_reason IS NULL"
+RATED: Final = """
+    INSERT INTO seller_ratings VALUES(?,?,?,?) ON CONFLICT DO UPDATE SET reviews = reviews + excluded.reviews
+"""
+RATINGS_BY_DAY: Final = """
+    SELECT rating, sum(reviews) FROM seller_ratings WHERE seller_id = ? AND day >= ? AND day < ? GROUP BY rating
+"""
+WRITTEN: Final = "seller_id = ? AND created_at >= ? AND created_at < ? AND hidden_reason IS NULL"
 ORDER_BY: Final[dict[Sort, str]] = {
     "newest": "r.created_at DESC, r.review_id DESC",
     "oldest": "r.created_at, r.review_id",
@@ -113,16 +132,16 @@ def apply(db: Connection, record: Recorded) -> None:
     author_id = Address.parse(record.stream).key
     for event in record.commit.events:
         match event:
-            case buyer.Reviewed(product_id, _, review, at):
-                row = (review.review_id, product_id, author_id, review.rating, review.title, review.body, review.reply)
+            case buyer.Reviewed(product_id, seller_id, review, at):
+                row = (review.review_id, product_id, seller_id, author_id, review.rating, review.title, review.body)
                 with _counted(db, record.position, product_id, review.review_id):
                     db.execute(
                         """
-                        INSERT INTO reviews VALUES(?,?,?,?,?,?,?,?,?,NULL) ON CONFLICT DO UPDATE SET
+                        INSERT INTO reviews VALUES(?,?,?,?,?,?,?,?,?,?,NULL) ON CONFLICT DO UPDATE SET
                         rating = excluded.rating, title = excluded.title, body = excluded.body,
                         reply = excluded.reply, updated_at = excluded.updated_at
                         """,
-                        (*row, at, at),
+                        (*row, review.reply, at, at),
                     )
             case buyer.ReviewDeleted(product_id, review_id):
                 with _counted(db, record.position, product_id, review_id):
@@ -138,18 +157,24 @@ def apply(db: Connection, record: Recorded) -> None:
 @contextmanager
 def _counted(db: Connection, position: int, product_id: str, review_id: str) -> Iterator[None]:
     """Change a review, and the figures of its product by what that makes of it."""
-    before = _listed_rating(db, review_id)
+    before = _listed(db, review_id)
     yield
-    after = _listed_rating(db, review_id)
-    if before != after:
-        points, reviews = (after or 0) - (before or 0), (after is not None) - (before is not None)
-        _count(db, position, product_id, points, reviews)
+    after = _listed(db, review_id)
+    if before == after:
+        return
+    points, reviews = (after[0] if after else 0) - (before[0] if before else 0), bool(after) - bool(before)
+    _count(db, position, product_id, points, reviews)
+    for listed, change in ((before, -1), (after, 1)):
+        if listed:
+            rating, seller_id, created_at = listed
+            db.execute(RATED, (seller_id, created_at // DAY_MS, rating, change))
 
 
-def _listed_rating(db: Connection, review_id: str) -> int | None:
-    query = "SELECT rating FROM reviews WHERE review_id = ? AND hidden_reason IS NULL"
-    row = db.execute(query, (review_id,)).fetchone()
-    return int(row[0]) if row else None
+def _listed(db: Connection, review_id: str) -> Row | None:
+    """Give rating, seller and age of a review that is listed."""
+    text = "SELECT rating, seller_id, created_at FROM reviews WHERE review_id = ? AND hidden_reason IS NULL"
+    row: Row | None = db.execute(text, (review_id,)).fetchone()
+    return row
 
 
 def _count(db: Connection, position: int, product_id: str, points: int, reviews: int) -> None:
@@ -186,6 +211,21 @@ def find(db: Connection, query: FindReview) -> ReviewFound | None:
     return ReviewFound(_card(row)) if row else None
 
 
+def histogram(db: Connection, seller_id: str, begin: int, end: int) -> dict[str, int]:
+    """Count the ratings of all that a seller sold, by reviews that were written in a time (ms since the epoch)."""
+    first, last = -(-begin // DAY_MS), end // DAY_MS
+    counts = dict.fromkeys(RATINGS, 0)
+    ragged = [(begin, end)]
+    if first <= last:
+        ragged = [(begin, first * DAY_MS), (last * DAY_MS, end)]
+        counts |= dict(db.execute(RATINGS_BY_DAY, (seller_id, first, last)))
+    for since, until in ragged:
+        text = f"SELECT rating FROM reviews WHERE {WRITTEN}"
+        for (rating,) in db.execute(text, (seller_id, since, until)):
+            counts[rating] += 1
+    return {str(rating): count for rating, count in counts.items()}
+
+
 def average(points: int, reviews: int) -> float:
     """The mean rating to two decimals; 0 where there is none."""
     return round(points / reviews, 2) if reviews else 0.0
@@ -209,4 +249,4 @@ def _card(row: Row) -> ReviewCard:
     )
 
 
-REVIEWS: Final = ReadModel("reviews", 3, TABLES, apply, {ListReviews: browse, FindReview: find}, INDEXES)
+REVIEWS: Final = ReadModel("reviews", 4, TABLES, apply, {ListReviews: browse, FindReview: find}, INDEXES)

@@ -50,6 +50,7 @@ from marketd.http.keys import (
     STREAMS,
     TOKENS,
     TRAFFIC,
+    VIEWS,
     WEBHOOK_SIGNER,
     FrontLimits,
     Readiness,
@@ -77,6 +78,7 @@ from marketd.storage.answers import FirstAnswers
 from marketd.storage.cards import EncodedProduct
 from marketd.storage.files import FileStore
 from marketd.storage.projector import AskReached, Reached
+from marketd.storage.views import Visit
 from tests.clock import TestClock
 from tests.http.conformance import assert_conforms
 
@@ -147,6 +149,16 @@ class FakeCards:
 
     def kept(self, product_id: str) -> EncodedProduct | None:
         return self.cards.get(product_id)
+
+
+class FakeViews:
+    """Notes who looks at what."""
+
+    def __init__(self) -> None:
+        self.visits: list[Visit] = []
+
+    def note(self, visit: Visit) -> None:
+        self.visits.append(visit)
 
 
 class Client(TestClient[web.Request, web.Application]):
@@ -225,6 +237,7 @@ class Stage:
     mail_tokens: MailTokens = field(default_factory=lambda: MailTokens(bytes(32)))
     orders: Orders = field(default=Orders(0, 0))
     cards: FakeCards = field(default_factory=FakeCards)
+    views: FakeViews = field(default_factory=FakeViews)
     readiness: Readiness = field(default=Readiness(True, {}))
     pages: KeptPages = field(default_factory=lambda: KeptPages(PAGES_MAX))
     breakers: list[Breaker] = field(default_factory=list)
@@ -302,7 +315,7 @@ async def staged(
     app[READINESS] = lambda: stage.readiness
     app[PAGES], app[CIRCUITS] = stage.pages, lambda: [breaker.statistics() for breaker in stage.breakers]
     app[CORS], app[PROXIES] = cors or app[CORS], proxies or app[PROXIES]
-    app[ADMISSION] = stage.admission
+    app[ADMISSION], app[VIEWS] = stage.admission, stage.views
     app[ONCE] = stage.once
     app[TRAFFIC], app[STREAMS] = stage.traffic, stage.streams
     stage.ended.on_end(stage.streams.end_session)

@@ -3,8 +3,8 @@ What no schema can say, done to what Schemathesis has made of the document befor
 
 The one rule: only requests that are meant to be right are touched, and only to make them meet what stands in no schema:
 that a thing is there, that a key is a new one, that a URL is one that may be posted to and an endpoint public, that an
-upload is some bytes and one's own, that there are as many licence keys as units. Some of the ids are replaced by those
-of things that there are, or nearly all answers would be a 404.
+upload is some bytes and one's own, that there are as many licence keys as units, that a range of days ends after its
+beginning. Some of the ids are replaced by those of things that there are, or nearly all answers would be a 404.
 """
 
 import json
@@ -15,6 +15,8 @@ from typing import Any
 import schemathesis
 from schemathesis.core.failures import Failure
 from schemathesis.openapi.checks import RejectedPositiveData, UseAfterFree
+
+from marketd.http.periods import moment_fault, zone_fault
 
 THINGS: dict[str, str] = json.loads(os.environ.get("MARKETD_TRIED_WITH", "{}"))
 KEY, KEY_CHARACTERS_MAX = "Idempotency-Key", 255
@@ -41,6 +43,8 @@ def before_call(context: schemathesis.HookContext, case: schemathesis.Case[Any],
         case.path_parameters["id"] = known
     if case.path == "/uploads" and not (isinstance(case.body, bytes) and case.body):
         case.body, case.media_type = b"the work", "application/octet-stream"
+    if case.query and case.path.startswith("/analytics"):
+        _fit_span(case.query)
     if isinstance(case.body, dict) and case.path.startswith("/products"):
         _fit(case.body, is_change=case.method == "PATCH")
     if isinstance(case.body, dict) and case.path.startswith("/webhooks"):
@@ -67,6 +71,19 @@ def _noun(path: str) -> str:
     """Name what the `{id}` of a path is the id of."""
     before, found, _ = path.partition("/{id}")
     return before.rpartition("/")[2] if found else ""
+
+
+def _fit_span(query: dict[str, Any]) -> None:
+    """See that there is such a time zone, and that what begins and what ends are there and in order."""
+    if zone_fault(str(query.get("timezone", "UTC"))):
+        query["timezone"] = "Europe/Berlin"
+    for name, day in (("from", "2026-01-01"), ("to", "2026-01-31")):
+        if name in query and moment_fault(str(query[name])):
+            query[name] = day
+    if "from" in query:
+        query["from"], query["to"] = "2026-01-01", query.get("to", "")
+        if not "2026-01-02" < query["to"] < "2035":
+            query["to"] = "2026-01-31"
 
 
 def _fit(body: dict[str, Any], *, is_change: bool) -> None:

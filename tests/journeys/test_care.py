@@ -182,7 +182,17 @@ async def test_everything_in_a_data_directory_is_kept_or_made_again(service: Ser
     """Whoever puts something new there says here what becomes of it."""
     await seller.offers()
     made_again = {"read.db", "search", "nats", "marketd.lock", "mail"}
-    kept = {"events.db", "sandbox.db", "stripe.db", "answers.db", "webhooks.db", "notices.db", "files", "keys"}
+    kept = {
+        "events.db",
+        "sandbox.db",
+        "stripe.db",
+        "answers.db",
+        "webhooks.db",
+        "notices.db",
+        "views.db",
+        "files",
+        "keys",
+    }
 
     there = {path.name.removesuffix("-wal").removesuffix("-shm") for path in service.data.iterdir()}
     assert set() == there - made_again - kept

@@ -1,0 +1,272 @@
+"""What a seller sold: in a time, period by period; as it goes on; and who came back."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Annotated, Final
+
+from aiohttp import web
+from msgspec import Meta, Struct
+
+from marketd.actors.money import Money
+from marketd.clock import Instant, instant
+from marketd.http.answers import answered, written
+from marketd.http.asking import find, read
+from marketd.http.bodies import Currency, parameters
+from marketd.http.events import EVENT_STREAM, LAST_ID, Event, EventStream, streamed
+from marketd.http.identity import signed_in
+from marketd.http.keys import CLOCK, LIMITS
+from marketd.http.operation import SELLERS, Answer, Bytes, operation
+from marketd.http.periods import Interval, Span, begins, days_of, moment_fault, span, zone_fault
+from marketd.http.problems import BadRequest, Fault
+from marketd.http.tables import CSV, tabled, wants_table
+from marketd.http.tokens import Principal
+from marketd.storage.earnings import Earnings, FindNewest, Newest, ReadEarnings, Taking
+from marketd.storage.regulars import Buyers, CountBuyers
+from marketd.storage.tills import AwaitSale
+from marketd.storage.views import CountViews, ViewsCounted
+
+routes = web.RouteTableDef()
+
+DAYS_USUAL: Final = 30
+OWN: Final = {"Cache-Control": "private, no-cache", "Vary": "Accept, Authorization"}
+SHARE_DECIMALS: Final = 4
+
+_MOMENT: Final = {"anyOf": [{"format": "date"}, {"format": "date-time"}]}
+Moment = Annotated[str, Meta(max_length=40, extra={"check": moment_fault}, extra_json_schema=_MOMENT)]
+Zone = Annotated[str, Meta(max_length=64, extra={"check": zone_fault})]
+
+
+class SpanParameters(Struct, frozen=True, forbid_unknown_fields=True, rename={"from_": "from"}):
+    """
+    `from` and `to` are dates, the last one included, or instants, the last one excluded; where not given, the last 30
+    days and today. `timezone` says where days begin. Without a `currency`, that of the most orders.
+    """
+
+    from_: Moment | None = None
+    to: Moment | None = None
+    timezone: Zone = "UTC"
+    currency: Currency | None = None
+
+
+class SalesParameters(SpanParameters, frozen=True, forbid_unknown_fields=True, rename={"from_": "from"}):
+    interval: Interval = "day"
+
+
+class Totals(Struct, rename="camel"):
+    """
+    What was sold, in one currency; `refunds` are what was given back in the time, whenever it was sold. `views` count
+    each visitor of a product once a day; `conversion` is the orders, in all currencies, for each of them, at most 1.
+    """
+
+    orders: int
+    units: int
+    revenue: Decimal
+    refunds: Decimal
+    net_revenue: Decimal
+    average_order: Decimal
+    views: int
+    conversion: float
+
+
+class Period(Struct):
+    """What was sold from `start`, when the day, week or month begins, to the next one's; 0 where nothing was."""
+
+    start: Instant
+    orders: int
+    revenue: Decimal
+    refunds: Decimal
+
+
+class BestSeller(Struct, rename="camel"):
+    product_id: str
+    title: str
+    orders: int
+    revenue: Decimal
+
+
+class Ratings(Struct):
+    """What buyers said in the time."""
+
+    average: float
+    count: int
+    histogram: dict[str, int]
+
+
+class SalesNow(Struct, rename={"from_": "from"}):
+    """The totals from one moment up to another."""
+
+    currency: str
+    totals: Totals
+    from_: Instant
+    to: Instant
+
+
+class SalesReport(SalesNow, rename={"top_products": "topProducts", "from_": "from"}):
+    """`currencies` are all that anything was sold in, the most used first."""
+
+    currencies: list[str]
+    interval: Interval
+    timezone: str
+    series: list[Period]
+    top_products: list[BestSeller]
+    ratings: Ratings
+
+
+class Regulars(Struct):
+    """How many have bought of a seller, how many of them more than once, and what share they are."""
+
+    buyers: int
+    returning: int
+    share: float
+
+
+@routes.get("/analytics/sales")
+@operation(
+    access=SELLERS,
+    query=SalesParameters,
+    answers={
+        200: Answer(SalesReport, headers=("Cache-Control",), maybe=("Content-Disposition",), others=(CSV,)),
+    },
+    takes=("Accept",),
+)
+async def sales(request: web.Request) -> web.Response:
+    """
+    Tell a seller what they sold in a time; with `Accept: text/csv`, the series as a table.
+
+    Amounts are in one currency: others are to be asked for by `currency`, and are never added up.
+    """
+    seller = signed_in(request, "seller")
+    wanted = parameters(request, SalesParameters)
+    stretch = _span(request, wanted)
+    starts = begins(stretch, wanted.interval)
+
+    bounds = (stretch.since, *starts[1:], stretch.until)
+    found = await read(request, ReadEarnings(seller.user_id, bounds, wanted.currency), Earnings)
+    viewed = await read(request, CountViews(seller.user_id, stretch.since, stretch.until), ViewsCounted)
+
+    report = _report(wanted, stretch, starts, found, viewed.views)
+    if wants_table(request):
+        rows = [(period.start, period.orders, period.revenue, period.refunds) for period in report.series]
+        name = "-".join(["sales", *map(str, days_of(stretch)), report.currency])
+        return tabled(name, Period.__struct_fields__, rows, OWN)
+    return answered(report, headers=OWN)
+
+
+@routes.get("/analytics/live")
+@operation(
+    access=SELLERS,
+    query=SpanParameters,
+    answers={200: Answer(Bytes, media_type=EVENT_STREAM, headers=("Cache-Control",))},
+    takes=(LAST_ID,),
+)
+async def live(request: web.Request) -> EventStream:
+    """
+    Tell a seller the totals whenever they change, as server-sent events named `totals`.
+
+    Each has `currency`, `totals`, `from` and `to` as `/analytics/sales` has them: the whole, so who comes back needs no
+    more than the next one.
+    """
+    seller = signed_in(request, "seller")
+    wanted = parameters(request, SpanParameters)
+    _span(request, wanted)
+
+    return streamed(request, seller, Running(request, seller, wanted).more)
+
+
+@routes.get("/analytics/buyers")
+@operation(access=SELLERS, answers={200: Answer(Regulars)})
+async def buyers(request: web.Request) -> web.Response:
+    """Tell a seller how many of their buyers came back."""
+    seller = signed_in(request, "seller")
+    found = await read(request, CountBuyers(seller.user_id), Buyers)
+    return answered(Regulars(found.buyers, found.returning, _share(found.returning, found.buyers)))
+
+
+class Running:
+    """The totals of one stream, told when they differ from what was told last."""
+
+    def __init__(self, request: web.Request, seller: Principal, wanted: SpanParameters) -> None:
+        self._request, self._seller_id, self._wanted = request, seller.user_id, wanted
+        self._position, self._told = -1, b""
+
+    async def more(self, wait_s: float, last_id: str) -> Sequence[Event]:
+        """Give the totals; once they are told, when the next sale is in them, or at the latest after the wait."""
+        position = await self._next(wait_s)
+        stretch = _span(self._request, self._wanted)
+        bounds = (stretch.since, stretch.until)
+        found = await read(self._request, ReadEarnings(self._seller_id, bounds, self._wanted.currency), Earnings)
+        viewed = await read(self._request, CountViews(self._seller_id, *bounds), ViewsCounted)
+        self._position = position
+        now = written(SalesNow(found.currency, _totals(found, viewed.views), *map(instant, bounds)))
+        if now == self._told:
+            return []
+        self._told = now
+        return [Event(now, "totals", str(position))]
+
+    async def _next(self, wait_s: float) -> int:
+        """Give the position of the newest sale that will be in the totals."""
+        if self._position < 0:
+            return (await read(self._request, FindNewest(self._seller_id), Newest)).position
+        until = self._request.app[CLOCK].now_ms() + int(wait_s * 1000)
+        awaited = AwaitSale(self._seller_id, self._position, until)
+        found = await find(self._request, awaited, Newest, extra_s=wait_s)
+        return found.position if found else self._position
+
+
+def _span(request: web.Request, wanted: SpanParameters) -> Span:
+    """Say from when to when; raise `BadRequest`."""
+    now_ms, days_max = request.app[CLOCK].now_ms(), request.app[LIMITS].range_days_max
+    stretch = span(wanted.from_, wanted.to, wanted.timezone, now_ms=now_ms, days=DAYS_USUAL)
+    if stretch.since >= stretch.until:
+        raise BadRequest([Fault("/from" if wanted.from_ else "/to", "Expected `from` to be before `to`")])
+    if stretch.days > days_max:
+        raise BadRequest([Fault("/from", f"Expected at most {days_max} days before `to`")])
+    return stretch
+
+
+def _report(wanted: SalesParameters, stretch: Span, starts: list[int], found: Earnings, views: int) -> SalesReport:
+    def amount(minor: int) -> Decimal:
+        return Money(minor, found.currency).amount
+
+    return SalesReport(
+        currency=found.currency,
+        totals=_totals(found, views),
+        from_=instant(stretch.since),
+        to=instant(stretch.until),
+        currencies=found.currencies,
+        interval=wanted.interval,
+        timezone=wanted.timezone,
+        series=[
+            Period(instant(start), taking.orders, amount(taking.revenue), amount(taking.refunds))
+            for start, taking in zip(starts, found.takings, strict=True)
+        ],
+        top_products=[BestSeller(top.product_id, top.title, top.orders, amount(top.revenue)) for top in found.top],
+        ratings=Ratings(found.average, found.reviews, found.histogram),
+    )
+
+
+def _totals(found: Earnings, views: int) -> Totals:
+    """Add up the periods. An order is of one unit; an average is rounded half up, to what the currency has."""
+
+    def amount(minor: int) -> Decimal:
+        return Money(minor, found.currency).amount
+
+    whole = Taking(
+        sum(taking.orders for taking in found.takings),
+        sum(taking.revenue for taking in found.takings),
+        sum(taking.refunds for taking in found.takings),
+    )
+    return Totals(
+        orders=whole.orders,
+        units=whole.orders,
+        revenue=amount(whole.revenue),
+        refunds=amount(whole.refunds),
+        net_revenue=amount(whole.revenue - whole.refunds),
+        average_order=amount((2 * whole.revenue + whole.orders) // (2 * whole.orders) if whole.orders else 0),
+        views=views,
+        conversion=min(1.0, _share(found.all_orders, views)),
+    )
+
+
+def _share(part: int, whole: int) -> float:
+    return round(part / whole, SHARE_DECIMALS) if whole else 0.0

@@ -1,0 +1,139 @@
+"""
+Periods: a stretch of time in somebody's time zone, cut into days, weeks (which begin on Monday, ISO 8601) or months.
+
+A day begins at its first moment, whether or not its clock shows midnight then, and may have 23 hours or 25. Dates are
+whole days, the last one included; instants are exact, the last one excluded.
+"""
+
+import re
+from collections.abc import Iterator
+from datetime import date, datetime, time, timedelta
+from functools import cache
+from typing import Final, Literal
+from zoneinfo import ZoneInfo, available_timezones
+
+from msgspec import Struct
+
+from marketd.clock import EPOCH, instant, ms_of
+
+Interval = Literal["day", "week", "month"]
+
+DAY: Final = timedelta(days=1)
+YEAR_MIN, YEAR_MAX = 2000, 2100
+DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+# RFC 3339, section 5.6. A plus sign that was not written as %2B arrives as a space.
+INSTANT: Final = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]([0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]{1,9})?([Zz]|[+ -][0-9]{2}:[0-9]{2})"
+)
+
+
+class Span(Struct, frozen=True):
+    """From one moment up to another, in ms since the epoch, and the zone that its days are of."""
+
+    since: int
+    until: int
+    zone: str
+
+    @property
+    def days(self) -> float:
+        """How long it is."""
+        return (self.until - self.since) / (24 * 60 * 60 * 1000)
+
+
+def zone_fault(name: str) -> str | None:
+    """Say what is wrong with the name of a time zone."""
+    return None if name in _zones() else "Expected the name of an IANA time zone, such as Europe/Berlin"
+
+
+def moment_fault(text: str) -> str | None:
+    """Say what is wrong with a date or an instant."""
+    try:
+        found = _date(text) or _instant(text)
+    except ValueError:
+        found = None
+    if found is None or not YEAR_MIN <= found.year < YEAR_MAX:
+        return f"Expected a date or a time of RFC 3339, from {YEAR_MIN} to {YEAR_MAX - 1}"
+    return None
+
+
+def span(since: str | None, until: str | None, zone: str, *, now_ms: int, days: int) -> Span:
+    """
+    Put together what was asked for: without an end, the end of today; without a beginning, so many days before that.
+    What is given has passed its check.
+    """
+    known = ZoneInfo(zone)
+    end_ms = _end_of(until, known) if until else _begin_ms(_day_of(now_ms, known) + DAY, known)
+    if since:
+        return Span(_begin_of(since, known), end_ms, zone)
+    return Span(_begin_ms(_day_of(end_ms - 1, known) - (days - 1) * DAY, known), end_ms, zone)
+
+
+def days_of(stretch: Span) -> tuple[date, date]:
+    """Name the first and the last day that has some of it."""
+    zone = ZoneInfo(stretch.zone)
+    return _day_of(stretch.since, zone), _day_of(stretch.until - 1, zone)
+
+
+def begins(wanted: Span, interval: Interval) -> list[int]:
+    """Say when each period begins that has some of the span in it; the first one may begin before the span does."""
+    zone = ZoneInfo(wanted.zone)
+    found: list[int] = []
+    for day in _first_days(_day_of(wanted.since, zone), interval):
+        begin = _begin_ms(day, zone)
+        if begin >= wanted.until:
+            break
+        if not found or begin > found[-1]:  # a day that a zone has left out begins with the next
+            found.append(begin)
+    return found
+
+
+def _first_days(day: date, interval: Interval) -> Iterator[date]:
+    """Give the first day of the period that a day is in, and of all that follow."""
+    match interval:
+        case "day":
+            step, first = DAY, day
+        case "week":
+            step, first = 7 * DAY, day - day.weekday() * DAY
+        case "month":
+            step, first = 31 * DAY, day.replace(day=1)
+    while True:
+        yield first
+        first = (first + step).replace(day=1) if interval == "month" else first + step
+
+
+def _day_of(ms: int, zone: ZoneInfo) -> date:
+    return instant(ms).astimezone(zone).date()
+
+
+def _begin_ms(day: date, zone: ZoneInfo) -> int:
+    """Say when a day begins. Where the clock jumps over midnight, that is when it jumps (PEP 495)."""
+    return (datetime.combine(day, time(), zone) - EPOCH) // timedelta(milliseconds=1)
+
+
+def _begin_of(text: str, zone: ZoneInfo) -> int:
+    day = _date(text)
+    return _begin_ms(day, zone) if day else ms_of(_instant(text))
+
+
+def _end_of(text: str, zone: ZoneInfo) -> int:
+    day = _date(text)
+    return _begin_ms(day + DAY, zone) if day else ms_of(_instant(text))
+
+
+def _date(text: str) -> date | None:
+    return date.fromisoformat(text) if DATE.fullmatch(text) else None
+
+
+def _instant(text: str) -> datetime:
+    found = INSTANT.fullmatch(text)
+    if found is None:
+        raise ValueError(text)
+    day, hours, fraction, offset = found.groups()
+    offset = "+00:00" if offset in "Zz" else offset.replace(" ", "+")
+    return datetime.fromisoformat(f"{day}T{hours}{(fraction or '')[:7]}{offset}")
+
+
+@cache
+def _zones() -> frozenset[str]:
+    """Name all that there are; names of files beside them are none."""
+    return frozenset(available_timezones() - {"localtime"})
