@@ -4,6 +4,7 @@ import asyncio
 import random
 import tempfile
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from marketd.actors import order
+from marketd.actors.aggregate import Refused
 from marketd.actors.buyer import ReviewDeleted, Reviewed, ReviewHidden, ReviewShown
 from marketd.actors.money import Money
 from marketd.actors.steps import Denied, Outcome, Step, Succeeded
@@ -62,6 +64,11 @@ class Story:
                         seller_id, rating, first, _ = story.reviews[review_id]
                         story.reviews[review_id] = (seller_id, rating, first, isinstance(event, ReviewShown))
         return story
+
+    def near(self, chance: random.Random) -> int:
+        """Give a moment at which, or just before or after which, something happened."""
+        times = [sale.at for sale in (*self.sold, *self.refunded)] + [at for _, _, at, _ in self.reviews.values()]
+        return chance.choice(times) + chance.choice([-1, 0, 1, -HOUR_MS, HOUR_MS])
 
     def taken(self, seller: str, currency: str, begin: int, end: int) -> Taking:
         def those(sales: list[Sale]) -> list[int]:
@@ -118,6 +125,8 @@ def test_sums_are_what_every_single_event_adds_up_to(seed: int, asked: list[Any]
                 assert story.sold
                 for zone, interval, offset, length, currency in asked:
                     await agree(m, story, Span(START_MS + offset, START_MS + offset + length, zone), interval, currency)
+                    since, until = sorted(story.near(chance) for _ in "ab")
+                    await agree(m, story, Span(since, until + 1, zone), interval, currency)
 
     asyncio.run(look())
 
@@ -138,6 +147,26 @@ async def more(m: Market, chance: random.Random) -> None:
         if isinstance(outcome, Succeeded) and chance.random() < 0.3:
             m.now_ms += chance.randrange(3 * DAY_MS)
             await m.refund(name, key, buyer=who, is_owing=chance.random() < 0.3)
+        for deed in reviewing(m, chance, key, who, seller):
+            try:
+                await deed()
+            except Refused:
+                break
+
+
+def reviewing(m: Market, chance: random.Random, key: str, who: str, seller: str) -> list[Callable[[], Awaitable[Any]]]:
+    """Have the buyer own it and say something of it, and that changed, hidden or taken back."""
+    later: list[Callable[[], Awaitable[Any]]] = [
+        lambda: m.edit_review(key, by=who, rating=chance.randint(1, 5)),
+        lambda: m.hide_review(key, by=who),
+        lambda: m.show_review(key, by=who),
+        lambda: m.delete_review(key, by=who),
+    ]
+    first: list[Callable[[], Awaitable[Any]]] = [
+        lambda: m.grant(key, buyer=who, order_id=f"owned-{key}-{who}", seller=seller),
+        lambda: m.review(key, chance.randint(1, 5), by=who),
+    ]
+    return [*first, *chance.sample(later, chance.randrange(3))]
 
 
 async def agree(m: Market, story: Story, stretch: Span, interval: Interval, currency: str | None) -> None:
