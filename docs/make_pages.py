@@ -13,7 +13,7 @@ from marketd.config.fields import FIELDS, SECTIONS
 from marketd.config.settings import Settings
 from marketd.config.shown import shown
 from marketd.http import openapi
-from marketd.http.app import ROOMS
+from marketd.http.app import PAGE_ROOMS, ROOMS
 
 FOLDER: Final = Path(__file__).parent
 EVERYWHERE: Final = {"408", "413", "415", "417", "500", "503"}
@@ -79,6 +79,24 @@ def _answers(operation: dict[str, Any]) -> str:
     return ", ".join(status for status in operation["responses"] if status not in EVERYWHERE)
 
 
+def pages_page() -> str:
+    """Every address that people open with a browser, and what the scripts of those pages ask."""
+    lines = [
+        "# The pages",
+        "",
+        "What people open with a browser. A session of theirs is a cookie, which opens nothing but these; the API",
+        "wants a bearer token, which opens none of these. A POST is answered only where a page of the service itself",
+        "has sent it, with the token that is in each of its forms. Who is not signed in is asked to, and comes back.",
+    ]
+    for room in PAGE_ROOMS:
+        name, said = room.__name__.rpartition(".")[2], (room.__doc__ or "").strip().split("\n\n")[0]
+        lines += ["", f"## {name}", "", said.replace("\n", " "), "", "| address | what it does |", "| --- | --- |"]
+        for route, declared in openapi.declared_routes([room]):
+            does = f"{(route.handler.__doc__ or '').strip().split(chr(10))[0]} {openapi.who(declared)}"
+            lines.append(f"| `{route.method} {openapi.path(route)}` | {does} |")
+    return "\n".join([*lines, ""])
+
+
 def settings_page() -> str:
     """Every setting: its key, its default, and its sentence."""
     lines = [
@@ -106,7 +124,7 @@ def settings_page() -> str:
     return "\n".join([*lines, ""])
 
 
-PAGES: Final = {"api.md": api_page, "grafana.json": dashboard, "settings.md": settings_page}
+PAGES: Final = {"api.md": api_page, "pages.md": pages_page, "grafana.json": dashboard, "settings.md": settings_page}
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ FOREIGN: Final = {
     # PyJWT and py_vapid give and take its keys.
     "cryptography": {"actors.notices.push", "http.sealed", "http.tokens"},
     "http_ece": {"actors.notices.push"},
-    "jinja2": {"actors.notices.templates"},
+    "jinja2": {"actors.notices.templates", "http.pages.frame"},
     "jwt": {"http.tokens"},
     "bcrypt": {"bus.integrators"},  # whose hashes nats-server can check
     "nats": {"bus.nats", "bus.jetstream"},

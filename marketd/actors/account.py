@@ -32,7 +32,7 @@ LetterEnd = Literal["sent", "rejected", "expired", "given up"]
 class Session(Struct, frozen=True):
     """
     One family of refresh tokens: only the newest is good, and it is known by its SHA-256 alone. The two times of use
-    are 0 in what was written before there were any.
+    are 0 in what was written before there were any. Of the kind "page" it is a browser's, and its token a cookie's.
     """
 
     session_id: str
@@ -40,6 +40,7 @@ class Session(Struct, frozen=True):
     expires_at: int  # ms since the epoch, as every time in here
     opened_at: int = 0
     used_at: int = 0
+    kind: Literal["api", "page"] = "api"
 
 
 class Ticket(Struct, frozen=True):

@@ -169,6 +169,8 @@ def _front_limits(settings: Settings) -> FrontLimits:
         reply_wait_s_max=settings.actors.reply_wait_s_max,
         wait_s_max=settings.http.wait_s_max,
         refresh_days=settings.auth.refresh_days,
+        page_hours=settings.auth.page_hours,
+        has_sandbox_cards=settings.payments.processor == "sandbox",
         verify_hours=settings.auth.verify_hours,
         reset_minutes=settings.auth.reset_minutes,
         reset_answer_s=settings.auth.reset_answer_s,

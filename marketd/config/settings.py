@@ -205,6 +205,7 @@ class Auth(Struct, frozen=True):
     ended_sessions_max: Annotated[
         int, Meta(description="ended sessions remembered until their access tokens expire", ge=0, le=10_000_000)
     ] = 100_000
+    page_hours: Annotated[int, Meta(description="how long a browser stays signed in to the pages", ge=1, le=8760)] = 168
     verify_hours: Annotated[
         int, Meta(description="how long the token that confirms an e-mail address is good", ge=1, le=720)
     ] = 48

@@ -30,8 +30,13 @@ SMOOTHING: Final = 0.05  # the weight of the newest look at the pace
 EXEMPT: Final = frozenset({"/healthz", "/readyz", "/metrics", "/ops"})
 ADMIN: Final = "/admin/"
 UNCOUNTED: Final = nullcontext()
-MUCH: Final = ("/downloads/", "/previews/", "/uploads")  # who sends or takes much is long in hand, and little work
-LONG: Final = (*MUCH, "/orders/", "/analytics/live")  # and so is who waits
+MUCH: Final = (
+    "/downloads/",
+    "/previews/",
+    "/uploads",
+    "/dashboard/uploads",
+)  # who sends or takes much is long in hand, and little work
+LONG: Final = (*MUCH, "/orders/", "/analytics/live", "/dashboard/live")
 
 
 class Queue:

@@ -52,6 +52,8 @@ from marketd.http.keys import (
     TRAFFIC,
 )
 from marketd.http.once import HEADER
+from marketd.http.operation import operation_of
+from marketd.http.pages import buying, dashboard, entrance, offers, ops, refusals, shop, static
 from marketd.http.problems import RETRY_AFTER_S, TooManyRequests, Unavailable, allowed, response_of
 from marketd.http.proxies import Proxies
 from marketd.http.traffic import arrived, left
@@ -61,7 +63,7 @@ from marketd.trace import Cause, begin, end
 API_POLICY: Final = "default-src 'none'; frame-ancestors 'none'"
 OWN_ORIGIN: Final = "same-origin"  # who may embed an answer; what other shops may embed says so itself
 YEAR_S: Final = 365 * 24 * 60 * 60
-HEADERS: Final = {"Server": "marketd", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+HEADERS: Final = {"Server": "marketd", "X-Content-Type-Options": "nosniff"}
 
 # Where the routes are; the document of the API takes them in this order.
 ROOMS: Final = (
@@ -86,6 +88,8 @@ ROOMS: Final = (
     metrics,
     reference,
 )
+# What people look at, and what the scripts of those pages ask; the document of the API does not have them.
+PAGE_ROOMS: Final = (static, entrance, shop, buying, dashboard, offers, ops)
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -97,7 +101,7 @@ def make_app(clock: Clock, *, body_bytes_max: int) -> web.Application:
     app[IN_HAND] = InHand()
     app[CORS], app[ENCODINGS], app[PROXIES] = Cors(), Encodings(), Proxies()
     app[DOCUMENT] = described()
-    for room in ROOMS:
+    for room in (*ROOMS, *PAGE_ROOMS):
         app.add_routes(room.routes)
     return app
 
@@ -134,7 +138,8 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
             if isinstance(response, web.Response):  # files see to themselves
                 response = await finished(request, response)
     except Exception as error:  # the last door: problems.py knows them all, and logs those it does not
-        response = options(request, error) or await finished(request, response_of(error, request_id))
+        refused = refusals.page_of(request, error) or response_of(error, request_id)
+        response = options(request, error) or await finished(request, refused)
     finally:
         end(before)
     dressed(response, request_id)
@@ -154,8 +159,12 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 async def once(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Have the handler answer what comes under a key, once; a path that there is not needs no memory."""
-    if request.match_info.http_exception is not None:
+    """
+    Have the handler answer what comes under a key, once. A path that there is not needs no memory; a page has other
+    means, and its answers may hold what opens a session.
+    """
+    declared = operation_of(request.match_info.handler)
+    if request.match_info.http_exception is not None or (declared and declared.part_of != "api"):
         return await handler(request)
     return await request.app[ONCE].answer(request, handler)
 
@@ -187,6 +196,8 @@ def dressed(response: web.StreamResponse, request_id: str) -> web.StreamResponse
         headers["Content-Security-Policy"] = API_POLICY
     if "Cross-Origin-Resource-Policy" not in headers:
         headers["Cross-Origin-Resource-Policy"] = OWN_ORIGIN
+    if "Referrer-Policy" not in headers:
+        headers["Referrer-Policy"] = "no-referrer"
     headers.extend(HEADERS)
     headers["X-Request-Id"] = request_id
     return response

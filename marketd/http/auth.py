@@ -143,14 +143,18 @@ class RefreshToken(NamedTuple):
 async def register(request: web.Request) -> web.Response:
     """Make an account."""
     body = await decode(request, Registration)
-    address = account.address_of(body.email)
 
-    hashed = await request.app[PASSWORDS].hash(body.password)
-    ticket, user_id = verification(request), id_for(request, "account")
-    command = account.Register(user_id, body.email, body.name, body.role, hashed, asked_at(request), ticket)
-    profile = await ask(request, address, command, account.Profile)
+    profile = await registered(request, body.email, body.password, body.name, body.role)
 
     return answered(Registered("the account is made", profile.user_id), status=201)
+
+
+async def registered(request: web.Request, email: str, password: str, name: str, role: Role) -> account.Profile:
+    """Make an account, whoever asks for it."""
+    hashed = await request.app[PASSWORDS].hash(password)
+    ticket, user_id = verification(request), id_for(request, "account")
+    command = account.Register(user_id, email, name, role, hashed, asked_at(request), ticket)
+    return await ask(request, account.address_of(email), command, account.Profile)
 
 
 @routes.post("/auth/login")
@@ -162,17 +166,8 @@ async def register(request: web.Request) -> web.Response:
 async def login(request: web.Request) -> web.Response:
     """Open a session. An unknown address and a wrong password are the same in words and in time."""
     body = await decode(request, Credentials)
-    address = account.address_of(body.email)
-    lockout, network = request.app[LOCKOUT], client_network(request)
-    async with lockout.turn(address.key):
-        if wait_s := max(lockout.wait_s(address.key), request.app[ADDRESS_LOCKOUT].wait_s(network)):
-            raise TooManyFailures("too many failures in a row", retry_after_s=wait_s)
-        known = await _credentials(request, address)
-        if not await request.app[PASSWORDS].verify(body.password, known.password_hash if known else None):
-            lockout.failed(address.key)
-            request.app[ADDRESS_LOCKOUT].failed(network)
-            raise NotSignedIn(BAD_CREDENTIALS)
-        lockout.succeeded(address.key)
+
+    address = await proved(request, body.email, body.password)
 
     token = RefreshToken(address.key, id_for(request, "session"), secret_for(request, "token"))
     opened = await ask(
@@ -180,6 +175,21 @@ async def login(request: web.Request) -> web.Response:
     )
 
     return _pair(request, opened, token)
+
+
+async def proved(request: web.Request, email: str, password: str) -> Address:
+    """Say whose account it is, if it is; raise `NotSignedIn` or `TooManyFailures`, the same for all who ask."""
+    address, lockout, network = account.address_of(email), request.app[LOCKOUT], client_network(request)
+    async with lockout.turn(address.key):
+        if wait_s := max(lockout.wait_s(address.key), request.app[ADDRESS_LOCKOUT].wait_s(network)):
+            raise TooManyFailures("too many failures in a row", retry_after_s=wait_s)
+        known = await _credentials(request, address)
+        if not await request.app[PASSWORDS].verify(password, known.password_hash if known else None):
+            lockout.failed(address.key)
+            request.app[ADDRESS_LOCKOUT].failed(network)
+            raise NotSignedIn(BAD_CREDENTIALS)
+        lockout.succeeded(address.key)
+    return address
 
 
 @routes.post("/auth/refresh")

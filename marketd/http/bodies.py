@@ -8,7 +8,8 @@ from a value to a sentence about what is wrong with it, or None. Beside each sta
 
 import asyncio
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from functools import cache
 from itertools import islice
@@ -174,9 +175,14 @@ async def decode_optional(request: web.Request, kind: type[T]) -> T:
 def parameters(request: web.Request, kind: type[T]) -> T:
     """Decode the query's parameters; raise `BadRequest` naming every one at fault."""
     assert_declared(request, query=kind)
-    query = request.query
-    found = [Fault(f"/{name}", "Given more than once") for name in set(query) if len(query.getall(name)) > 1]
-    given: Mapping[str, str] = dict(query)
+    return from_texts([*request.query.items()], kind)
+
+
+def from_texts(pairs: Sequence[tuple[str, str]], kind: type[T]) -> T:
+    """Convert named texts, as queries and forms have them; raise `BadRequest` as above."""
+    counts = Counter(name for name, _ in pairs)
+    found = [Fault(f"/{name}", "Given more than once") for name, count in counts.items() if count > 1]
+    given: Mapping[str, str] = dict(pairs)
     found += islice(_faults(kind, given, "", strict=False), FAULTS_MAX)
     if found:
         raise BadRequest(found[:FAULTS_MAX])

@@ -70,6 +70,7 @@ FIELDS: Final[dict[str, Any]] = {
     "instance": _PRODUCT,
     "interval": "day",
     "kid": "2026-11",
+    "kind": "api",
     "lastError": None,
     "lastUsedAt": _TIME,
     "licenceKey": "RAIN-4711",

@@ -141,7 +141,7 @@ def document(rooms: Iterable[ModuleType]) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     problems: dict[str, Schema] = {}
     for room, route in found:
-        paths.setdefault(_path(route), {})[route.method.lower()] = _operation(room, route, schemas, problems)
+        paths.setdefault(path(route), {})[route.method.lower()] = _operation(room, route, schemas, problems)
     return {
         "openapi": VERSION,
         "info": {
@@ -169,7 +169,7 @@ def declared_routes(rooms: Iterable[ModuleType]) -> list[tuple[web.RouteDef, Ope
     return [(route, _declared(route)) for room in rooms for route in _routes(room)]
 
 
-def _path(route: web.RouteDef) -> str:
+def path(route: web.RouteDef) -> str:
     """Write a path without what its parameters look like."""
     return re.sub(r"\{(\w+):[^{}]+\}", r"{\1}", route.path)
 
@@ -223,7 +223,7 @@ def _operation(
         "operationId": _operation_id(room, route),
         "tags": [_name(room)],
         "summary": summary,
-        "description": "\n\n".join([*more, _who(declared)]),
+        "description": "\n\n".join([*more, who(declared)]),
         "parameters": [*_parameters(route, declared, schemas)],
         "responses": _responses(route, declared, schemas, problems),
     }
@@ -243,7 +243,7 @@ def _operation_id(room: ModuleType, route: web.RouteDef) -> str:
     return words[0] + "".join(word.capitalize() for word in words[1:])
 
 
-def _who(declared: Operation) -> str:
+def who(declared: Operation) -> str:
     """Say in words who may call it."""
     access = declared.access
     if access is None:
@@ -254,7 +254,7 @@ def _who(declared: Operation) -> str:
 
 
 def _parameters(route: web.RouteDef, declared: Operation, schemas: dict[str, Schema]) -> Iterator[dict[str, Any]]:
-    for name in re.findall(r"\{(\w+)\}", _path(route)):
+    for name in re.findall(r"\{(\w+)\}", path(route)):
         yield {"name": name, "in": "path", "required": True, **PATH[name]}
     if declared.query:
         whole = schemas[declared.query.__name__]

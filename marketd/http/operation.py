@@ -7,7 +7,7 @@ route has declared just that, so the document that is made from the declarations
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -20,6 +20,8 @@ JSON: Final = "application/json"
 ANY: Final = "*/*"  # the media type of a file is its own
 
 H = TypeVar("H", bound=Handler)
+
+PartOf = Literal["api", "page", "script"]
 
 
 class Access(Struct, frozen=True):
@@ -55,7 +57,10 @@ class Bytes:
 
 
 class Operation(Struct, frozen=True):
-    """All that a route declares; `takes` names the request's headers that it looks at."""
+    """
+    All that a route declares; `takes` names the request's headers that it looks at. What is `part_of` the pages is for
+    people with a browser (html) or for the scripts of our own pages; all else is the API.
+    """
 
     answers: Mapping[int, Answer]
     problems: tuple[type[Problem] | StrEnum, ...]
@@ -64,6 +69,7 @@ class Operation(Struct, frozen=True):
     body_is_optional: bool
     query: type[Struct] | None
     takes: tuple[str, ...]
+    part_of: PartOf = "api"
 
 
 def operation(
@@ -75,12 +81,13 @@ def operation(
     body_is_optional: bool = False,
     query: type[Struct] | None = None,
     takes: tuple[str, ...] = (),
+    part_of: PartOf = "api",
 ) -> Callable[[H], H]:
     """
     Declare a handler. `problems` are its own: those that follow from the body, the parameters and the access, and
     those that any route can meet, are added where the document is made.
     """
-    declared = Operation(answers, problems, access, body, body_is_optional, query, takes)
+    declared = Operation(answers, problems, access, body, body_is_optional, query, takes, part_of)
 
     def declare(handler: H) -> H:
         handler.__dict__["operation"] = declared

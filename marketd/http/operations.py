@@ -18,6 +18,7 @@ from marketd.http.identity import signed_in
 from marketd.http.keys import CIRCUITS, READINESS
 from marketd.http.operation import ADMINS, Answer, operation
 from marketd.http.problems import RETRY_AFTER_S, NotFound
+from marketd.http.tokens import Principal
 from marketd.storage.orders import ListAlerts, OrderEntry, OrderPage
 
 routes = web.RouteTableDef()
@@ -93,7 +94,7 @@ async def alerts(request: web.Request) -> web.Response:
 
     found = await read(request, ListAlerts(wanted.wanted), OrderPage)
 
-    body = Alerts(found.total, wanted.page, wanted.size, [_alert(entry) for entry in found.orders])
+    body = Alerts(found.total, wanted.page, wanted.size, [shown(entry) for entry in found.orders])
     return listed(request, body, found.total, wanted.wanted)
 
 
@@ -105,7 +106,11 @@ async def alerts(request: web.Request) -> web.Response:
 )
 async def resolve(request: web.Request) -> web.Response:
     """Note that it has been seen to."""
-    admin = signed_in(request, "admin")
+    return answered(await resolved(request, signed_in(request, "admin")))
+
+
+async def resolved(request: web.Request, admin: Principal) -> Alert:
+    """End the alert of the path."""
     address = Address("order", request.match_info["id"])
     if not address.is_sound:
         raise NotFound("no such alert")
@@ -113,10 +118,11 @@ async def resolve(request: web.Request) -> web.Response:
     command = order.ResolveAlert(admin.user_id, asked_at(request))
     view = await ask(request, address, command, order.View, principal=admin)
 
-    return answered(_alert(OrderEntry(address.key, view)))
+    return shown(OrderEntry(address.key, view))
 
 
-def _alert(entry: OrderEntry) -> Alert:
+def shown(entry: OrderEntry) -> Alert:
+    """Write an alert as people see it."""
     view = entry.view
     assert view.alert, f"order/{entry.order_id} has no alert"
     return Alert(

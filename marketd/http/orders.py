@@ -122,13 +122,20 @@ async def place(request: web.Request) -> web.Response:
     """Buy a product."""
     principal = signed_in(request)
     body = await decode(request, NewOrder)
+    address = Address("order", id_for(request, "order"))
+
+    await placed(request, principal, address, body)
+
+    return _accepted(request, address)
+
+
+async def placed(request: web.Request, principal: Principal, address: Address, body: NewOrder) -> None:
+    """Place an order, unless that was done before."""
     sold = Address("product", body.product_id)
     if not sold.is_sound:
         raise NotFound("no such product")
-    address = Address("order", id_for(request, "order"))
     if is_again(request) and await _is_placed(request, address):  # whose product may be sold out by now, to ourselves
-        return _accepted(request, address)
-
+        return
     asked = product.Quote(principal.user_id, address.key)
     quote = await ask(request, sold, asked, product.Quoted, principal=principal)
     command = order.Place(
@@ -142,8 +149,6 @@ async def place(request: web.Request) -> web.Response:
     )
     async with Claims(request, address.key, body.product_id, principal, is_counted=quote.is_counted).kept():
         await ask(request, address, command, order.View, principal=principal)
-
-    return _accepted(request, address)
 
 
 @routes.get("/orders")
@@ -170,7 +175,7 @@ async def show(request: web.Request) -> web.Response:
     """Show an order; with `Prefer: wait=N` (RFC 7240), once it is no longer pending."""
     principal = signed_in(request)
     wait_s = _preferred_wait_s(request)
-    view = await _visible(request, principal)
+    view = await visible(request, principal)
 
     if wait_s and view.status == "pending":
         until = request.app[CLOCK].now_ms() + wait_s * 1000
@@ -196,7 +201,7 @@ async def events(request: web.Request) -> web.StreamResponse:
     event is the position of its record, so who sends it back as `Last-Event-ID` goes on from there.
     """
     principal = signed_in(request)
-    await _visible(request, principal)
+    await visible(request, principal)
     if wants_stream(request):
         return streamed(request, principal, Unfolding(request, request.match_info["id"]).more)
 
@@ -214,7 +219,7 @@ async def events(request: web.Request) -> web.StreamResponse:
 async def downloads(request: web.Request) -> web.Response:
     """Give links to the files of a completed order."""
     principal = signed_in(request)
-    view = await _visible(request, principal)
+    view = await visible(request, principal)
     if view.buyer_id != principal.user_id:
         raise Forbidden("the downloads are the buyer's")
     if (view.status, view.delivery_status) != ("completed", "delivered"):
@@ -222,7 +227,7 @@ async def downloads(request: web.Request) -> web.Response:
 
     sold = await ask(request, Address("product", view.product_id), product.Describe(), product.Description)
 
-    links = [_download(request, file) for file in sold.offer.files]
+    links = [download_of(request, file) for file in sold.offer.files]
     return answered(Downloads(links), headers={"Cache-Control": "no-store"})
 
 
@@ -238,13 +243,18 @@ async def refund(request: web.Request) -> web.Response:
     """Take a completed sale back."""
     principal = signed_in(request)
     body = await decode_optional(request, RefundBody)
-    await _visible(request, principal)
 
-    command = order.RequestRefund(principal.user_id, principal.role == "admin", body.reason or "", asked_at(request))
-    view = await ask(request, _address(request), command, order.View, principal=principal)
+    view = await refunded(request, principal, body.reason or "")
 
     message = "the order is refunded already" if view.status == "refunded" else "the refund is under way"
     return answered(Accepted(message, request.match_info["id"], view.status), status=202)
+
+
+async def refunded(request: web.Request, principal: Principal, reason: str) -> order.View:
+    """Have the order of the path taken back."""
+    await visible(request, principal)
+    command = order.RequestRefund(principal.user_id, principal.role == "admin", reason, asked_at(request))
+    return await ask(request, _address(request), command, order.View, principal=principal)
 
 
 async def _is_placed(request: web.Request, address: Address) -> bool:
@@ -260,7 +270,7 @@ def _accepted(request: web.Request, address: Address) -> web.Response:
     return answered(accepted, status=202, headers={"Location": address_of(request, f"/orders/{address.key}")})
 
 
-async def _visible(request: web.Request, principal: Principal) -> order.View:
+async def visible(request: web.Request, principal: Principal) -> order.View:
     """Read the order, if this person may know that it exists."""
     view = await ask(request, _address(request), order.Describe(), order.View)
     if principal.role != "admin" and principal.user_id not in (view.buyer_id, view.seller_id):
@@ -301,7 +311,8 @@ def _shown(order_id: str, view: order.View, viewer: Principal) -> OrderBody:
     )
 
 
-def _download(request: web.Request, file: product.File) -> Download:
+def download_of(request: web.Request, file: product.File) -> Download:
+    """Link to a file of the order of the path."""
     grant = DownloadGrant(request.match_info["id"], file.name, file.type, file.url)
     token, expires_at = request.app[LINKS].issue(grant)
     url = f"{base_url(request)}/downloads/{token}"

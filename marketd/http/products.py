@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from marketd.actors import buyer, product
 from marketd.actors.address import Address
+from marketd.actors.aggregate import Expected
 from marketd.actors.money import CURRENCIES, Money, decimals, from_amount
 from marketd.http.answers import answered, links
 from marketd.http.asking import ask, find, read, tell
@@ -209,7 +210,15 @@ class HasAccess(Struct, rename="camel"):
 async def list_product(request: web.Request) -> web.Response:
     """Put a product on sale."""
     seller = signed_in(request, "seller")
-    body = await decode(request, NewProduct)
+
+    product_id, shown = await listed(request, seller, await decode(request, NewProduct))
+
+    headers = {"Location": address_of(request, f"/products/{product_id}")}
+    return tagged(shown.own, tag=_own_tag(shown), status=201, headers=headers)
+
+
+async def listed(request: web.Request, seller: Principal, body: NewProduct) -> tuple[str, EncodedProduct]:
+    """Put this seller's product on sale; give its id, and how it is shown."""
     files, previews = await _own_files(request, seller, body.files, body.previews)
     offer = product.Offer(
         title=body.title,
@@ -225,9 +234,7 @@ async def list_product(request: web.Request) -> web.Response:
     command = product.List(seller.user_id, offer, body.stock, keys, asked_at(request))
     await tell(request, address, command, principal=seller)
 
-    shown = await read(request, ReadProduct(address.key), EncodedProduct)
-    headers = {"Location": address_of(request, f"/products/{address.key}")}
-    return tagged(shown.own, tag=_own_tag(shown), status=201, headers=headers)
+    return address.key, await read(request, ReadProduct(address.key), EncodedProduct)
 
 
 @routes.get("/products")
@@ -332,7 +339,16 @@ async def show(request: web.Request) -> web.Response:
 async def revise(request: web.Request) -> web.Response:
     """Change a product."""
     seller = signed_in(request, "seller")
-    body, versions = await decode(request, ProductChange), expected(request)
+
+    shown = await revised(request, seller, await decode(request, ProductChange), expected(request))
+
+    return tagged(shown.own, tag=_own_tag(shown))
+
+
+async def revised(
+    request: web.Request, seller: Principal, body: ProductChange, versions: Expected = None
+) -> EncodedProduct:
+    """Change the product of the path; give how it is shown."""
     address = _address(request)
     described = await ask(request, address, product.Describe(), product.Description, principal=seller)
     files, previews = await _own_files(
@@ -354,19 +370,21 @@ async def revise(request: web.Request) -> web.Response:
 
     await tell(request, address, command, principal=seller)
 
-    shown = await read(request, ReadProduct(address.key), EncodedProduct)
-    return tagged(shown.own, tag=_own_tag(shown))
+    return await read(request, ReadProduct(address.key), EncodedProduct)
 
 
 @routes.delete(PRODUCT)
 @operation(access=SELLERS, answers={204: Answer()}, problems=(NotFound, *NOT_TO_CHANGE), takes=("If-Match",))
 async def withdraw(request: web.Request) -> web.Response:
     """Take a product off sale."""
-    seller = signed_in(request, "seller")
-    address = _address(request)
-    command = product.Withdraw(seller.user_id, _now(request), expected(request))
-    await tell(request, address, command, principal=seller)
+    await withdrawn(request, signed_in(request, "seller"), expected(request))
     return web.Response(status=204)
+
+
+async def withdrawn(request: web.Request, seller: Principal, versions: Expected = None) -> None:
+    """Take the product of the path off sale."""
+    command = product.Withdraw(seller.user_id, _now(request), versions)
+    await tell(request, _address(request), command, principal=seller)
 
 
 @routes.get("/products/{id}/access")

@@ -84,15 +84,22 @@ async def browse(request: web.Request) -> web.Response:
 async def write(request: web.Request) -> web.Response:
     """Review a product that one has bought."""
     author = signed_in(request)
-    body = await decode(request, NewReview)
+
+    review_id, card = await written(request, author, await decode(request, NewReview))
+
+    location = address_of(request, f"/products/{request.match_info['id']}/reviews/{review_id}")
+    return _tagged(card, status=201, headers={"Location": location})
+
+
+async def written(request: web.Request, author: Principal, body: NewReview) -> tuple[str, ReviewCard]:
+    """Keep what somebody says of the product of the path; give its id, and how it is shown."""
     product_id = await _product(request)
     review = buyer.Review(id_for(request, "review"), body.rating, body.title or "", body.body)
 
     command = buyer.WriteReview(product_id, review, asked_at(request))
     await ask(request, Address("buyer", author.user_id), command, buyer.ReviewState, principal=author)
 
-    location = address_of(request, f"/products/{product_id}/reviews/{review.review_id}")
-    return _tagged(await _card(request, review.review_id), status=201, headers={"Location": location})
+    return review.review_id, await _card(request, review.review_id)
 
 
 @routes.get("/products/{id}/reviews/{review_id}")

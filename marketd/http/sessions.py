@@ -1,5 +1,7 @@
 """The sessions of an account over HTTP: where one is signed in, and how that is ended."""
 
+from typing import Literal
+
 from aiohttp import web
 from msgspec import UNSET, Struct, UnsetType
 
@@ -16,12 +18,13 @@ routes = web.RouteTableDef()
 
 
 class Session(Struct, rename="camel"):
-    """One place where the account is signed in; `current` is only there, and true, for the one that asks."""
+    """One place where the account is signed in: by tokens, or in a browser; `current` is only there for who asks."""
 
     id: str
     created_at: Instant
     last_used_at: Instant
     expires_at: Instant
+    kind: Literal["api", "page"]
     current: bool | UnsetType = UNSET
 
 
@@ -72,5 +75,6 @@ def _shown(session: account.Session, current: str) -> Session:
         created_at=instant(opened_at),
         last_used_at=instant(session.used_at or opened_at),
         expires_at=instant(session.expires_at),
+        kind=session.kind,
         current=True if session.session_id == current else UNSET,
     )

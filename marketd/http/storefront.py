@@ -15,6 +15,7 @@ from marketd.http.operation import SIGNED_IN_OR_NOT, Answer, operation
 from marketd.http.parts import access_of, newest_reviews, product_of, related_to, seller_card
 from marketd.http.problems import NotFound
 from marketd.http.visits import note_visit
+from marketd.http.tokens import Principal
 from marketd.storage.catalog import ProductCard, Rating
 from marketd.storage.people import Seller
 from marketd.storage.reviews import ReviewCard, Reviews
@@ -62,6 +63,15 @@ class ProductPage(ProductCard, frozen=True, kw_only=True, rename="camel"):
 async def show(request: web.Request) -> web.Response:
     """Show a product to a page, with its reviews, its seller, what goes with it, and whether one owns it."""
     viewer = somebody(request)
+
+    body = await page_of(request, viewer)
+
+    kept = "private, no-cache" if viewer else "no-cache"  # a page shows what is so now; it costs a 304
+    return shown(body, headers={"Cache-Control": kept, "Vary": "Authorization"})
+
+
+async def page_of(request: web.Request, viewer: Principal | None) -> ProductPage:
+    """Gather what is shown of the product of the path."""
     card = await product_of(request)
     note_visit(request, card.seller_id, card.id, viewer)
     limits = request.app[LIMITS].parts
@@ -83,9 +93,7 @@ async def show(request: web.Request) -> web.Response:
         "has_access": access.result(),
         "degraded": parts.degraded,
     }
-    body = ProductPage(**(asdict(card) | around))
-    kept = "private, no-cache" if viewer else "no-cache"  # a page shows what is so now; it costs a 304
-    return shown(body, headers={"Cache-Control": kept, "Vary": "Authorization"})
+    return ProductPage(**(asdict(card) | around))
 
 
 def _unknown(card: ProductCard) -> Reviews:

@@ -22,6 +22,7 @@ from marketd.http.problems import (
     WrongContentType,
 )
 from marketd.http.ranges import FILE_ANSWERS, FILE_CONDITIONS, file_response
+from marketd.http.tokens import Principal
 from marketd.storage.catalog import PREVIEWS
 from marketd.storage.files import SCHEME, FileTooLarge, digest_of
 from marketd.storage.images import VARIANT_TYPE, ImagesBusy, ImageUnfit, has_variant
@@ -55,7 +56,11 @@ class Upload(Struct):
 )
 async def upload(request: web.Request) -> web.Response:
     """Keep the bytes of the body; of an image, a smaller variant too."""
-    seller = signed_in(request, "seller")
+    return answered(await kept(request, signed_in(request, "seller")), status=201)
+
+
+async def kept(request: web.Request, seller: Principal) -> Upload:
+    """Keep the body of a request of this seller's."""
     wanted, media_type = parameters(request, UploadParameters), _media_type(request)
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise WrongContentType("expected the file's own bytes, in no content coding")  # what is small could become huge
@@ -75,7 +80,7 @@ async def upload(request: web.Request) -> web.Response:
         raise BadRequest([Fault("", "Expected at least one byte")])
     await request.app[FILES].note_owner(stored.digest, seller.user_id)
 
-    return answered(Upload(stored.url, wanted.name, media_type, stored.size), status=201)
+    return Upload(stored.url, wanted.name, media_type, stored.size)
 
 
 def _media_type(request: web.Request) -> str:

@@ -36,6 +36,7 @@ async def test_a_session_is_shown_with_its_times(stage: Stage) -> None:
         "createdAt": AT_TEXT,
         "lastUsedAt": "2023-11-14T22:13:21Z",
         "expiresAt": "2023-11-14T22:14:20Z",
+        "kind": "api",
     } == session
 
 

@@ -30,4 +30,6 @@ def _routes() -> list[Route]:
     return found
 
 
-ROUTES: Final = _routes()
+# Those of the API, which its document names; and those of the pages, which a browser's session opens.
+ROUTES: Final = [route for route in _routes() if route.operation.part_of == "api"]
+PAGES: Final = [route for route in _routes() if route.operation.part_of != "api"]

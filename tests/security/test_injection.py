@@ -105,6 +105,8 @@ async def test_an_id_that_is_none_finds_nothing(town: Town, route: Route) -> Non
     async with ClientSession() as session:
         found = {hostile: await status(town, session, who, route, hostile) for hostile in HOSTILE_IDS}
 
+    if URL(town.service.url).join(path_of(route, "..")).path == "/":  # which the client has made the front page of it
+        del found[".."]
     assert {} == {hostile: code for hostile, code in found.items() if code not in (404, 405)}
 
 

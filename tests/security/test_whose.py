@@ -9,7 +9,8 @@ import pytest
 
 from marketd.http.operation import ADMINS, SELLERS, SIGNED_IN
 from tests.journeys.people import Answer, Visitor
-from tests.security.routes import ROUTES, Route
+from tests.security.browsers import BrowserOfTown, browser_of
+from tests.security.routes import PAGES, ROUTES, Route
 from tests.security.town import LICENCE_KEY, SECRET_ADDRESS, Town
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.slow]
@@ -91,16 +92,31 @@ WHOSE: Final[dict[str, Whose]] = {
         Whose(401, 403, 404, ("buyer", 403)),
     ),
 }
+# Pages: public ones; and what another buyer and another seller get from those of somebody.
+PUBLIC_PAGES: Final = frozenset({"GET /static/{version}/{name}", "GET /shop/products/{id}"})
+WHOSE_PAGE: Final[dict[str, tuple[int, int]]] = {
+    "POST /shop/products/{id}/buy": (400, 400),  # it is anybody's who fills in the form; here nobody did
+    "POST /shop/products/{id}/reviews": (400, 400),
+    "GET /shop/orders/{id}": (404, 404),
+    "GET /shop/orders/{id}/files/{index}": (404, 404),
+    "POST /dashboard/orders/{id}/refund": (403, 404),
+    "GET /dashboard/products/{id}": (403, 404),
+    "POST /dashboard/products/{id}": (403, 415),
+    "POST /dashboard/products/{id}/withdraw": (403, 403),
+    "POST /ops/alerts/{id}/resolve": (403, 403),
+}
 WITH_ID: Final = [str(route) for route in ROUTES if "{" in route.path]
 OF_A_ROLE: Final = [route for route in ROUTES if route.operation.access in (SELLERS, ADMINS)]
 SIGNED: Final = [route for route in ROUTES if route.operation.access in (SIGNED_IN, SELLERS, ADMINS)]
 
 
 def path_of(town: Town, route: str) -> str:
-    path = route.partition(" ")[2].replace("{delivery_id}", town.delivery["id"])
+    path = route.partition(" ")[2].replace("{delivery_id}", town.delivery["id"]).replace("{index}", "0")
     if path.startswith("/webhooks"):
         return path.replace("{id}", town.hook["id"])
-    thing = town.loss["id"] if path.startswith("/admin") else town.order["id"] if "orders" in path else town.lamp["id"]
+    if path.startswith(("/admin", "/ops")):
+        return path.replace("{id}", town.loss["id"])
+    thing = town.order["id"] if "orders" in path else town.lamp["id"]
     return path.replace("{id}", thing).replace("{review_id}", town.review["id"])
 
 
@@ -114,6 +130,50 @@ async def picture(town: Town) -> list[object]:
     paths = [f"/products/{town.lamp['id']}", f"/products/{town.lamp['id']}/reviews", f"/orders/{town.order['id']}"]
     paths += [f"/webhooks/{town.hook['id']}", f"/webhooks/{town.hook['id']}/deliveries"]
     return [(await town.seller.get(path)).json for path in paths]
+
+
+async def test_every_page_with_an_id_is_classified() -> None:
+    assert {str(route) for route in PAGES if "{" in route.path} == PUBLIC_PAGES | WHOSE_PAGE.keys()
+
+
+@pytest.mark.parametrize("route", WHOSE_PAGE)
+async def test_a_page_is_shown_to_whose_it_is_and_changes_for_nobody_else(town: Town, route: str) -> None:
+    path, before = path_of(town, route), await picture(town)
+    statuses = [
+        (await who.sends(route.partition(" ")[0], path)).status
+        for who in (await browser_of(town, town.other_buyer), await browser_of(town, town.other_seller))
+    ]
+
+    assert [*WHOSE_PAGE[route]] == statuses
+    assert before == await picture(town)
+
+
+@pytest.mark.parametrize("route", [str(route) for route in PAGES if route.operation.access is not None])
+async def test_a_stranger_gets_nothing_from_a_page_but_the_way_in(town: Town, route: str) -> None:
+    answer = await BrowserOfTown(town.stranger).sends(route.partition(" ")[0], path_of(town, route))
+    is_public = route in PUBLIC_PAGES or route == "GET /"
+
+    assert is_public or b'name="password"' in answer.body or 401 == answer.status, answer
+    assert [] == [secret for secret in town.secrets() if secret != "password" and secret.encode() in answer.body]
+
+
+@pytest.mark.parametrize("route", [str(route) for route in PAGES if route.operation.access in (SELLERS, ADMINS)])
+async def test_a_page_of_a_role_is_for_no_other(town: Town, route: str) -> None:
+    answer = await (await browser_of(town, town.other_buyer)).sends(route.partition(" ")[0], path_of(town, route))
+
+    assert 403 == answer.status
+
+
+@pytest.mark.parametrize("route", [str(route) for route in PAGES if route.method == "POST"])
+async def test_no_other_site_can_send_a_form_for_who_is_signed_in(town: Town, route: str) -> None:
+    browser = await browser_of(town, town.seller)
+    path, before = path_of(town, route), await picture(town)
+    foreign = await browser.sends("POST", path, site="cross-site")
+    assert 403 == foreign.status
+
+    if route.partition("/auth/")[2] not in ("sign-in", "sign-up", "forgotten"):  # which need no session, so no token
+        assert 403 == (await browser.sends("POST", path, csrf="")).status
+    assert before == await picture(town)
 
 
 async def test_every_route_with_an_id_is_classified() -> None:

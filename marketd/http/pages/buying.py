@@ -1,0 +1,126 @@
+"""Buying in the shop front: the order, the library, the files, and what one says of it."""
+
+import hmac
+from typing import Annotated, Final
+
+from aiohttp import web
+from msgspec import Meta, Struct
+
+from marketd.actors import order, product
+from marketd.actors.address import Address
+from marketd.actors.aggregate import Refused
+from marketd.actors.watch import AwaitOutcome
+from marketd.clock import id_of, made_at
+from marketd.http import reviews
+from marketd.http.asking import ask, find, read
+from marketd.http.bodies import Paging, Text, Title, formed, parameters
+from marketd.http.doing import DOING, Doing
+from marketd.http.keys import CLOCK
+from marketd.http.operation import SIGNED_IN, Answer, Bytes, operation
+from marketd.http.orders import NewOrder, download_of, placed, visible
+from marketd.http.pages.entrance import ENTERED
+from marketd.http.pages.forms import signed_form
+from marketd.http.pages.frame import HTML, sent_on, shown
+from marketd.http.pages.web_session import Viewer, viewer_of
+from marketd.http.problems import NotFound
+from marketd.http.reviews import NewReview, Stars
+from marketd.storage.library import Library, ReadLibrary
+
+routes = web.RouteTableDef()
+
+WAIT_S: Final = 3  # how long the page of an order waits for its end: nearly always it is there before
+_ONCE: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
+
+
+class BuyForm(Struct, forbid_unknown_fields=True):
+    """`once` is another one each time the form is shown: sent twice, it is one order."""
+
+    card: Annotated[str, Meta(min_length=1, max_length=255)]
+    once: Annotated[str, Meta(max_length=36, **formed(_ONCE, "Expected what the form was shown with"))]
+
+
+class ReviewForm(Struct, forbid_unknown_fields=True):
+    rating: Stars
+    body: Text
+    title: Title | None = None
+
+
+@routes.post("/shop/products/{id}/buy")
+@operation(access=SIGNED_IN, body=BuyForm, answers=ENTERED, problems=(NotFound,), part_of="page")
+async def buy(request: web.Request) -> web.Response:
+    """Buy a product."""
+    viewer, form = await signed_form(request, BuyForm)
+    drawn = hmac.digest(viewer.secret.encode(), f"order {form.once}".encode(), "sha256")
+    address = Address("order", id_of(made_at(form.once), drawn))
+    request[DOING] = Doing(request.app[CLOCK].now_ms(), drawn, is_again=True)  # or is the first time: nobody knows
+
+    await placed(request, viewer.principal, address, NewOrder(request.match_info["id"], form.card))
+
+    return sent_on(request, f"/shop/orders/{address.key}")
+
+
+@routes.get("/shop/orders/{id}")
+@operation(access=SIGNED_IN, answers={200: Answer(Bytes, HTML)}, problems=(NotFound,), part_of="page")
+async def show(request: web.Request) -> web.Response:
+    """Show an order, and what was bought once it is there."""
+    viewer = await viewer_of(request)
+    order_id = request.match_info["id"]
+    view = await _own(request, viewer)
+    if view.status == "pending":
+        awaited = AwaitOutcome(order_id, request.app[CLOCK].now_ms() + WAIT_S * 1000)
+        view = await find(request, awaited, order.View, extra_s=WAIT_S) or view
+
+    files = await _files(request, view)
+
+    return shown(request, "shop-order.html", order=view, order_id=order_id, files=files)
+
+
+@routes.get("/shop/orders/{id}/files/{index}")
+@operation(access=SIGNED_IN, answers=ENTERED, problems=(NotFound,), part_of="page")
+async def file(request: web.Request) -> web.Response:
+    """Send on to a file, by a link that is good for a while."""
+    viewer = await viewer_of(request)
+    files = await _files(request, await _own(request, viewer))
+    numbered = {str(index): file for index, file in enumerate(files)}
+    wanted = numbered.get(request.match_info["index"])
+    if wanted is None:
+        raise NotFound("there is no such file to be had with this order")
+    link = download_of(request, wanted).url
+    return sent_on(request, link[link.index("/downloads/") :])
+
+
+@routes.get("/shop/library")
+@operation(access=SIGNED_IN, query=Paging, answers={200: Answer(Bytes, HTML)}, part_of="page")
+async def library(request: web.Request) -> web.Response:
+    """Show what one owns."""
+    viewer = await viewer_of(request)
+    wanted = parameters(request, Paging)
+
+    found = await read(request, ReadLibrary(viewer.principal.user_id, wanted.wanted), Library)
+
+    return shown(request, "shop-library.html", entries=found.entries, total=found.total, wanted=wanted)
+
+
+@routes.post("/shop/products/{id}/reviews")
+@operation(access=SIGNED_IN, body=ReviewForm, answers=ENTERED, problems=(NotFound,), part_of="page")
+async def review(request: web.Request) -> web.Response:
+    """Say what one thinks of a product that one has bought."""
+    viewer, form = await signed_form(request, ReviewForm)
+    await reviews.written(request, viewer.principal, NewReview(form.rating, form.body, form.title))
+    return sent_on(request, f"/shop/products/{request.match_info['id']}#reviews")
+
+
+async def _own(request: web.Request, viewer: Viewer) -> order.View:
+    """Read the order of the path; anybody's but its buyer's looks like one that there is not."""
+    view = await visible(request, viewer.principal)
+    if view.buyer_id != viewer.principal.user_id:
+        raise Refused(order.Reason.NO_SUCH_ORDER)
+    return view
+
+
+async def _files(request: web.Request, view: order.View) -> tuple[product.File, ...]:
+    """Give what may be downloaded; nothing before the order is completed, and after it was taken back."""
+    if (view.status, view.delivery_status) != ("completed", "delivered"):
+        return ()
+    sold = await ask(request, Address("product", view.product_id), product.Describe(), product.Description)
+    return sold.offer.files

@@ -1,0 +1,161 @@
+"""The seller's page: what was taken, what sells, the newest sales, and what is on sale."""
+
+import csv
+from io import StringIO
+from typing import Annotated, Any, Final, Literal
+
+from aiohttp import web
+from msgspec import Meta, Struct
+
+from marketd.http.asking import find, read
+from marketd.http.bodies import Paging, parameters
+from marketd.http.events import EVENT_STREAM, LAST_ID, EventStream, streamed
+from marketd.http.operation import SELLERS, Answer, Bytes, operation
+from marketd.http.orders import refunded
+from marketd.http.pages.chart import bars
+from marketd.http.pages.entrance import ENTERED
+from marketd.http.pages.figures import Figures, Taking, figures
+from marketd.http.pages.forms import signed_form
+from marketd.http.pages.frame import HTML, count, day, money, sent_on, shown
+from marketd.http.pages.newest import Newest
+from marketd.http.pages.web_session import Viewer, viewer_of
+from marketd.storage.catalog import BrowseProducts
+from marketd.storage.finding import FoundPage
+from marketd.storage.orders import ListOrders, OrderPage
+from marketd.storage.pages import Page
+from marketd.storage.people import FindSeller, Seller
+
+routes = web.RouteTableDef()
+
+NEWEST: Final = 10
+SPANS: Final = (7, 30, 90, 365)
+PAGE: Final = {200: Answer(Bytes, HTML)}
+
+
+class Looking(Struct, frozen=True, forbid_unknown_fields=True):
+    """`days` is how far back, `part` what of the page a script wants anew."""
+
+    days: Literal[7, 30, 90, 365] = 30
+    part: Literal["figures"] | None = None
+
+
+class RefundForm(Struct, forbid_unknown_fields=True):
+    reason: Annotated[str, Meta(max_length=1000)] = ""
+
+
+@routes.get("/dashboard")
+@operation(access=SELLERS, query=Looking, answers=PAGE, part_of="page")
+async def show(request: web.Request) -> web.Response:
+    """Show a seller their business."""
+    viewer = await viewer_of(request, "seller")
+    wanted = parameters(request, Looking)
+
+    facts = await _facts(request, viewer, wanted.days)
+
+    template = "dashboard-figures.html" if wanted.part else "dashboard.html"
+    return shown(request, template, **facts, days=wanted.days, spans=SPANS)
+
+
+@routes.get("/dashboard/live")
+@operation(
+    access=SELLERS,
+    answers={200: Answer(Bytes, media_type=EVENT_STREAM, headers=("Cache-Control",))},
+    takes=(LAST_ID,),
+    part_of="script",
+)
+async def live(request: web.Request) -> EventStream:
+    """Tell an open dashboard, for as long as it is open, that there is something new to see."""
+    viewer = await viewer_of(request, "seller")
+    return streamed(request, viewer.principal, Newest(request, viewer.principal.user_id).more)
+
+
+@routes.get("/dashboard/sales.csv")
+@operation(access=SELLERS, query=Looking, answers={200: Answer(Bytes, "text/csv")}, part_of="page")
+async def export(request: web.Request) -> web.Response:
+    """Give the figures of each day to a spreadsheet."""
+    viewer = await viewer_of(request, "seller")
+    wanted = parameters(request, Looking)
+
+    found = await figures(request, viewer.principal.user_id, wanted.days)
+
+    name = f"sales-{found.days[0]:%Y-%m-%d}-{found.days[-1]:%Y-%m-%d}.csv"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
+    return web.Response(text=_csv(found), content_type="text/csv", headers=headers)
+
+
+@routes.get("/dashboard/orders")
+@operation(access=SELLERS, query=Paging, answers=PAGE, part_of="page")
+async def orders(request: web.Request) -> web.Response:
+    """Show a seller every sale, each with what may be done about it."""
+    viewer = await viewer_of(request, "seller")
+    wanted = parameters(request, Paging)
+
+    found = await read(request, ListOrders(viewer.principal.user_id, "seller", wanted.wanted), OrderPage)
+
+    return shown(request, "dashboard-orders.html", sales=found.orders, total=found.total, wanted=wanted)
+
+
+@routes.post("/dashboard/orders/{id}/refund")
+@operation(access=SELLERS, body=RefundForm, answers=ENTERED, part_of="page")
+async def refund(request: web.Request) -> web.Response:
+    """Take a sale back."""
+    viewer, form = await signed_form(request, RefundForm, "seller")
+    await refunded(request, viewer.principal, form.reason)
+    return sent_on(request, "/dashboard/orders")
+
+
+async def _facts(request: web.Request, viewer: Viewer, days: int) -> dict[str, Any]:
+    seller_id = viewer.principal.user_id
+    found = await figures(request, seller_id, days)
+    newest = await read(request, ListOrders(seller_id, "seller", Page(1, NEWEST)), OrderPage)
+    card = await find(request, FindSeller(seller_id), Seller)
+    listed = await read(request, BrowseProducts(seller=seller_id, page=Page(1, 1)), FoundPage)
+    return {
+        "figures": found,
+        "total": found.total,
+        "changes": _changes(found.total, found.before),
+        "charts": _charts(found),
+        "newest": newest.orders,
+        "sales": newest.total,
+        "rating": card.rating if card else None,
+        "products": max(listed.total, card.products if card else 0),
+    }
+
+
+def _changes(now: Taking, before: Taking) -> dict[str, str]:
+    """Say how much more it was than in the time before, in percent."""
+    return {
+        "orders": _change(now.orders, before.orders),
+        "revenue": _change(float(now.revenue), float(before.revenue)),
+        "refunds": _change(float(now.refunds), float(before.refunds)),
+        "net": _change(float(now.net), float(before.net)),
+    }
+
+
+def _change(new: float, old: float) -> str:
+    if not old:
+        return "none before" if new else "as before"
+    percent = round((new - old) / old * 100)
+    return f"{percent:+d} %" if percent else "as before"
+
+
+def _charts(found: Figures) -> list[dict[str, Any]]:
+    """Draw revenue and orders, one below the other: they have nothing in common but the days."""
+    labels = [day(begin) for begin in found.days]
+    revenue = [float(taking.revenue) for taking in found.takings]
+    orders = [float(taking.orders) for taking in found.takings]
+    of_revenue = bars(revenue, labels, [money(value, found.currency) for value in revenue])
+    of_orders = bars(orders, labels, [count(value) for value in orders])
+    return [
+        {"name": "Revenue", "chart": of_revenue, "top": money(of_revenue.top, found.currency), "total": sum(revenue)},
+        {"name": "Orders", "chart": of_orders, "top": f"{of_orders.top:g}", "total": sum(orders)},
+    ]
+
+
+def _csv(found: Figures) -> str:
+    lines = StringIO()
+    writer = csv.writer(lines)
+    writer.writerow(("start", "currency", "orders", "revenue", "refunds"))
+    for begin, taking in zip(found.days, found.takings, strict=True):
+        writer.writerow((f"{begin:%Y-%m-%d}", found.currency, taking.orders, taking.revenue, taking.refunds))
+    return lines.getvalue()

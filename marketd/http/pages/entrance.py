@@ -1,0 +1,127 @@
+"""The entrance: signing in, making an account, asking for a new password, and signing out, each as a form."""
+
+import re
+from typing import Annotated, Final, Literal
+
+from aiohttp import web
+from msgspec import Meta, Struct
+
+from marketd.http.auth import Email, GivenPassword, NewPassword, proved, registered
+from marketd.http.bodies import ShortLine
+from marketd.http.confirmations import begin_reset
+from marketd.http.operation import SIGNED_IN, Answer, Bytes, operation
+from marketd.http.pages.forms import Nothing, open_form, signed_form
+from marketd.http.pages.frame import HTML, sent_on, shown
+from marketd.http.pages.refusals import BLANK, FORGOTTEN, SIGN_IN, SIGN_UP
+from marketd.http.pages.web_session import ended, opened
+from marketd.http.problems import NotSignedIn, TooManyFailures
+
+routes = web.RouteTableDef()
+
+# A path of ours: neither another host's (`//host`, and `/\host`, which browsers take for the same) nor two lines.
+OUR_PATH: Final = re.compile(r"/(?![/\\])[!-\[\]-~]*")
+NEXT_MAX: Final = 2048
+ENTERED: Final = {303: Answer(headers=("Location",))}
+HOMES: Final = {"seller": "/dashboard", "buyer": "/"}
+
+Next = Annotated[str, Meta(max_length=NEXT_MAX)]
+
+
+class SignIn(Struct, forbid_unknown_fields=True):
+    """`next` is the page that one comes from."""
+
+    email: Annotated[str, Meta(max_length=254)]
+    password: GivenPassword
+    next: Next = "/"
+
+
+class SignUp(Struct, forbid_unknown_fields=True):
+    email: Email
+    password: NewPassword
+    name: ShortLine
+    role: Literal["buyer", "seller"]
+    next: Next = "/"
+
+
+class Forgotten(Struct, forbid_unknown_fields=True):
+    email: Email
+
+
+@routes.get(SIGN_IN)
+@operation(answers={200: Answer(Bytes, HTML)}, part_of="page")
+async def sign_in_page(request: web.Request) -> web.Response:
+    """Show the form to sign in with."""
+    return shown(request, "sign-in.html", given=BLANK | {"next": _next(request)}, faults=[], is_asked=False)
+
+
+@routes.post(SIGN_IN)
+@operation(body=SignIn, answers=ENTERED, problems=(NotSignedIn, TooManyFailures), part_of="page")
+async def sign_in(request: web.Request) -> web.Response:
+    """Open a session of this browser; who fails too often waits as long as over the API."""
+    form = await open_form(request, SignIn)
+
+    address = await proved(request, form.email, form.password)
+
+    response = sent_on(request, _ours(form.next))
+    await opened(request, address, response)
+    return response
+
+
+@routes.get(SIGN_UP)
+@operation(answers={200: Answer(Bytes, HTML)}, part_of="page")
+async def sign_up_page(request: web.Request) -> web.Response:
+    """Show the form to make an account with."""
+    role = "seller" if request.query.get("role") == "seller" else "buyer"
+    return shown(
+        request, "sign-up.html", given=BLANK | {"next": _next(request), "role": role}, faults=[], is_asked=False
+    )
+
+
+@routes.post(SIGN_UP)
+@operation(body=SignUp, answers=ENTERED, part_of="page")
+async def sign_up(request: web.Request) -> web.Response:
+    """Make an account, and open a session of this browser."""
+    form = await open_form(request, SignUp)
+
+    await registered(request, form.email, form.password, form.name, form.role)
+    address = await proved(request, form.email, form.password)
+
+    response = sent_on(request, HOMES[form.role] if form.next == "/" else _ours(form.next))
+    await opened(request, address, response)
+    return response
+
+
+@routes.get(FORGOTTEN)
+@operation(answers={200: Answer(Bytes, HTML)}, part_of="page")
+async def forgotten_page(request: web.Request) -> web.Response:
+    """Show the form for who has forgotten their password."""
+    return shown(request, "forgotten.html", given=BLANK, faults=[], is_asked=False)
+
+
+@routes.post(FORGOTTEN)
+@operation(body=Forgotten, answers={200: Answer(Bytes, HTML)}, part_of="page")
+async def forgotten(request: web.Request) -> web.Response:
+    """Send a mail to choose a new password with, if there is such an account; the page is the same if not."""
+    form = await open_form(request, Forgotten)
+    await begin_reset(request, form.email)
+    return shown(request, "forgotten.html", given=BLANK, faults=[], is_asked=True)
+
+
+@routes.post("/auth/sign-out")
+@operation(access=SIGNED_IN, body=Nothing, answers=ENTERED, part_of="page")
+async def sign_out(request: web.Request) -> web.Response:
+    """End the session of this browser."""
+    viewer, _ = await signed_form(request, Nothing)
+
+    response = sent_on(request, "/")
+    await ended(request, viewer, response)
+    return response
+
+
+def _next(request: web.Request) -> str:
+    return _ours(request.query.get("next", "/")[:NEXT_MAX])
+
+
+def _ours(path: str) -> str:
+    """Give a path of ours as it is, and the front page for whatever is none."""
+    return path if OUR_PATH.fullmatch(path) else "/"

@@ -1,0 +1,124 @@
+"""
+How a page is made: a template, what it shows, and the headers that let a browser do no more with it than it has to.
+
+The one rule: nothing is written into a page but through a template, which escapes it; no script and no style stands in
+one, and none is loaded from elsewhere.
+"""
+
+from decimal import Decimal
+from functools import cache
+from math import inf
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from aiohttp import web
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from marketd.actors.money import decimals
+from marketd.clock import Instant, instant
+from marketd.http.keys import LIMITS
+from marketd.http.pages import static
+from marketd.http.pages.web_session import VIEWER
+from marketd.storage.catalog import PREVIEWS
+
+FOLDER: Final = Path(__file__).parent / "templates"
+HTML: Final = "text/html"
+POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+HEADERS: Final = {
+    "Content-Security-Policy": POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    # With none at all browsers do not say either from which page a form of ours was sent (Fetch, section 3.1).
+    "Referrer-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+    "Cache-Control": "no-store",
+}
+UNITS: Final = ("bytes", "KB", "MB", "GB")
+
+
+def shown(request: web.Request, template: str, *, status: int = 200, **facts: Any) -> web.Response:
+    """Show a page to who is looking."""
+    text = written(request, template, **facts)
+    return web.Response(status=status, text=text, content_type=HTML, headers=HEADERS)
+
+
+def written(request: web.Request, template: str, **facts: Any) -> str:
+    """Write a page, or a part of one."""
+    viewer = request.get(VIEWER)
+    around = {
+        "base": base(request),
+        "static": f"{base(request)}/static/{static.digest()}",
+        "viewer": viewer,
+        "csrf": viewer.token(request) if viewer else "",
+        "path": request.path,
+    }
+    return _templates().get_template(template).render(around | facts)
+
+
+def sent_on(request: web.Request, path: str) -> web.Response:
+    """Send the browser to another page, by GET."""
+    return web.Response(status=303, headers={**HEADERS, "Location": base(request) + path})
+
+
+def base(request: web.Request) -> str:
+    """Give what stands before our paths, where the service is published below one."""
+    return urlsplit(request.app[LIMITS].public_url or "").path.rstrip("/")
+
+
+@cache
+def _templates() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    made.filters |= {"money": money, "day": day, "minute": minute, "size": size, "count": count, "seconds": seconds}
+    made.filters["minute_of"] = lambda ms: minute(instant(ms))
+    made.tests["is_own"] = lambda url: url.startswith(PREVIEWS)  # no page loads anything from elsewhere
+    made.globals["mark"] = made.get_template("marks.html").module.mark  # type: ignore[attr-defined]
+    return made
+
+
+def money(amount: Decimal | float, currency: str) -> str:
+    """Write an amount as people read it: 1,234.50 USD."""
+    return f"{amount:,.{decimals(currency)}f}\u00a0{currency}"
+
+
+def day(at: Instant) -> str:
+    """Write a day: 5 Nov 2026."""
+    return f"{at.day}\u00a0{at:%b}\u00a0{at.year}"
+
+
+def minute(at: Instant) -> str:
+    """Write a time: 5 Nov 2026, 14:03 UTC."""
+    return f"{day(at)}, {at:%H:%M}\u00a0UTC"
+
+
+def size(octets: float) -> str:
+    """Write the size of a file: 1.4 MB."""
+    for unit in UNITS:
+        if octets < 1000 or unit == UNITS[-1]:
+            break
+        octets /= 1000
+    return f"{octets:.0f}\u00a0{unit}" if octets >= 100 or unit == UNITS[0] else f"{octets:.1f}\u00a0{unit}"
+
+
+def count(number: float) -> str:
+    """Write a number with its thousands apart."""
+    return f"{number:,.0f}"
+
+
+def seconds(given: float) -> str:
+    """Write a short time: 0.4 ms, 12 ms, 1.4 s; and what is beyond all bounds of a histogram."""
+    if given == inf:
+        return "longer"
+    if given < 0.01:
+        return f"{given * 1000:.1f}\u00a0ms"
+    return f"{given * 1000:.0f}\u00a0ms" if given < 1 else f"{given:.1f}\u00a0s"

@@ -1,0 +1,258 @@
+"""What people do in a browser, from a seller's first product to an operator's last alert; how it looks, and to whom."""
+
+import asyncio
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+
+from tests.browser.conftest import ADMIN, Fair, Surfer
+from tests.journeys.people import Json, Person
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.slow]
+
+WORK: Final = b"an hour of rain on a tin roof"
+SERIOUS: Final = ("serious", "critical")
+WIDTHS: Final = (360, 768, 1440)
+
+
+async def lists(surfer: Surfer, work: Path, title: str) -> None:
+    """List a product with a file, as a seller does."""
+    await surfer.goes("/dashboard/products/new")
+    page = surfer.page
+    await page.get_by_label("Title").fill(title)
+    await page.get_by_label("Description").fill("An hour of rain.\nRecorded under a tin roof.")
+    await page.get_by_label("Price").fill("19.99")
+    await page.get_by_label("Category").fill("sound")
+    await page.get_by_label("Choose files").set_input_files(work)
+    await page.get_by_role("button", name="List it").click()
+    await page.get_by_role("link", name="See it in the shop").wait_for()
+
+
+async def buys(surfer: Surfer, product: Json, card: str = "pm_card_visa") -> None:
+    """Buy a product, as a buyer does."""
+    await surfer.goes(f"/shop/products/{product['id']}")
+    await surfer.page.get_by_label("Pay with").select_option(card)
+    await surfer.page.get_by_role("button", name="Buy now").click()
+    await surfer.page.wait_for_url("**/shop/orders/*")
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """Give a file to sell."""
+    path = tmp_path / "rain.zip"
+    path.write_bytes(WORK)
+    return path
+
+
+async def test_a_seller_lists_what_a_buyer_finds_buys_and_downloads(fair: Fair, work: Path) -> None:
+    sam, ann = await fair.joins("seller"), await fair.joins("buyer")
+    seller, buyer = await fair.surfer(), await fair.surfer(width=360)
+    await seller.signs_in(sam.email, "/dashboard")
+    await lists(seller, work, "Gentle thunderstorm")
+    await fair.finds("thunderstorm")
+
+    page = buyer.page
+    await buyer.signs_in(ann.email)
+    await page.get_by_role("searchbox").press_sequentially("thunderst")
+    await page.get_by_role("link", name="Gentle thunderstorm").click()
+    await page.get_by_role("button", name="Buy now").click()
+    await page.get_by_text("Thank you!").wait_for()
+    async with page.expect_download() as download:
+        await page.get_by_role("link", name="rain.zip").click()
+
+    path = await (await download.value).path()
+    assert WORK == await asyncio.to_thread(path.read_bytes)
+    assert [] == seller.troubles + buyer.troubles
+
+
+async def test_a_sale_appears_on_the_dashboard_without_a_reload(fair: Fair) -> None:
+    sam, ann = await fair.joins("seller"), await fair.joins("buyer")
+    product = await sam.offers(title="Wind in the reeds")
+    seller = await fair.surfer()
+    await seller.signs_in(sam.email, "/dashboard")
+    await seller.page.evaluate("window.isTheSame = true")
+    await seller.page.get_by_text("No sale yet").wait_for()
+
+    await ann.buys(product)
+
+    await seller.page.locator("[data-sales]").get_by_text("Wind in the reeds").wait_for()
+    assert await seller.page.evaluate("window.isTheSame")
+    assert [] == seller.troubles
+
+
+async def test_an_operator_resolves_an_alert(fair: Fair) -> None:
+    order_id = await loss(fair)
+    surfer = await fair.surfer()
+    await surfer.signs_in(ADMIN, "/ops")
+    row = surfer.page.get_by_role("row").filter(has_text=order_id)
+
+    await row.get_by_role("button", name="Resolve").click()
+
+    await row.get_by_text("resolved").wait_for()
+    assert [] == surfer.troubles
+
+
+async def test_a_seller_gives_a_payment_back(fair: Fair) -> None:
+    sam, ann = await fair.joins("seller"), await fair.joins("buyer")
+    order = await ann.buys(await sam.offers(title="Waves"))
+    surfer = await fair.surfer()
+    await surfer.signs_in(sam.email, "/dashboard/orders")
+
+    await surfer.page.get_by_text("Refund…").click()
+    await surfer.page.get_by_label("Reason, if you like").fill("It was bought by mistake.")
+    await surfer.page.get_by_role("button", name="back").click()
+    await surfer.page.wait_for_url("**/dashboard/orders")
+
+    assert "refunded" == (await ann.sees_until(order["id"], lambda seen: seen["status"] == "refunded"))["status"]
+    assert [] == surfer.troubles
+
+
+async def test_a_declined_card_is_told_to_the_buyer(fair: Fair) -> None:
+    sam, ann = await fair.joins("seller"), await fair.joins("buyer")
+    surfer = await fair.surfer()
+    await surfer.signs_in(ann.email)
+
+    await buys(surfer, await sam.offers(), "pm_card_chargeDeclined")
+
+    await surfer.page.get_by_text("It did not work out").wait_for()
+    assert [] == surfer.troubles
+
+
+async def test_a_buyer_reviews_what_they_own(fair: Fair) -> None:
+    sam, ann = await fair.joins("seller"), await fair.joins("buyer")
+    product = await sam.offers(title="Crickets")
+    await ann.buys(product)
+    surfer = await fair.surfer()
+    await surfer.signs_in(ann.email)
+    page = surfer.page
+
+    await surfer.goes(f"/shop/products/{product['id']}")
+    await page.get_by_role("radio", name="4").check()
+    await page.get_by_label("Your review").fill("I fell asleep.\n\nTwice.")
+    await page.get_by_role("button", name="Send it").click()
+
+    await page.get_by_role("article").get_by_text("I fell asleep.").wait_for()
+    assert [] == surfer.troubles
+
+
+async def test_what_a_product_lacks_is_told_beside_its_form(fair: Fair, work: Path) -> None:
+    sam = await fair.joins("seller")
+    surfer = await fair.surfer()
+    await surfer.signs_in(sam.email, "/dashboard/products/new")
+    page = surfer.page
+    for label in ("Title", "Description", "Price", "Category"):
+        await page.get_by_label(label).fill("free")
+    await page.get_by_label("Choose files").set_input_files(work)
+
+    await page.get_by_role("button", name="List it").click()
+
+    await page.get_by_role("alert").get_by_text("Price: Expected a number").wait_for()
+    surfer.forgives("400")
+    assert [] == surfer.troubles
+
+
+async def test_a_product_is_changed(fair: Fair) -> None:
+    sam = await fair.joins("seller")
+    product = await sam.offers(stock=5)
+    surfer = await fair.surfer()
+    await surfer.signs_in(sam.email, f"/dashboard/products/{product['id']}")
+    page = surfer.page
+    await page.get_by_label("Price").fill("24.50")
+    await page.get_by_label("How many there are").fill("")
+
+    await page.get_by_role("button", name="Save").click()
+    await page.get_by_text("Saved.").wait_for()
+
+    seen = (await sam.get(f"/products/{product['id']}")).expect(200)
+    assert (24.5, None, []) == (seen["price"], seen["stock"], surfer.troubles)
+
+
+async def test_the_keyboard_alone_is_enough_to_buy(fair: Fair) -> None:
+    sam, ann = await fair.joins("seller"), await fair.joins("buyer")
+    product = await sam.offers()
+    surfer = await fair.surfer()
+    await surfer.signs_in(ann.email)
+    await surfer.goes(f"/shop/products/{product['id']}")
+    keys = surfer.page.keyboard
+
+    for _ in range(30):
+        await keys.press("Tab")
+        if await surfer.page.evaluate("document.activeElement.textContent") == "Buy now":
+            break
+    await keys.press("Enter")
+
+    await surfer.page.get_by_text("Thank you!").wait_for()
+
+
+async def loss(fair: Fair) -> str:
+    """Have a payment that can't go back; give its order."""
+    sam, ann = await fair.joins("seller"), await fair.joins("buyer")
+    order = await ann.buys(await sam.offers(), "pm_card_refundFail")
+    (await sam.refunds(order)).expect(202)
+    await ann.sees_until(order["id"], lambda seen: seen["paymentStatus"] == "refund_failed")
+    return str(order["id"])
+
+
+async def business(fair: Fair) -> tuple[Person, Json]:
+    """Give a seller who has sold something of everything, and the product."""
+    sam = await fair.joins("seller")
+    product = await sam.offers(title="A title that goes on for so long that it has to be broken somewhere in between")
+    for number, rating in enumerate((5, 4, 2)):
+        ann = await fair.joins("buyer")
+        order = await ann.buys(product)
+        said = {"rating": rating, "title": "What I think", "body": "It is what it says.\n\nNo more, no less."}
+        (await ann.post(f"/products/{product['id']}/reviews", said)).expect(201)
+        if not number:
+            (await sam.refunds(order)).expect(202)
+    return sam, product
+
+
+LOOKS: Final = {
+    "shop": "/",
+    "product": "/shop/products/{product}",
+    "sign-in": "/auth/sign-in",
+    "sign-up": "/auth/sign-up",
+    "library": "/shop/library",
+    "dashboard": "/dashboard",
+    "dashboard-empty": "/dashboard",
+    "sales": "/dashboard/orders",
+    "products": "/dashboard/products",
+    "edit": "/dashboard/products/{product}",
+    "ops": "/ops",
+}
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_no_page_has_a_serious_fault_at_any_width(fair: Fair, screenshots: Path, scheme: str) -> None:
+    """And each is kept as a picture, to be looked at by somebody with eyes."""
+    sam, product = await business(fair)
+    novice, reader = await fair.joins("seller"), await fair.joins("buyer")
+    await reader.buys(product)
+    await loss(fair)
+    whose = {"dashboard-empty": novice.email, "library": reader.email, "product": reader.email, "ops": ADMIN}
+    found: list[Any] = []
+    for width in WIDTHS:
+        surfers = {}
+        for email in (sam.email, novice.email, reader.email, ADMIN):
+            surfers[email] = await fair.surfer(width, scheme)
+            await surfers[email].signs_in(email)
+        stranger = await fair.surfer(width, scheme)
+        for name, path in LOOKS.items():
+            surfer = stranger if name in ("shop", "sign-in", "sign-up") else surfers[whose.get(name, sam.email)]
+            await surfer.goes(path.format(product=product["id"]))
+            await surfer.page.screenshot(path=screenshots / f"{name}-{width}-{scheme}.png", full_page=True)
+            found += [(name, width, *fault) for fault in await faults(surfer)]
+            found += [(name, width, trouble) for trouble in surfer.troubles]
+
+    assert [] == found
+
+
+async def faults(surfer: Surfer) -> list[tuple[str, str]]:
+    """Say what axe-core finds wrong with a page, and whether it is wider than its window."""
+    seen = (await Axe().run(surfer.page)).response["violations"]
+    found = [(it["id"], it["nodes"][0]["html"][:200]) for it in seen if it["impact"] in SERIOUS]
+    wide = await surfer.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    return [*found, ("wide", f"by {wide} px")] if wide > 0 else found

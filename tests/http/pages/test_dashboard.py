@@ -1,0 +1,197 @@
+"""The seller's page: what was taken and when, and what a seller may do there."""
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from marketd.actors import order, product
+from marketd.actors.money import Money
+from marketd.http.answers import written
+from marketd.storage.cards import EncodedProduct, ReadProduct
+from marketd.storage.catalog import BrowseProducts, ProductCard
+from marketd.storage.finding import FoundPage
+from marketd.storage.orders import ListOrders, OrderEntry, OrderPage
+from marketd.storage.people import FindSeller
+from tests.http.pages.browsers import OURS, Browser
+from tests.http.stage import Stage
+from tests.http.things import AT, CARD, DESCRIBED, ENCODED, FOUND, LISTING, SELLER, VIEW
+
+pytestmark = pytest.mark.asyncio
+
+DAY_MS = 24 * 60 * 60 * 1000
+MARKUP = "<script>alert(1)</script>"
+
+
+def sold(days_ago: int, price: int = 1999, **changes: Any) -> OrderEntry:
+    view = replace(VIEW, created_at=AT - days_ago * DAY_MS, price=Money(price, "USD"), **changes)
+    return OrderEntry(f"o{days_ago}-{price}", view)
+
+
+def sales(stage: Stage, *entries: OrderEntry) -> None:
+    stage.bus.answers(ListOrders, OrderPage(len(entries), list(entries)))
+
+
+@pytest.fixture(autouse=True)
+def town(stage: Stage) -> None:
+    sales(stage)
+    stage.bus.answers(FindSeller, SELLER)
+    stage.bus.answers(BrowseProducts, FOUND)
+    stage.bus.answers(ReadProduct, ENCODED)
+    stage.bus.answers(product.Describe, DESCRIBED)
+    stage.bus.answers(product.Revise, None)
+    stage.bus.answers(product.Withdraw, None)
+    stage.bus.answers(order.Describe, VIEW)
+    stage.bus.answers(order.RequestRefund, VIEW)
+
+
+async def body_of(browser: Browser, path: str) -> str:
+    await browser.signs_in("seller", "sam")
+    page = await browser.get(path)
+    assert 200 == page.status, page
+    return page.body.decode().replace("\u00a0", " ")
+
+
+async def test_a_new_seller_is_told_what_to_do_first(stage: Stage, browser: Browser) -> None:
+    stage.bus.answers(BrowseProducts, FoundPage(0, [], {}, "index", 1))
+    stage.bus.answers(FindSeller, replace(SELLER, products=0))
+
+    assert "Three steps to your first sale" in await body_of(browser, "/dashboard")
+
+
+async def test_who_has_something_on_sale_is_told_no_such_thing(browser: Browser) -> None:
+    assert "Three steps" not in await body_of(browser, "/dashboard")
+
+
+async def test_a_sale_is_in_the_table_under_its_day(stage: Stage, browser: Browser) -> None:
+    sales(stage, sold(3), sold(3, 1), sold(3, 5, status="refunded"))
+
+    page = await body_of(browser, "/dashboard?days=7")
+
+    row = '<th scope="row">11 Nov 2023</th><td class="number">3</td><td class="number">20.05 USD</td>'
+    assert f'{row}<td class="number">0.05 USD</td>' in page
+
+
+async def test_days_without_sales_are_there_too(browser: Browser) -> None:
+    assert 7 == (await body_of(browser, "/dashboard?days=7")).count('<th scope="row">')
+
+
+async def test_what_did_not_come_to_a_sale_is_not_counted(stage: Stage, browser: Browser) -> None:
+    sales(stage, sold(1, status="failed"), sold(2, status="pending"))
+
+    assert "<dt>Orders</dt><dd>0</dd>" in await body_of(browser, "/dashboard")
+
+
+async def test_the_change_is_against_the_same_time_before(stage: Stage, browser: Browser) -> None:
+    sales(stage, sold(1, 3000), sold(8, 1000), sold(9, 1000), sold(30, 100000))
+
+    page = await body_of(browser, "/dashboard?days=7")
+
+    assert '<dd>30.00 USD</dd><dd class="hint">+50 %</dd>' in page
+
+
+async def test_each_day_has_its_bar_in_both_charts(stage: Stage, browser: Browser) -> None:
+    assert 2 * 30 == (await body_of(browser, "/dashboard")).count("<rect ")
+
+
+async def test_a_part_is_the_figures_alone(browser: Browser) -> None:
+    page = await body_of(browser, "/dashboard?part=figures")
+
+    assert ("<html" in page, "<svg" in page) == (False, True)
+
+
+async def test_markup_in_a_title_is_text(stage: Stage, browser: Browser) -> None:
+    sales(stage, sold(0, title=MARKUP, failure_reason=MARKUP))
+
+    for path in ("/dashboard", "/dashboard/orders"):
+        page = await body_of(browser, path)
+        assert (False, True) == (MARKUP in page, "&lt;script&gt;" in page)
+
+
+async def test_markup_in_a_product_is_text(stage: Stage, browser: Browser) -> None:
+    stage.bus.answers(ReadProduct, own(replace(CARD, title=f'">{MARKUP}', description=f"</textarea>{MARKUP}")))
+
+    assert MARKUP not in await body_of(browser, "/dashboard/products/lamp")
+
+
+async def test_figures_are_to_be_had_for_a_spreadsheet(stage: Stage, browser: Browser) -> None:
+    sales(stage, sold(0))
+    await browser.signs_in("seller", "sam")
+
+    table = await browser.get("/dashboard/sales.csv?days=7")
+
+    lines = table.body.decode().splitlines()
+    assert ("text/csv", 8) == (table.media_type, len(lines))
+    assert ("start,currency,orders,revenue,refunds", "2023-11-14,USD,1,19.99,0") == (lines[0], lines[-1])
+
+
+@pytest.mark.parametrize("role", ["buyer", "admin"])
+async def test_the_dashboard_is_for_sellers(browser: Browser, role: Any) -> None:
+    await browser.signs_in(role)
+
+    assert 403 == (await browser.get("/dashboard")).status
+
+
+async def test_a_refund_is_asked_for_in_the_sellers_name(stage: Stage, browser: Browser) -> None:
+    await browser.signs_in("seller", "sam")
+    token = await browser.token("/dashboard")
+
+    sent = await browser.post("/dashboard/orders/o1/refund", {"csrf": token, "reason": "A mistake."})
+
+    (command,) = [message for _, message in stage.bus.messages if isinstance(message, order.RequestRefund)]
+    assert (303, "sam", "A mistake.", False) == (sent.status, command.by, command.why, command.is_admin)
+
+
+async def test_a_product_of_somebody_else_can_not_be_seen_to_be_changed(stage: Stage, browser: Browser) -> None:
+    await browser.signs_in("seller", "other")
+
+    assert 404 == (await browser.get("/dashboard/products/lamp")).status
+
+
+async def test_a_script_needs_the_token(stage: Stage, browser: Browser) -> None:
+    await browser.signs_in("seller", "sam")
+
+    answers = [await by_script(browser, path, "") for path in ("/dashboard/products", "/dashboard/products/lamp")]
+    upload = await stage.call("POST", "/dashboard/uploads?name=a", data=b"x", headers=OURS | {"Cookie": browser.cookie})
+
+    assert ([403] * 3, []) == ([a.status for a in (*answers, upload)], asked_of_products(stage))
+
+
+async def test_a_script_is_answered_by_a_problem_and_not_by_a_page(browser: Browser) -> None:
+    refused = await by_script(browser, "/dashboard/products", "")
+
+    assert (401, "application/problem+json") == (refused.status, refused.media_type)
+
+
+async def test_a_product_is_listed_in_the_name_of_who_is_signed_in(stage: Stage, browser: Browser) -> None:
+    stage.bus.answers(product.List, None)
+    await browser.signs_in("seller", "sam")
+
+    listed = await by_script(browser, "/dashboard/products", await browser.token("/dashboard"))
+
+    (command,) = asked_of_products(stage)
+    assert (201, "sam", "Lamp") == (listed.status, command.seller_id, command.offer.title)
+
+
+async def test_an_upload_belongs_to_who_is_signed_in(stage: Stage, browser: Browser) -> None:
+    await browser.signs_in("seller", "sam")
+    headers = OURS | {"Cookie": browser.cookie, "X-CSRF-Token": await browser.token("/dashboard")}
+    stage.client.session.cookie_jar.clear()
+
+    kept = await stage.call("POST", "/dashboard/uploads?name=a.txt", data=b"words", headers=headers)
+
+    digest = kept.json()["url"].removeprefix("upload://")
+    assert (201, 5) == (kept.status, await stage.files.size_if_owned(digest, "sam"))
+
+
+def own(card: ProductCard) -> EncodedProduct:
+    return EncodedProduct("sam", True, written(card), written(card))
+
+
+async def by_script(browser: Browser, path: str, token: str) -> Any:
+    headers = browser._headers(OURS | ({"X-CSRF-Token": token} if token else {}))
+    return await browser.stage.call("POST", path, LISTING, headers=headers)
+
+
+def asked_of_products(stage: Stage) -> list[Any]:
+    return [m for _, m in stage.bus.messages if isinstance(m, product.List | product.Revise | product.Withdraw)]
