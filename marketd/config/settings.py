@@ -189,9 +189,7 @@ class Auth(Struct, frozen=True):
     access_minutes: Annotated[int, Meta(description="how long an access token is good", ge=1, le=1440)] = 15
     refresh_days: Annotated[int, Meta(description="how long a refresh token is good", ge=1, le=3650)] = 30
     failures_max: Annotated[int, Meta(description="wrong passwords in a row before the lockout", ge=1, le=1000)] = 10
-    lockout_s: Annotated[float, Meta(description="the first lockout; each one after it is longer", ge=0, le=86400)] = (
-        60.0
-    )
+    lockout_s: Annotated[float, Meta(description="the first lockout; later ones are longer", ge=0, le=86400)] = 60.0
     lockout_s_max: Annotated[float, Meta(description="the longest lockout", ge=0, le=86400)] = 3600.0
     address_failures_max: Annotated[
         int, Meta(description="wrong passwords from one network address before its lockout", ge=1, le=1_000_000)
@@ -205,7 +203,7 @@ class Auth(Struct, frozen=True):
     ended_sessions_max: Annotated[
         int, Meta(description="ended sessions remembered until their access tokens expire", ge=0, le=10_000_000)
     ] = 100_000
-    page_hours: Annotated[int, Meta(description="how long a browser stays signed in to the pages", ge=1, le=8760)] = 168
+    page_hours: Annotated[int, Meta(description="how long a browser stays signed in", ge=1, le=8760)] = 168
     verify_hours: Annotated[
         int, Meta(description="how long the token that confirms an e-mail address is good", ge=1, le=720)
     ] = 48

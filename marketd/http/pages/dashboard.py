@@ -17,7 +17,7 @@ from marketd.http.pages.entrance import ENTERED
 from marketd.http.pages.figures import Figures, Taking, figures
 from marketd.http.pages.forms import signed_form
 from marketd.http.pages.frame import HTML, count, day, money, sent_on, shown
-from marketd.http.pages.newest import Newest
+from marketd.http.pages.till import Till
 from marketd.http.pages.web_session import Viewer, viewer_of
 from marketd.storage.catalog import BrowseProducts
 from marketd.storage.finding import FoundPage
@@ -66,7 +66,7 @@ async def show(request: web.Request) -> web.Response:
 async def live(request: web.Request) -> EventStream:
     """Tell an open dashboard, for as long as it is open, that there is something new to see."""
     viewer = await viewer_of(request, "seller")
-    return streamed(request, viewer.principal, Newest(request, viewer.principal.user_id).more)
+    return streamed(request, viewer.principal, Till(request, viewer.principal.user_id).more)
 
 
 @routes.get("/dashboard/sales.csv")

@@ -1,6 +1,5 @@
 """What a seller took of late, day by day, and in as many days before."""
 
-from collections import Counter
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
@@ -9,21 +8,19 @@ from aiohttp import web
 from msgspec import Struct
 
 from marketd.actors.money import Money
-from marketd.clock import instant
+from marketd.clock import instant, ms_of
 from marketd.http.asking import read
 from marketd.http.keys import CLOCK
-from marketd.storage.orders import ListOrders, OrderEntry, OrderPage
-from marketd.storage.pages import Page
+from marketd.storage.earnings import Earnings, ReadEarnings
+from marketd.storage.earnings import Taking as MinorTaking
+from marketd.storage.views import CountViews, ViewsCounted
 
 DAY: Final = timedelta(days=1)
-PAGE_SIZE: Final = 100
-SALES_MAX: Final = 1_000
 TOP_PRODUCTS: Final = 5
-CURRENCY_USUAL: Final = "USD"
 
 
 class Taking(Struct, frozen=True):
-    """What came in within some time, and what was given back of what came in then."""
+    """What came in within some time, and what was given back in it, whenever it was sold."""
 
     orders: int = 0
     revenue: Decimal = Decimal(0)
@@ -45,13 +42,16 @@ class Top(Struct, frozen=True):
 
 
 class Figures(Struct, frozen=True):
-    """In one currency, that of the newest sale; `days` has the first moment of each day, the last one is today."""
+    """In one currency, that of the most orders; `days` has the first moment of each day, the last one is today."""
 
     currency: str
+    currencies: list[str]
     days: list[datetime]
     takings: list[Taking]
     before: Taking
     top: list[Top]
+    views: int
+    conversion: float
 
     @property
     def total(self) -> Taking:
@@ -59,44 +59,28 @@ class Figures(Struct, frozen=True):
 
 
 async def figures(request: web.Request, seller_id: str, days: int) -> Figures:
-    """Add up the sales of so many days, today (UTC) the last."""
+    """Read what was taken in so many days, today (UTC) the last."""
     today = instant(request.app[CLOCK].now_ms()).replace(hour=0, minute=0, second=0, microsecond=0)
-    first = today - (days - 1) * DAY
-    sold = [entry for entry in await _sales(request, seller_id, first - days * DAY) if _is_sale(entry)]
-    currency = sold[0].view.price.currency if sold else CURRENCY_USUAL
-    sold = [entry for entry in sold if entry.view.price.currency == currency]
-    takings, before, top, titles = [Taking()] * days, Taking(), Counter[str](), dict[str, str]()
-    orders = Counter[str]()
-    for entry in sold:
-        day, taking = (instant(entry.view.created_at) - first) // DAY, _taking(entry)
-        if 0 <= day < days:
-            takings[day] += taking
-            top[entry.view.product_id] += entry.view.price.minor
-            orders[entry.view.product_id] += 1
-            titles.setdefault(entry.view.product_id, entry.view.title)
-        elif day < 0:
-            before += taking
-    best = [
-        Top(product_id, titles[product_id], orders[product_id], Money(minor, currency).amount)
-        for product_id, minor in top.most_common(TOP_PRODUCTS)
-    ]
-    return Figures(currency, [first + day * DAY for day in range(days)], takings, before, best)
+    begins = [today - (days - 1 - day) * DAY for day in range(days)]
+    bounds = (*map(ms_of, begins), ms_of(today + DAY))
+    found = await read(request, ReadEarnings(seller_id, bounds), Earnings)
+    span = (ms_of(begins[0] - days * DAY), bounds[0])
+    before = await read(request, ReadEarnings(seller_id, span, found.currency), Earnings)
+    viewed = await read(request, CountViews(seller_id, bounds[0], bounds[-1]), ViewsCounted)
+    return Figures(
+        currency=found.currency,
+        currencies=found.currencies,
+        days=begins,
+        takings=[_taking(taking, found.currency) for taking in found.takings],
+        before=_taking(before.takings[0], found.currency),
+        top=[
+            Top(top.product_id, top.title, top.orders, Money(top.revenue, found.currency).amount)
+            for top in found.top[:TOP_PRODUCTS]
+        ],
+        views=viewed.views,
+        conversion=min(1.0, found.all_orders / viewed.views) if viewed.views else 0.0,
+    )
 
 
-async def _sales(request: web.Request, seller_id: str, since: datetime) -> list[OrderEntry]:
-    found: list[OrderEntry] = []
-    for number in range(1, SALES_MAX // PAGE_SIZE + 1):
-        page = await read(request, ListOrders(seller_id, "seller", Page(number, PAGE_SIZE)), OrderPage)
-        found += [entry for entry in page.orders if instant(entry.view.created_at) >= since]
-        if len(found) < number * PAGE_SIZE:
-            break
-    return found
-
-
-def _is_sale(entry: OrderEntry) -> bool:
-    return entry.view.status in ("completed", "refunded")
-
-
-def _taking(entry: OrderEntry) -> Taking:
-    amount = entry.view.price.amount
-    return Taking(1, amount, amount if entry.view.status == "refunded" else Decimal(0))
+def _taking(taking: MinorTaking, currency: str) -> Taking:
+    return Taking(taking.orders, Money(taking.revenue, currency).amount, Money(taking.refunds, currency).amount)

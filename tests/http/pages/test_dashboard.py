@@ -1,18 +1,25 @@
 """The seller's page: what was taken and when, and what a seller may do there."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from aiohttp.test_utils import make_mocked_request
 from msgspec.structs import replace
 
 from marketd.actors import order, product
 from marketd.actors.money import Money
 from marketd.http.answers import written
+from marketd.http.keys import REQUEST_ID
+from marketd.http.pages.till import Till
 from marketd.storage.cards import EncodedProduct, ReadProduct
 from marketd.storage.catalog import BrowseProducts, ProductCard
+from marketd.storage.earnings import Earnings, FindNewest, Newest, ReadEarnings, Taking, TopProduct
 from marketd.storage.finding import FoundPage
 from marketd.storage.orders import ListOrders, OrderEntry, OrderPage
 from marketd.storage.people import FindSeller
+from marketd.storage.tills import AwaitSale
+from marketd.storage.views import CountViews, ViewsCounted
 from tests.http.pages.browsers import OURS, Browser
 from tests.http.stage import Stage
 from tests.http.things import AT, CARD, DESCRIBED, ENCODED, FOUND, LISTING, SELLER, VIEW
@@ -30,11 +37,24 @@ def sold(days_ago: int, price: int = 1999, **changes: Any) -> OrderEntry:
 
 def sales(stage: Stage, *entries: OrderEntry) -> None:
     stage.bus.answers(ListOrders, OrderPage(len(entries), list(entries)))
+    stage.bus.answers(ReadEarnings, lambda query: earned(query, [entry.view for entry in entries]))
+
+
+def earned(query: ReadEarnings, views: list[order.View]) -> Earnings:
+    """Add up as the read model does: by when it was sold."""
+    takings = []
+    for begin, end in pairwise(query.bounds):
+        within = [view for view in views if begin <= view.created_at < end]
+        refunds = sum(view.price.minor for view in within if view.status == "refunded")
+        takings.append(Taking(len(within), sum(view.price.minor for view in within), refunds))
+    top = [TopProduct("lamp", views[0].title, len(views), 1999)] if views else []
+    return Earnings("USD", ["USD", "EUR"], takings, sum(taking.orders for taking in takings), top, {})
 
 
 @pytest.fixture(autouse=True)
 def town(stage: Stage) -> None:
     sales(stage)
+    stage.bus.answers(CountViews, ViewsCounted(8))
     stage.bus.answers(FindSeller, SELLER)
     stage.bus.answers(BrowseProducts, FOUND)
     stage.bus.answers(ReadProduct, ENCODED)
@@ -76,10 +96,22 @@ async def test_days_without_sales_are_there_too(browser: Browser) -> None:
     assert 7 == (await body_of(browser, "/dashboard?days=7")).count('<th scope="row">')
 
 
-async def test_what_did_not_come_to_a_sale_is_not_counted(stage: Stage, browser: Browser) -> None:
-    sales(stage, sold(1, status="failed"), sold(2, status="pending"))
+async def test_the_change_is_asked_for_in_the_currency_that_is_shown(stage: Stage, browser: Browser) -> None:
+    await body_of(browser, "/dashboard?days=7")
 
-    assert "<dt>Orders</dt><dd>0</dd>" in await body_of(browser, "/dashboard")
+    now, before = [message for _, message in stage.bus.messages if isinstance(message, ReadEarnings)]
+    assert (8, None, 2, "USD") == (len(now.bounds), now.currency, len(before.bounds), before.currency)
+    assert (now.bounds[0], 7 * DAY_MS) == (before.bounds[1], before.bounds[1] - before.bounds[0])
+
+
+async def test_other_currencies_are_named(browser: Browser) -> None:
+    assert "there were others in EUR" in await body_of(browser, "/dashboard")
+
+
+async def test_views_are_shown_with_those_that_bought(stage: Stage, browser: Browser) -> None:
+    sales(stage, sold(0), sold(1))
+
+    assert '<dt>Views</dt><dd>8</dd><dd class="hint">25.0 % of them bought</dd>' in await body_of(browser, "/dashboard")
 
 
 async def test_the_change_is_against_the_same_time_before(stage: Stage, browser: Browser) -> None:
@@ -122,7 +154,7 @@ async def test_figures_are_to_be_had_for_a_spreadsheet(stage: Stage, browser: Br
 
     lines = table.body.decode().splitlines()
     assert ("text/csv", 8) == (table.media_type, len(lines))
-    assert ("start,currency,orders,revenue,refunds", "2023-11-14,USD,1,19.99,0") == (lines[0], lines[-1])
+    assert ("start,currency,orders,revenue,refunds", "2023-11-14,USD,1,19.99,0.00") == (lines[0], lines[-1])
 
 
 @pytest.mark.parametrize("role", ["buyer", "admin"])
@@ -195,3 +227,24 @@ async def by_script(browser: Browser, path: str, token: str) -> Any:
 
 def asked_of_products(stage: Stage) -> list[Any]:
     return [m for _, m in stage.bus.messages if isinstance(m, product.List | product.Revise | product.Withdraw)]
+
+
+def till(stage: Stage) -> Till:
+    request = make_mocked_request("GET", "/dashboard/live", app=stage.client.app)
+    request[REQUEST_ID] = "r1"
+    return Till(request, "sam")
+
+
+async def test_an_open_dashboard_hears_of_a_sale(stage: Stage) -> None:
+    stage.bus.answers(FindNewest, Newest(7))
+    stage.bus.answers(AwaitSale, Newest(9))
+
+    begun, news = await till(stage).more(15, ""), await till(stage).more(15, "7")
+
+    assert [("begin", "7"), ("news", "9")] == [(event.name, event.id) for event in (*begun, *news)]
+
+
+async def test_an_open_dashboard_hears_nothing_while_nothing_is_sold(stage: Stage) -> None:
+    stage.bus.answers(AwaitSale, Newest(7))
+
+    assert [] == [*await till(stage).more(15, "7")]
