@@ -34,6 +34,7 @@ from types import TracebackType
 from typing import Any, Final, NoReturn, Self
 
 from marketd.bus.integrators import ACCOUNT, Integrator, account, exports
+from marketd.bus.leaf import Hub, leafnodes
 from marketd.children import subordinate
 from marketd.clock import Clock
 from marketd.unpacked import own_folder
@@ -103,7 +104,12 @@ class Limits:
 
 
 def configuration(
-    store: Path, port: int, passwords: dict[str, str], limits: Limits, guests: Sequence[Integrator] = ()
+    store: Path,
+    port: int,
+    passwords: dict[str, str],
+    limits: Limits,
+    guests: Sequence[Integrator] = (),
+    hub: Hub | None = None,
 ) -> dict[str, Any]:
     """Make what server.conf says (JSON will do); at port 0 the server chooses. Nobody gets in without a password."""
     memory_bytes_max = limits.heap_bytes_max // 4  # what streams in memory take, the heap has to hold
@@ -143,6 +149,7 @@ def configuration(
             },
             ACCOUNT: account(guests),
         },
+        **({"leafnodes": leafnodes(hub)} if hub else {}),
     }
 
 
@@ -158,6 +165,7 @@ class NatsServer:
         clock: Clock,
         port: int = 0,
         guests: Sequence[Integrator] = (),
+        hub: Hub | None = None,
         limits: Limits | None = None,
         executable: Path | None = None,
     ) -> None:
@@ -165,7 +173,7 @@ class NatsServer:
         self.user = USER
         self.password = clock.random_bytes(24).hex()
         self.pid: int | None = None
-        self._guests = guests
+        self._guests, self._hub = guests, hub
         self._passwords = {USER: self.password, "sys": clock.random_bytes(24).hex()}
         self._store = store.absolute()
         self._endpoint = self._store / "endpoint.json"
@@ -298,7 +306,7 @@ class NatsServer:
 
     def _configure(self) -> Path:
         conf = self._store / "server.conf"
-        settings = configuration(self._store, self.port, self._passwords, self._limits, self._guests)
+        settings = configuration(self._store, self.port, self._passwords, self._limits, self._guests, self._hub)
         _write_private(conf, json.dumps(settings, indent=2, ensure_ascii=False))
         return conf
 

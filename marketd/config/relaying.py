@@ -8,6 +8,7 @@ from typing import Final
 from marketd.bus.gate import Gate
 from marketd.bus.integrators import STREAMS, Register
 from marketd.bus.jetstream import JetStream
+from marketd.bus.leaf import Hub
 from marketd.bus.port import Bus
 from marketd.bus.relay import Relay, RelayLimits
 from marketd.bus.server import Limits, NatsServer
@@ -24,12 +25,14 @@ BESIDE_BYTES: Final = 64 * MIB
 
 def make_server(settings: Settings, folder: Folder, clock: Clock) -> NatsServer:
     """Make the server of our own, with room for the streams, and with the integrators let in."""
+    nats = settings.nats
     room = len(STREAMS) * settings.events.keep_bytes_max + BESIDE_BYTES
     return NatsServer(
         store=folder.nats,
-        port=settings.nats.port,
+        port=nats.port,
         clock=clock,
         guests=Register(folder.integrators).read(),
+        hub=Hub(nats.leaf_url, nats.leaf_user, nats.leaf_password) if nats.leaf_url else None,
         limits=Limits(store_bytes_max=max(room, Limits().store_bytes_max)),
     )
 

@@ -21,6 +21,7 @@ GIB: Final = 1024 * MIB
 
 
 NatsUrl = Annotated[str, Meta(pattern=r"^(nats|tls)://\S+\Z")]
+LeafUrl = Annotated[str, Meta(pattern=r"^(nats-leaf|tls|wss?)://[^@\s]+\Z")]
 WebUrl = Annotated[str, Meta(pattern=r"^https?://[^\s/?#]+(/[^\s/?#]+)*\Z")]
 StripeKey = Annotated[str, Meta(pattern=r"^[sr]k_[!-~]+\Z")]
 SigningSecret = Annotated[str, Meta(pattern=r"^[!-~]+\Z")]
@@ -108,6 +109,11 @@ class Nats(Struct, frozen=True):
     user: Annotated[str | None, Meta(description="who we are to the server at `url`")] = None
     password: Annotated[str | None, Meta(description="what proves it", extra=SECRET)] = None
     port: Annotated[int, Meta(description="the TCP port of our own server; 0 takes a free one", ge=0, le=65535)] = 0
+    leaf_url: Annotated[
+        LeafUrl | None, Meta(description="a hub that our own server connects to as a leaf node: docs/edge.md")
+    ] = None
+    leaf_user: Annotated[str | None, Meta(description="who we are to the hub")] = None
+    leaf_password: Annotated[str | None, Meta(description="what proves it", extra=SECRET)] = None
     in_process: Annotated[
         bool, Meta(description="whether what is asked and answered in one process skips the server")
     ] = True
