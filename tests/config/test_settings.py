@@ -47,7 +47,7 @@ def test_a_secret_is_marked_as_one() -> None:
 
 
 def test_the_passwords_of_servers_a_scrapers_token_and_what_stripe_gave_us_are_the_only_secrets() -> None:
-    secrets = ["nats.password", "metrics.token", "mail.password"]
+    secrets = ["nats.password", "nats.leaf_password", "metrics.token", "mail.password"]
 
     assert [*secrets, "payments.stripe_secret_key", "payments.stripe_webhook_secret"] == [
         field.key for field in FIELDS.values() if field.secret
