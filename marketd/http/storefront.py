@@ -14,8 +14,8 @@ from marketd.http.keys import LIMITS
 from marketd.http.operation import SIGNED_IN_OR_NOT, Answer, operation
 from marketd.http.parts import access_of, newest_reviews, product_of, related_to, seller_card
 from marketd.http.problems import NotFound
-from marketd.http.visits import note_visit
 from marketd.http.tokens import Principal
+from marketd.http.visits import note_visit
 from marketd.storage.catalog import ProductCard, Rating
 from marketd.storage.people import Seller
 from marketd.storage.reviews import ReviewCard, Reviews
