@@ -33,7 +33,7 @@ def main() -> int:
     code = 0
     try:
         asyncio.run(_serve(needs))
-    except* (CarrierLost, StorageError, IndexBroken) as group:
+    except* (CarrierLost, StorageError, IndexBroken, OSError) as group:  # a full disk, for one
         print(f"marketd index: {group.exceptions[0]}", file=sys.stderr)
         code = FAILED
     return code
