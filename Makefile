@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-binary fuzz simulate crash check bench binary docs format clean
+.PHONY: help install run test test-binary fuzz simulate crash check bench soak binary docs format clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -37,6 +37,9 @@ check: .venv/.installed-dev  ## check format, manners and types
 
 bench: .venv/.installed  ## measure, and write docs/benchmarks.md
 	$(BIN)/python -m bench
+
+soak: .venv/.installed  ## run the service at half load for 30 minutes, and write docs/soak.md
+	$(BIN)/python -m bench.soak --minutes $(or $(MINUTES),30) $(if $(RATE),--rate $(RATE))
 
 binary: dist/marketd  ## make dist/marketd, one file for Linux that needs no Python
 

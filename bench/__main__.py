@@ -7,9 +7,6 @@ asked for by name, are only printed.
 
 import asyncio
 import json
-import os
-import platform
-import sqlite3
 import sys
 import tempfile
 from datetime import UTC, datetime
@@ -20,6 +17,7 @@ import uvloop
 
 from bench.analytics import analytics
 from bench.figures import Figure, product_reads, purchases, starting, waking
+from bench.machine import described
 from bench.metering import metering
 from bench.overload import overload
 from bench.packed import packed
@@ -56,7 +54,7 @@ async def main(names: list[str]) -> None:
     print(table)
     if not names:
         (ROOT / "docs" / "benchmarks.md").write_text(_page(table), encoding="utf-8")
-        results = {"machine": _machine(), "figures": [row._asdict() for row in rows + apart]}
+        results = {"machine": described(), "figures": [row._asdict() for row in rows + apart]}
         (ROOT / "bench" / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
@@ -78,26 +76,10 @@ def _shown(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _machine() -> str:
-    model = next(
-        (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "?"
-    )
-    memory = next((line.split()[1] for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), "0")
-    return (
-        f"{os.cpu_count()} cores of {model}, {int(memory) // 1024**2} GiB, Linux {platform.release()}, "
-        f"CPython {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
-    )
-
-
-def _lines(path: str) -> list[str]:
-    file = Path(path)
-    return file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-
-
 def _page(table: str) -> str:
     return f"""# Benchmarks
 
-Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}. Machine: {_machine()}; the load comes from the same machine.
+Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}. Machine: {described()}; the load comes from the same machine.
 Each figure is the median of several rounds after a warm-up, beside a reference taken in the same run, round by round;
 everything is durable (`synchronous=FULL`, one fsync for all commits that wait). Rates differ from machine to machine;
 ratios hardly do.

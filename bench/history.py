@@ -9,6 +9,8 @@ from marketd.actors.account import address_of
 from marketd.actors.money import Money
 from marketd.clock import SystemClock, new_id
 from marketd.config.codecs import log_codec
+from marketd.config.settings import Settings
+from marketd.http.passwords import Passwords
 from marketd.storage.log import Commit, Done, Meta
 from marketd.storage.sqlite import SqliteLog
 
@@ -32,6 +34,22 @@ async def write_products(data: Path, count: int) -> Words:
                 for event in events:
                     tasks.create_task(log.append(f"product/{new_id(clock)}", 0, [_commit(clock, event)]))
     return words
+
+
+async def write_buyers(data: Path, count: int, password: str) -> list[str]:
+    """Add so many buyers, all with this password, to a log; give their e-mail addresses."""
+    clock, emails = SystemClock(), [f"buyer{number}@bench.example" for number in range(count)]
+    auth = Settings().auth
+    passwords = Passwords(threads=1, queue_max=1, memory_kib=auth.argon2_memory_kib, time_cost=auth.argon2_time_cost)
+    hashed = await passwords.hash(password)
+    passwords.close()
+    async with SqliteLog(data / "events.db", log_codec()) as log:
+        for begin in range(0, count, BATCH_COMMITS):
+            async with asyncio.TaskGroup() as tasks:
+                for email in emails[begin : begin + BATCH_COMMITS]:
+                    event = account.Registered(new_id(clock), email, "Buyer", "buyer", hashed, clock.now_ms())
+                    tasks.create_task(log.append(str(address_of(email)), 0, [_commit(clock, event)]))
+    return emails
 
 
 async def write_reservations(data: Path, count: int) -> str:

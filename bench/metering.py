@@ -1,19 +1,17 @@
 """What it costs to count: the processor time of `GET /products/{id}` with the metrics and without them."""
 
-import os
 from pathlib import Path
 from statistics import median
 from typing import Final
 
 from bench.figures import Figure, spread
 from bench.load import Connection, measure, request
-from bench.processes import Running, service
+from bench.processes import Running, processor_s, service
 from bench.shop import Person
 
 CONNECTIONS: Final = 8
 ROUNDS: Final = 9
 ROUND_S: Final = 2.0
-TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
 
 
 async def metering(folder: Path) -> list[Figure]:
@@ -50,11 +48,6 @@ async def _cpu_us(running: Running, path: str) -> float:
         assert answer.status == 200, answer
         count += 1
 
-    before_s = _cpu_s(running.pid)
+    before_s = processor_s(running.pid)
     await measure(running.host, running.port, connections=CONNECTIONS, seconds=ROUND_S, work=work)
-    return (_cpu_s(running.pid) - before_s) * 1e6 / count
-
-
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) * TICK_S
+    return (processor_s(running.pid) - before_s) * 1e6 / count

@@ -5,11 +5,15 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
+
+PARTS: Final = {"service": "marketd serve", "search index": "marketd index", "nats-server": "nats-server"}
+REST: Final = "others"
+TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
 
 
 class Running(NamedTuple):
@@ -74,6 +78,32 @@ def children_mib(pid: int, command: str) -> float:
     return sum(map(_resident_kib, found)) / 1024
 
 
+def memory_mib(pid: int) -> dict[str, float]:
+    """Resident memory of a service, the search index, nats-server and the rest; nothing of what has ended."""
+    return _by_part(pid, lambda one: _resident_kib(one) / 1024)
+
+
+def cpu_s(pid: int) -> dict[str, float]:
+    """Processor time that each of them has taken so far."""
+    return _by_part(pid, processor_s)
+
+
+def processor_s(pid: int) -> float:
+    """Processor time that one process has taken so far, all its threads together."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * TICK_S
+
+
+def _by_part(pid: int, measured: Callable[[int], float]) -> dict[str, float]:
+    found = dict.fromkeys(PARTS, 0.0)
+    with suppress(OSError):
+        for one in _family(pid):
+            command = Path(f"/proc/{one}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            part = next((part for part, words in PARTS.items() if words in command), REST)
+            found[part] = found.get(part, 0.0) + measured(one)
+    return found
+
+
 def _family(pid: int) -> Iterator[int]:
     yield pid
     for task in Path(f"/proc/{pid}/task").iterdir():
@@ -83,4 +113,4 @@ def _family(pid: int) -> Iterator[int]:
 
 def _resident_kib(pid: int) -> int:
     status = Path(f"/proc/{pid}/status").read_text()
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
+    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")), 0)

@@ -51,7 +51,7 @@ async def _search(folder: Path, count: int, *, is_whole: bool) -> list[Figure]:
     words = await write_products(data, count)
     figures: list[Figure] = []
     async with service(data, MARKETD_SEARCH__PAGES_MAX="0") as running:
-        indexed_s = await _wait_indexed(running, count)
+        indexed_s = await wait_indexed(running, count)
         name = f"{count:,} products"
         figures.append(Figure("indexing", count / indexed_s, "products/s", "", f"from an empty index, {name}", ""))
         figures += await _uncached(running, words, count)
@@ -89,7 +89,7 @@ async def _warm(folder: Path, data: Path, words: Words) -> list[Figure]:
     """A page that was asked for before, beside a bare aiohttp handler that gives the same body."""
     path = f"/products?q={words.ranked(10, 11)[0]}"
     async with service(data) as running:
-        await _wait_indexed(running, SMALL)
+        await wait_indexed(running, SMALL)
         connection = await Connection.open(running.host, running.port)
         body = (await connection.send(request("GET", path))).body
         (folder / "page").write_bytes(body)
@@ -107,7 +107,7 @@ async def _warm(folder: Path, data: Path, words: Words) -> list[Figure]:
 async def _fresh(data: Path, words: Words) -> list[Figure]:
     """How soon a product is found while 50 a second come in; and what reading a product costs beside a search load."""
     async with service(data) as running:
-        await _wait_indexed(running, SMALL)
+        await wait_indexed(running, SMALL)
         seller = await Person.join(running.host, running.port, "seller", "seller")
         looking = await Connection.open(running.host, running.port)
         product_id = await seller.list_product("Something to look at")
@@ -182,7 +182,7 @@ async def _until_found(seller: Person, looking: Connection, word: str) -> float:
     return time.perf_counter() - begun
 
 
-async def _wait_indexed(running: Running, count: int) -> float:
+async def wait_indexed(running: Running, count: int) -> float:
     """Wait until the index has everything; say how long that took since the ready line."""
     begun = time.perf_counter()
     connection = await Connection.open(running.host, running.port)
