@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-binary fuzz simulate crash check bench soak binary docs format clean
+.PHONY: help install run test test-binary fuzz simulate crash check bench bench-compare soak binary docs format clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -35,8 +35,18 @@ check: .venv/.installed-dev  ## check format, manners and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: .venv/.installed  ## measure, and write docs/benchmarks.md
-	$(BIN)/python -m bench
+bench: .venv/.installed  ## measure, and write docs/benchmarks.md; NAMES="reads asks" takes just these
+	$(BIN)/python -m bench $(if $(NAMES),$(NAMES) --keep)
+
+bench-compare: .venv/.installed  ## show what has changed: make bench-compare BEFORE AFTER, each a results.json or a revision
+	@$(BIN)/python -m bench.compare $(COMPARED)
+
+# What stands after bench-compare is compared, and not made.
+ifeq (bench-compare,$(firstword $(MAKECMDGOALS)))
+COMPARED := $(wordlist 2,3,$(MAKECMDGOALS))
+.PHONY: $(COMPARED)
+$(eval $(COMPARED): ; @:)
+endif
 
 soak: .venv/.installed  ## run the service at half load for 30 minutes, and write docs/soak.md
 	$(BIN)/python -m bench.soak --minutes $(or $(MINUTES),30) $(if $(RATE),--rate $(RATE))

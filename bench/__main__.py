@@ -1,14 +1,15 @@
 """
-Take all figures and write them down: `python -m bench [NAME …]`.
+Take figures and write them down: `python -m bench [NAME …] [--keep]`.
 
-The table goes to docs/benchmarks.md and, as JSON, to bench/results.json, when all figures were taken; some of them,
-asked for by name, are only printed.
+All of them, or those asked for by name. Those asked for by name are only printed, unless they are to be kept: then they
+take their places in bench/results.json and docs/benchmarks.md, beside what was kept before.
 """
 
+import argparse
 import asyncio
-import json
 import sys
 import tempfile
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -16,23 +17,30 @@ from typing import Final
 import uvloop
 
 from bench.analytics import analytics
-from bench.figures import Figure, product_reads, purchases, starting, waking
+from bench.asking import asking
+from bench.buying import hot, orders, purchases
+from bench.figures import product_reads, starting, waking
+from bench.kept import keep, rows_of, tabled
 from bench.machine import described
 from bench.metering import metering
+from bench.million import million
 from bench.overload import overload
 from bench.packed import packed
 from bench.relaying import catching_up, event_delay
 from bench.searching import large_search, small_search
 from bench.webhooks import webhooks
 
-ROOT: Final = Path(__file__).parent.parent
 ALL: Final = {
     "reads": product_reads,
     "metrics": metering,
+    "asks": asking,
     "purchases": purchases,
+    "orders": orders,
+    "hot": hot,
     "overload": overload,
     "webhooks": webhooks,
     "start": starting,
+    "million": million,
     "wake": waking,
     "event-delay": event_delay,
     "relay": catching_up,
@@ -43,54 +51,24 @@ ALL: Final = {
 }
 
 
-async def main(names: list[str]) -> None:
-    rows: list[Figure] = []
-    apart: list[Figure] = []
-    for name in names or ALL:
+async def main(names: Sequence[str], *, is_kept: bool) -> None:
+    """Take the figures one after the other; each is kept when it is there, whatever becomes of the next."""
+    for name in names:
         print(f"{name} …", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory(prefix="marketd-bench-") as folder:
-            (apart if name == "binary" else rows).extend(await ALL[name](Path(folder)))
-    table = "\n".join([*_table(rows), *_apart(apart)])
-    print(table)
-    if not names:
-        (ROOT / "docs" / "benchmarks.md").write_text(_page(table), encoding="utf-8")
-        results = {"machine": described(), "figures": [row._asdict() for row in rows + apart]}
-        (ROOT / "bench" / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-
-
-def _table(rows: list[Figure]) -> list[str]:
-    head = ["| figure | measured | spread | beside | wanted |", "| --- | --- | --- | --- | --- |"]
-    return head + [
-        f"| {row.name} | {_shown(row.value)} {row.unit} | {row.spread} | {row.reference} | {row.wanted} |"
-        for row in rows
-    ]
-
-
-def _apart(rows: list[Figure]) -> list[str]:
-    """Have the binary in a section of its own: it is not made by every run."""
-    head = "`dist/marketd` in an empty directory with an empty environment, nothing of it in the kernel's cache."
-    return ["", "## The binary", "", head, "", *_table(rows)] if rows else []
-
-
-def _shown(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _page(table: str) -> str:
-    return f"""# Benchmarks
-
-Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}. Machine: {described()}; the load comes from the same machine.
-Each figure is the median of several rounds after a warm-up, beside a reference taken in the same run, round by round;
-everything is durable (`synchronous=FULL`, one fsync for all commits that wait). Rates differ from machine to machine;
-ratios hardly do.
-
-{table}
-"""
+            figures = await ALL[name](Path(folder))
+        rows = rows_of(name, figures, taken=f"{datetime.now(UTC):%Y-%m-%d}", machine=described())
+        print("\n".join(tabled(rows)), flush=True)
+        if is_kept and rows:
+            keep(rows, list(ALL))
 
 
 if __name__ == "__main__":
-    unknown = set(sys.argv[1:]) - set(ALL)
-    if unknown:
+    parser = argparse.ArgumentParser(description="Take figures.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(ALL)}; all where not given")
+    parser.add_argument("--keep", action="store_true", help="keep those named, too")
+    asked = parser.parse_args()
+    if unknown := set(asked.names) - set(ALL):
         sys.exit(f"no such figure: {', '.join(sorted(unknown))}; there are {', '.join(ALL)}")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
-        loop.run(main(sys.argv[1:]))
+        loop.run(main(asked.names or list(ALL), is_kept=asked.keep or not asked.names))

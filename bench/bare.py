@@ -1,4 +1,8 @@
-"""The reference: aiohttp on uvloop with one handler and nothing else. `python -m bench.bare BODY-FILE`"""
+"""
+The reference: aiohttp on uvloop with a handler that gives one body and one that reads JSON, and nothing else.
+
+    python -m bench.bare BODY-FILE
+"""
 
 import asyncio
 import sys
@@ -12,8 +16,14 @@ async def main(body: bytes) -> None:
     async def answer(request: web.Request) -> web.Response:
         return web.Response(body=body, content_type="application/json")
 
+    async def accept(request: web.Request) -> web.Response:
+        asked = await request.json()
+        said = {"message": "Your order is being processed", "orderId": asked["productId"], "status": "pending"}
+        return web.json_response(said, status=202)
+
     app = web.Application()
     app.router.add_get("/{id}", answer)
+    app.router.add_post("/{id}", accept)
     runner = web.AppRunner(app, access_log=None, handle_signals=True)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

@@ -2,10 +2,12 @@
 
 import asyncio
 from pathlib import Path
+from typing import NamedTuple
 
+from bench.shop import PASSWORD
 from bench.words import Sample, Words
 from marketd.actors import account, order, product
-from marketd.actors.account import address_of
+from marketd.actors.account import Role, address_of
 from marketd.actors.money import Money
 from marketd.clock import SystemClock, new_id
 from marketd.config.codecs import log_codec
@@ -15,6 +17,13 @@ from marketd.storage.log import Commit, Done, Meta
 from marketd.storage.sqlite import SqliteLog
 
 BATCH_COMMITS: int = 500
+
+
+class Cost(NamedTuple):
+    """What hashing a password costs, as Argon2 has it."""
+
+    memory_kib: int
+    time_cost: int
 
 
 async def write_products(data: Path, count: int) -> Words:
@@ -27,7 +36,7 @@ async def write_products(data: Path, count: int) -> Words:
         await log.append(str(address_of(email)), 0, [_commit(clock, registered)])
         for begin in range(0, count, BATCH_COMMITS):
             events = [
-                product.Listed(seller_id, _offer(words.sample()), None, (), clock.now_ms())
+                product.Listed(seller_id, offer(words.sample()), None, (), clock.now_ms())
                 for _ in range(min(BATCH_COMMITS, count - begin))
             ]
             async with asyncio.TaskGroup() as tasks:
@@ -36,20 +45,24 @@ async def write_products(data: Path, count: int) -> Words:
     return words
 
 
-async def write_buyers(data: Path, count: int, password: str) -> list[str]:
-    """Add so many buyers, all with this password, to a log; give their e-mail addresses."""
-    clock, emails = SystemClock(), [f"buyer{number}@bench.example" for number in range(count)]
-    auth = Settings().auth
-    passwords = Passwords(threads=1, queue_max=1, memory_kib=auth.argon2_memory_kib, time_cost=auth.argon2_time_cost)
-    hashed = await passwords.hash(password)
+async def write_accounts(
+    data: Path, count: int, *, role: Role = "buyer", name: str = "buyer", cost: Cost | None = None
+) -> list[str]:
+    """Add so many accounts, `buyer0@bench.example` and so on, all with the one password, to a log; give their ids."""
+    clock, ids, auth = SystemClock(), list[str](), Settings().auth
+    cost = cost or Cost(auth.argon2_memory_kib, auth.argon2_time_cost)
+    passwords = Passwords(threads=1, queue_max=1, memory_kib=cost.memory_kib, time_cost=cost.time_cost)
+    hashed = await passwords.hash(PASSWORD)
     passwords.close()
     async with SqliteLog(data / "events.db", log_codec()) as log:
         for begin in range(0, count, BATCH_COMMITS):
             async with asyncio.TaskGroup() as tasks:
-                for email in emails[begin : begin + BATCH_COMMITS]:
-                    event = account.Registered(new_id(clock), email, "Buyer", "buyer", hashed, clock.now_ms())
+                for number in range(begin, min(begin + BATCH_COMMITS, count)):
+                    email = f"{name}{number}@bench.example"
+                    event = account.Registered(new_id(clock), email, name, role, hashed, clock.now_ms())
                     tasks.create_task(log.append(str(address_of(email)), 0, [_commit(clock, event)]))
-    return emails
+                    ids.append(event.user_id)
+    return ids
 
 
 async def write_reservations(data: Path, count: int) -> str:
@@ -57,7 +70,7 @@ async def write_reservations(data: Path, count: int) -> str:
     clock = SystemClock()
     product_id = new_id(clock)
     async with SqliteLog(data / "events.db", log_codec()) as log:
-        listed = product.Listed(new_id(clock), _offer(Words().sample()), None, (), clock.now_ms())
+        listed = product.Listed(new_id(clock), offer(Words().sample()), None, (), clock.now_ms())
         await log.append(f"product/{product_id}", 0, [_commit(clock, listed)])
         for done in range(0, count, BATCH_COMMITS):
             commits = [_commit(clock, product.Reserved(new_id(clock), None)) for _ in range(min(BATCH_COMMITS, count))]
@@ -80,7 +93,8 @@ async def write_sales(data: Path, count: int) -> None:
                     tasks.create_task(log.append(f"order/{new_id(clock)}", 0, commits))
 
 
-def _offer(made: Sample) -> product.Offer:
+def offer(made: Sample) -> product.Offer:
+    """Make what a seller lists."""
     files = (product.File("a.zip", "application/zip", 10, "https://files.example/a.zip"),)
     return product.Offer(made.title, made.description, Money(made.cents, "USD"), made.category, files)
 

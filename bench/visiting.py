@@ -129,6 +129,10 @@ class Session:
         account = {"email": email, "password": password}
         return cls(await _json(connection, 200, "POST", "/auth/login", account))
 
+    @property
+    def token(self) -> str:
+        return str(self._pair["accessToken"])
+
     async def renew(self, connection: Connection) -> None:
         """Take new tokens, if it is time."""
         if time.perf_counter() - self._renewed_s > SESSION_S:
@@ -140,8 +144,7 @@ class Session:
         self, connection: Connection, method: str, path: str, status: int, body: Any = None, **headers: str
     ) -> Any:
         """Send as this person; give the JSON."""
-        bearer = f"Bearer {self._pair['accessToken']}"
-        return await _json(connection, status, method, path, body, Authorization=bearer, **headers)
+        return await _json(connection, status, method, path, body, Authorization=f"Bearer {self.token}", **headers)
 
 
 async def revise(seller: Person, products: list[str], pause_s: float) -> None:
