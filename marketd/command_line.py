@@ -55,6 +55,7 @@ from marketd.config.serving import CannotListen, serve
 from marketd.config.settings import Settings
 from marketd.config.shown import describe
 from marketd.config.tracing import ExtraMissing
+from marketd.http.certificate import CertificateUnusable
 from marketd.http.tokens import KeyUnusable
 from marketd.storage.archive import ArchiveError
 from marketd.storage.database import StorageError
@@ -71,6 +72,7 @@ KNOWN: Final = (
     FolderError,
     CannotListen,
     KeyUnusable,
+    CertificateUnusable,
     TemplateFault,
     StorageError,
     CorruptLog,

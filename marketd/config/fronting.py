@@ -54,7 +54,7 @@ from marketd.http.lines import Lines
 from marketd.http.lockout import Lockout
 from marketd.http.passwords import Passwords
 from marketd.http.proxies import Proxies
-from marketd.http.server import serving
+from marketd.http.server import Tls, serving
 from marketd.http.tokens import AccessTokens, DownloadLinks, load_answers_key, load_link_key, load_signing_keys
 from marketd.http.traffic import Traffic
 from marketd.pulse import Pulse
@@ -62,7 +62,7 @@ from marketd.storage.people import ReadEnded, ended_since
 
 
 @asynccontextmanager
-async def front(service: Service, listener: socket.socket) -> AsyncIterator[None]:
+async def front(service: Service, listener: socket.socket, tls: Tls | None = None) -> AsyncIterator[None]:
     """Answer HTTP on a bound socket; at the end take no more requests, and finish those in hand."""
     settings, clock = service.settings, service.clock
     signing, linking = load_signing_keys(service.folder.keys, clock), load_link_key(service.folder.keys)
@@ -112,7 +112,7 @@ async def front(service: Service, listener: socket.socket) -> AsyncIterator[None
         async with (
             answers,
             background(ring.run(), answers.run(), admission.run(), lines.run(), pulse.run()),
-            serving(app, listener, lines, backlog_max=limits.backlog_max, shutdown_s_max=limits.shutdown_s_max),
+            serving(app, listener, lines, tls, backlog_max=limits.backlog_max, shutdown_s_max=limits.shutdown_s_max),
         ):
             try:
                 yield

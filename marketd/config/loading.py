@@ -75,6 +75,7 @@ def load(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]
         sources[given.field.key] = given.source
     refuse_crossed_limits(values, sources)
     refuse_keyless_stripe(values, sources)
+    refuse_half_of_tls(values, sources)
     return Loaded(assembled(values), sources)
 
 
@@ -199,6 +200,14 @@ def refuse_keyless_stripe(values: Mapping[str, Any], sources: Mapping[str, str])
     if key[2:].startswith(LIVE) and not url.startswith("https://"):
         expected = "https, because payments.stripe_secret_key is a live one"
         raise ImpossibleValue("payments.stripe_url", shown(url), sources["payments.stripe_url"], expected)
+
+
+def refuse_half_of_tls(values: Mapping[str, Any], sources: Mapping[str, str]) -> None:
+    """Raise `ImpossibleValue` for a certificate without its key, or the other way round."""
+    names = ("http.tls_certificate", "http.tls_key")
+    for key, other in (names, names[::-1]):
+        if values[key] is not None and values[other] is None:
+            raise ImpossibleValue(key, shown(values[key]), sources[key], f"{other} to be set beside it")
 
 
 def assembled(values: Mapping[str, Any]) -> Settings:

@@ -11,6 +11,7 @@ import resource
 import secrets
 import signal
 import socket
+from pathlib import Path
 from typing import Final
 
 from marketd.clock import Clock
@@ -20,6 +21,8 @@ from marketd.config.fronting import front
 from marketd.config.sample import load_sample
 from marketd.config.settings import Settings
 from marketd.config.wiring import Service, running, wait_caught_up
+from marketd.http.certificate import Certificate
+from marketd.http.server import Tls
 
 FILES_BESIDE: Final = 512
 
@@ -37,12 +40,14 @@ async def serve(settings: Settings, clock: Clock, *, sample: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     _make_room(settings.http.connections_max)
+    certificate = _certificate(settings, clock)
+    tls = Tls(certificate.context, settings.http.tls_handshake_s_max) if certificate else None
     with _listen(settings.http.host, settings.http.port) as listener:
-        url = _url(settings.http.host, listener)
+        url = _url("https" if tls else "http", settings.http.host, listener)
         async with (
             running(settings, clock, url) as service,
-            front(service, listener),
-            background(_start(service, url, sample=sample)),
+            front(service, listener, tls),
+            background(_start(service, url, sample=sample), *([certificate.run()] if certificate else [])),
         ):
             await stop.wait()
             log.info("stopping")
@@ -96,8 +101,16 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _url(host: str, listener: socket.socket) -> str:
+def _certificate(settings: Settings, clock: Clock) -> Certificate | None:
+    """Read the certificate, if there is to be one, before anything else is touched."""
+    chain, key = settings.http.tls_certificate, settings.http.tls_key
+    if chain is None or key is None:
+        return None
+    return Certificate(Path(chain), Path(key), clock, check_s=settings.http.tls_check_s)
+
+
+def _url(scheme: str, host: str, listener: socket.socket) -> str:
     """Say where the service is reached: an address that stands for all of them is reached by loopback."""
     port = listener.getsockname()[1]
     shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+    return f"{scheme}://[{shown}]:{port}" if ":" in shown else f"{scheme}://{shown}:{port}"

@@ -49,6 +49,16 @@ class Http(Struct, frozen=True):
         WebUrl | None,
         Meta(description="what clients call the service, no slash at the end; made of host and port if empty"),
     ] = None
+    tls_certificate: Annotated[
+        str | None, Meta(description="the file of the certificate and those above it, in PEM; no TLS if empty")
+    ] = None
+    tls_key: Annotated[str | None, Meta(description="the file of its key, in PEM, unencrypted")] = None
+    tls_check_s: Annotated[
+        float, Meta(description="how often a running service looks whether these files have changed", gt=0, le=86400)
+    ] = 10.0
+    tls_handshake_s_max: Annotated[float, Meta(description="the time that a TLS handshake may take", gt=0, le=600)] = (
+        10.0
+    )
     backlog_max: Annotated[int, Meta(description="connections waiting to be accepted", ge=1, le=65535)] = 1024
     connections_max: Annotated[int, Meta(description="connections open at once", ge=1, le=1_000_000)] = 2000
     keep_alive_s_max: Annotated[

@@ -147,7 +147,7 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
         response.headers["RateLimit-Policy"], response.headers["RateLimit"] = allowance.policy, allowance.left
     if (cors := app[CORS]).origins:
         cors.allow(request, response)
-    if (app[PROXIES].networks or app[LIMITS].public_url) and is_secure(request):
+    if (request.secure or app[PROXIES].networks or app[LIMITS].public_url) and is_secure(request):
         response.headers["Strict-Transport-Security"] = f"max-age={YEAR_S}"
     if in_hand.is_closing:
         response.force_close()

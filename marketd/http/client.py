@@ -38,8 +38,8 @@ def is_secure(request: web.Request) -> bool:
     public_url = request.app[LIMITS].public_url
     if public_url:
         return public_url.startswith("https:")
-    proxies = request.app[PROXIES]  # without any, who asks is at the other end of a bare connection
-    return bool(proxies.networks) and proxies.client(request).scheme == "https"
+    proxies = request.app[PROXIES]  # without any, who asks is at the other end of the connection
+    return request.secure if not proxies.networks else proxies.client(request).scheme == "https"
 
 
 def base_url(request: web.Request) -> str:

@@ -10,7 +10,8 @@ import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final
+from ssl import SSLContext
+from typing import Any, Final, NamedTuple
 
 from aiohttp import HttpVersion10, HttpVersion11, web
 from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError, InvalidURLError, LineTooLong
@@ -34,6 +35,13 @@ from marketd.http.proxies import HOST
 CLEANUP_S_MAX: Final = 0.1  # what is left to who is cut off; to aiohttp, 0 means for ever
 
 log = logging.getLogger("marketd.http")
+
+
+class Tls(NamedTuple):
+    """How the front speaks TLS."""
+
+    context: SSLContext
+    handshake_s_max: float
 
 
 class Connection(web.RequestHandler):
@@ -123,6 +131,7 @@ async def serving(
     app: web.Application,
     listener: socket.socket,
     lines: Lines,
+    tls: Tls | None = None,
     *,
     backlog_max: int,
     shutdown_s_max: float,
@@ -148,7 +157,12 @@ async def serving(
     server.request_handler = looked_at
     try:
         listening = await asyncio.get_running_loop().create_server(
-            lambda: Connection(server, clock, lines), sock=listener, backlog=backlog_max
+            lambda: Connection(server, clock, lines),
+            sock=listener,
+            backlog=backlog_max,
+            ssl=tls.context if tls else None,
+            ssl_handshake_timeout=tls.handshake_s_max if tls else None,
+            ssl_shutdown_timeout=CLEANUP_S_MAX if tls else None,
         )
         try:
             yield

@@ -133,7 +133,8 @@ async def load_sample(base_url: str, password: str, *, requests_open_max: int = 
     """
     catalogue = read_catalogue()
     timeout = ClientTimeout(total=None, sock_connect=ANSWER_WAIT_S_MAX, sock_read=ANSWER_WAIT_S_MAX)
-    connector = TCPConnector(limit=requests_open_max)  # a request that finds no free connection waits for one
+    # A request that finds no free connection waits for one. Who answers is ourselves, whatever name a certificate has.
+    connector = TCPConnector(limit=requests_open_max, ssl=False)
     async with ClientSession(base_url, connector=connector, timeout=timeout) as http:
         visitors = await sign_in_all(Visitor(http), catalogue, password)
         shelves = await together(*(offer(visitors[s.handle], catalogue.offered_by(s)) for s in catalogue.sellers))
