@@ -86,8 +86,8 @@ Written by `make bench`; single figures are taken anew by `make bench NAMES="rea
 
 Each figure is the median of several rounds after a warm-up, beside a reference taken in the same run, round by round;
 everything is durable (`synchronous=FULL`, one fsync for all commits that wait). Rates differ from machine to machine;
-ratios hardly do. Runs are compared by `make bench-compare BEFORE AFTER`. [soak.md](soak.md) is what half an hour of
-load looks like.
+ratios hardly do. Runs are compared by `make bench-compare BEFORE AFTER`. `make soak` says
+what half an hour of load looks like.
 
 {chr(10).join(table)}
 """

@@ -32,7 +32,7 @@ from marketd.config.settings import Settings
 
 OUTSIDE: Final = (
     "this service uses the NATS server at {url}, whose users its operator makes: make one there that may subscribe"
-    " to market.events.> and pull from a consumer of the stream " + EVENTS_STREAM + " (README.md, For integrators)"
+    " to market.events.> and pull from a consumer of the stream " + EVENTS_STREAM + " (docs/integrators.md)"
 )
 SNIPPET: Final = """\
 # {name} may read {subjects}. The password is not shown again.
