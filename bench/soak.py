@@ -22,7 +22,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import uvloop
 
@@ -200,8 +200,15 @@ def _write(into: Path, about: dict[str, object], samples: list[Sample], findings
     into.mkdir(parents=True, exist_ok=True)
     (into / "soak.svg").write_text(graph(samples), encoding="utf-8")
     (into / "soak.md").write_text(page(about, samples, findings), encoding="utf-8")
-    kept = {**about, "samples": [sample._asdict() for sample in samples]}
-    (into / "soak.json").write_text(json.dumps(kept) + "\n", encoding="utf-8")
+    lines = ",\n".join(json.dumps(_rounded(sample._asdict())) for sample in samples)
+    kept = f'{{"about": {json.dumps(about)}, "samples": [\n{lines}\n]}}\n'
+    (into / "soak.json").write_text(kept, encoding="utf-8")
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _rounded(inner) for name, inner in value.items()}
+    return round(value, 3) if isinstance(value, float) else value
 
 
 def _share(values: list[float], share: float) -> float:

@@ -9,7 +9,7 @@ import pytest_asyncio
 from aiohttp import ClientSession, TCPConnector
 
 from tests.certificates import Files, write_certificate
-from tests.journeys.people import Visitor
+from tests.journeys.people import PASSWORD, Visitor
 from tests.journeys.process import Service, marketd, running
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.slow]
@@ -54,11 +54,16 @@ async def test_who_came_by_https_is_told_to_stay_with_it(secure: Service, trusti
     assert "max-age=31536000" == answer.headers["Strict-Transport-Security"]
 
 
-async def test_a_session_of_a_page_is_kept_to_https(secure: Service, trusting: ClientSession) -> None:
-    answer = await Visitor(secure, trusting).get("/sign-in")
-    cookies = answer.headers.getall("Set-Cookie", [])
+async def test_the_session_of_a_page_is_kept_to_https_and_to_this_host(
+    secure: Service, trusting: ClientSession
+) -> None:
+    buyer = await Visitor(secure, trusting).joins("buyer")
+    form = {"email": buyer.email, "password": PASSWORD}
+    sent = trusting.post(f"{secure.url}/auth/sign-in", data=form, headers={"Origin": secure.url}, allow_redirects=False)
+    async with sent as answer:
+        (cookie,) = answer.headers.getall("Set-Cookie")
 
-    assert all("Secure" in cookie for cookie in cookies), cookies
+    assert (True, True) == (cookie.startswith("__Host-marketd="), "Secure" in cookie.split("; "))
 
 
 async def test_the_sample_catalogue_is_loaded_over_https(tmp_path: Path, files: Files, trusting: ClientSession) -> None:
