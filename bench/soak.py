@@ -42,6 +42,9 @@ PRODUCTS: Final = 5_000
 REVISED: Final = 50
 REVISED_EVERY_S: Final = 1.0
 SIGNING_IN: Final = 8
+# nats-server takes some 300 bytes of memory for each event that it keeps, which grow until the oldest go: here they soon
+# do, as in a shop that has been running for months.
+KEPT_BYTES: Final = 32 * 1024 * 1024
 WARM_UP_S: Final = 10.0
 CAPACITY_S: Final = 20.0
 CAPACITY_VISITORS: Final = 32
@@ -75,7 +78,7 @@ async def _shop(folder: Path) -> AsyncIterator[tuple[Running, Visitors]]:
     (data / LOCK).touch()
     words = await write_products(data, PRODUCTS)
     emails = [f"buyer{number}@bench.example" for number in range(len(await write_accounts(data, BUYERS)))]
-    async with service(data) as running:
+    async with service(data, MARKETD_EVENTS__KEEP_BYTES_MAX=str(KEPT_BYTES)) as running:
         _tell("reading the catalogue, signing in")
         await wait_indexed(running, PRODUCTS)
         products = await _catalogue(running)
