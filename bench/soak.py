@@ -42,8 +42,8 @@ PRODUCTS: Final = 5_000
 REVISED: Final = 50
 REVISED_EVERY_S: Final = 1.0
 SIGNING_IN: Final = 8
-# nats-server takes some 300 bytes of memory for each event that it keeps, which grow until the oldest go: here they soon
-# do, as in a shop that has been running for months.
+# nats-server takes some 300 bytes of memory for each event that it keeps, and they grow until the oldest go: here soon,
+# as in a shop that has been running for months.
 KEPT_BYTES: Final = 32 * 1024 * 1024
 WARM_UP_S: Final = 10.0
 CAPACITY_S: Final = 20.0
