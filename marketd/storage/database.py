@@ -123,6 +123,7 @@ class Database:
             db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
             db.execute(f"PRAGMA journal_size_limit = {JOURNAL_BYTES_MAX}")
         db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        db.execute("PRAGMA temp_store = MEMORY")  # or every statement of many rows makes a file, to undo it by
         if not self._read_only:
             self._make_tables(db)
 

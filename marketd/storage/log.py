@@ -18,7 +18,7 @@ from msgspec import Struct
 GENESIS: Final = bytes(32)  # what the first record's hash is chained to
 
 
-class Done(Struct, frozen=True, tag="done"):
+class Done(Struct, frozen=True, tag="done", omit_defaults=True):
     """The command was decided, and its sender learnt this."""
 
     value: Any = None

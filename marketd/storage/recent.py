@@ -7,7 +7,6 @@ Followers that keep up never touch the file; who falls behind, beyond `records_m
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from itertools import islice
 
 from marketd.storage.log import Recorded
 
@@ -39,4 +38,7 @@ class Recent:
         if not self._records or self._records[0].position > after + 1:
             return None
         skipped = after + 1 - self._records[0].position
-        return list(islice(self._records, skipped, skipped + count_max))
+        until = min(skipped + count_max, len(self._records))
+        return [
+            self._records[index] for index in range(skipped, until)
+        ]  # from the near end: islice walks from the far one

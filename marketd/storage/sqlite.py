@@ -16,26 +16,24 @@ from typing import Final, NamedTuple, Self
 import msgspec
 
 from marketd.measures import SIZES, Histogram
+from marketd.storage.batch import INCOMING, Addition, Batch, End
 from marketd.storage.database import Connection, Database, Row, StorageError
 from marketd.storage.log import (
     GENESIS,
-    Appended,
     Commit,
-    Conflict,
     CorruptLog,
     LogCodec,
     LogFull,
     Outcome,
     Recorded,
-    Repeats,
     Snapshot,
     Unknown,
-    chain,
 )
 from marketd.storage.recent import Recent
 from marketd.storage.records import PAGE_RECORDS_MAX, RECORD, Records, stream_of
 
 SCHEMA_VERSION: Final = 1
+NEW: Final = (0, 0)  # the id and version of a stream that there is not
 TABLES: Final = """
     CREATE TABLE streams(
         id INTEGER PRIMARY KEY,
@@ -68,10 +66,7 @@ TABLES: Final = """
 
 
 class _Append(NamedTuple):
-    stream: str
-    expected_version: int
-    commits: Sequence[Commit]
-    written: list[tuple[str, str, str]]
+    addition: Addition
     done: asyncio.Future[Outcome]
 
 
@@ -115,8 +110,9 @@ class SqliteLog:
         async with self._stack:
             await self._stack.enter_async_context(self._writer)
             await self._stack.enter_async_context(self._reader)
-            head, self._hash = await self._reader.run(self._check_end)
-            self._recent = Recent(head, self._recent_commits_max)
+            await self._writer.run(_make_way)
+            self._end = await self._reader.run(self._check_end)
+            self._recent = Recent(self._end.position, self._recent_commits_max)
             tasks = await self._stack.enter_async_context(asyncio.TaskGroup())
             tasks.create_task(self._write())
             self._stack = self._stack.pop_all()
@@ -154,7 +150,7 @@ class SqliteLog:
             raise LogFull("the log is closing")
         written = [self._codec.encode(commit) for commit in commits]
         done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Append(stream, expected_version, commits, written, done))
+        self._queue.append(_Append(Addition(stream, expected_version, commits, written), done))
         self._queued_commits += len(commits)
         self._work.set()
         return await done
@@ -201,11 +197,12 @@ class SqliteLog:
     async def _write_batch(self) -> None:
         batch = self._take_batch()
         notes, self._notes = self._notes, _Notes({}, {})
-        before, began_s = self._hash, asyncio.get_running_loop().time()
+        began_s = asyncio.get_running_loop().time()
+        additions = [append.addition for append in batch]
         try:
-            outcomes, records = await self._writer.run(self._commit_batch, batch, notes)
+            outcomes, records, self._end = await self._writer.run(self._commit_batch, additions, notes)
         except StorageError as error:
-            self._hash, self._trouble = before, str(error)
+            self._trouble = str(error)
             self._failed_batches += 1
             outcomes, records = [Unknown(str(error))] * len(batch), []
         else:
@@ -228,64 +225,38 @@ class SqliteLog:
                 self.events[type(event).__struct_config__.tag] += 1
 
     def _take_batch(self) -> list[_Append]:
-        batch: list[_Append] = []
+        """Take what waits; of appends to one stream, which only two owners of an actor can make, the first."""
+        batch: dict[str, _Append] = {}
         commits = 0
-        while self._queue and commits < self._batch_commits_max:
-            batch.append(self._queue.popleft())
-            commits += len(batch[-1].commits)
+        while self._queue and commits < self._batch_commits_max and self._queue[0].addition.stream not in batch:
+            append = self._queue.popleft()
+            batch[append.addition.stream] = append
+            commits += len(append.addition.commits)
         self._queued_commits -= commits
-        return batch
+        return list(batch.values())
 
     def _commit_batch(
-        self, db: Connection, batch: list[_Append], notes: _Notes
-    ) -> tuple[list[Outcome], list[Recorded]]:
-        """Write everything in one transaction. Runs in the writer's thread, as all below."""
-        records: list[Recorded] = []
-        position = self._recent.head
+        self, db: Connection, additions: list[Addition], notes: _Notes
+    ) -> tuple[list[Outcome], list[Recorded], End]:
+        """Write everything in one transaction. Runs in the writer's thread."""
+        batch = Batch(self._end, self._records)
+        if not any(notes):  # one statement is a transaction by itself
+            return batch.write(db, additions), batch.added, batch.end
         db.execute("BEGIN IMMEDIATE")
         try:
-            outcomes: list[Outcome] = []
-            for append in batch:
-                outcome = self._append_one(db, append, position, records)
-                outcomes.append(outcome)
-                if isinstance(outcome, Appended):
-                    position = outcome.position
+            outcomes = batch.write(db, additions)
             _keep(db, notes)
             db.execute("COMMIT")
         except BaseException:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
-        return outcomes, records
-
-    def _append_one(self, db: Connection, append: _Append, position: int, records: list[Recorded]) -> Outcome:
-        stream, version = stream_of(db, append.stream)
-        if known := self._find_repeats(db, stream, append.commits):
-            return Repeats(known)
-        if version != append.expected_version:
-            return Conflict(version)
-        if not stream:
-            stream = db.execute("INSERT INTO streams(name, version) VALUES(?, 0)", (append.stream,)).lastrowid or 0
-        for commit, columns in zip(append.commits, append.written, strict=True):
-            position, version = position + 1, version + 1
-            facts = (commit.command_id, commit.at, *columns)
-            self._hash = chain(self._hash, position, append.stream, version, facts)
-            db.execute("INSERT INTO commits VALUES(?,?,?,?,?,?,?,?,?)", (position, stream, version, *facts, self._hash))
-            records.append(Recorded(position, append.stream, version, commit))
-        db.execute("UPDATE streams SET version = ? WHERE id = ?", (version, stream))
-        return Appended(position)
-
-    def _find_repeats(self, db: Connection, stream: int, commits: Sequence[Commit]) -> dict[str, Recorded]:
-        if not stream:
-            return {}
-        wanted = f"{RECORD} WHERE c.stream = ? AND c.command_id = ?"
-        found = (db.execute(wanted, (stream, commit.command_id)).fetchone() for commit in commits)
-        return {row[3]: self._records.decode(row) for row in found if row}
+        return outcomes, batch.added, batch.end
 
     # The readers.
 
-    def _check_end(self, db: Connection) -> tuple[int, bytes]:
-        """Walk the newest records and give the last position and hash."""
+    def _check_end(self, db: Connection) -> End:
+        """Walk the newest records and say where they end."""
         (head,) = db.execute("SELECT coalesce(max(position), 0) FROM commits").fetchone()
         expected = max(0, head - self._check_commits)
         newest = GENESIS
@@ -294,9 +265,12 @@ class SqliteLog:
             expected, newest = expected + 1, row[8]
             if row[0] != expected:
                 raise CorruptLog(f"there is no record at position {expected}, but one at {row[0]}")
-        return head, newest
+        (streams,) = db.execute("SELECT coalesce(max(id), 0) FROM streams").fetchone()
+        return End(head, newest, streams)
 
     def _read_wake(self, db: Connection, stream: str, fingerprint: str) -> tuple[Snapshot | None, list[Recorded]]:
+        if stream_of(db, stream) == NEW:
+            return None, []
         columns = "stream, version, position, fingerprint, state, checksum"
         row = db.execute(f"SELECT {columns} FROM snapshots WHERE stream = ?", (stream,)).fetchone()
         fits = row is not None and row[3] == fingerprint and row[5] == _checksum(Snapshot(*row[:5]))
@@ -315,6 +289,10 @@ def _fetch(db: Connection, sql: str, *parameters: object) -> list[Row]:
 
 def _checksum(snapshot: Snapshot) -> bytes:
     return sha256(msgspec.msgpack.encode(snapshot)).digest()
+
+
+def _make_way(db: Connection) -> None:
+    db.executescript(INCOMING)
 
 
 def _keep(db: Connection, notes: _Notes) -> None:

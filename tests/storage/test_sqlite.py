@@ -13,7 +13,7 @@ import pytest
 
 from marketd.actors import product
 from marketd.storage.database import Database, DiskTrouble
-from marketd.storage.log import Appended, Commit, Conflict, Done, LogFull, Snapshot, Unknown
+from marketd.storage.log import Appended, Commit, Conflict, Done, LogFull, Repeats, Snapshot, Unknown
 from marketd.storage.sqlite import SqliteLog
 from tests.storage.history import Writer, append, commit, random_history
 from tests.storage.logs import followed, ids, positions, sqlite_log
@@ -100,6 +100,24 @@ async def test_a_conflict_is_the_business_of_its_caller_alone(tmp_path: Path) ->
         )
 
     assert (Appended(1), Conflict(0), Appended(2)) == tuple(outcomes)
+
+
+async def test_of_two_who_append_to_one_stream_at_once_the_second_learns_of_the_first(tmp_path: Path) -> None:
+    async with sqlite_log(tmp_path) as log:
+        first, second, other = await asyncio.gather(
+            append(log, A, "a1", version=0), append(log, A, "a2", version=0), append(log, B, "b1", version=0)
+        )
+
+    assert (Appended(1), Conflict(1), Appended(2)) == (first, second, other)
+
+
+async def test_a_repeat_is_the_business_of_its_caller_alone(tmp_path: Path) -> None:
+    async with sqlite_log(tmp_path) as log:
+        await append(log, A, "a1", "a2", version=0)
+        again, other = await asyncio.gather(append(log, A, "a2", version=2), append(log, B, "a2", version=0))
+
+    assert isinstance(again, Repeats) and {"a2": 2} == {key: record.position for key, record in again.known.items()}
+    assert Appended(3) == other
 
 
 async def test_who_no_longer_waits_for_an_append_stops_nobody_else(tmp_path: Path) -> None:
