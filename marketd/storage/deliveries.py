@@ -309,7 +309,7 @@ def _book(db: Connection, head: int) -> Book:
 
 
 def _take(db: Connection, heard: Heard) -> None:
-    db.execute("UPDATE marks SET value = ? WHERE name = 'position'", (heard.position,))
+    db.execute("UPDATE marks SET value = max(value, ?) WHERE name = 'position'", (heard.position,))
     db.executemany("INSERT OR REPLACE INTO boards VALUES(?,?)", heard.boards.items())
     _add(db, heard.messages)
     for webhook_id in heard.gone:

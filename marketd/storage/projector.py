@@ -9,8 +9,8 @@ whose file is gone, is built again from the first record.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
@@ -99,7 +99,7 @@ class Projector:
     async def __aenter__(self) -> Self:
         async with self._stack:
             await self._stack.enter_async_context(await self._usable())
-            self._standings = await self._writer.run(self._prepare, self._log.head)
+            self._stand(await self._writer.run(self._prepare, self._log.head))
             for reader in self._readers:
                 await self._stack.enter_async_context(reader)
             self._stack = self._stack.pop_all()
@@ -126,7 +126,11 @@ class Projector:
     @property
     def position(self) -> int:
         """How far every model that is not halted has come."""
-        return min((s.position for s in self._standings.values() if not s.halted), default=self._log.head)
+        return self._log.head if self._position is None else self._position
+
+    def _stand(self, standings: dict[str, Standing]) -> None:
+        self._standings = standings
+        self._position = min((s.position for s in standings.values() if not s.halted), default=None)
 
     def statistics(self) -> dict[str, Standing]:
         """Each model's standing, by its name."""
@@ -206,7 +210,7 @@ class Projector:
         return True
 
     async def _feed(self, batch: Sequence[Recorded]) -> None:
-        self._standings = await self._writer.run(self._apply_batch, batch, self._standings)
+        self._stand(await self._writer.run(self._apply_batch, batch, self._standings))
         for listener in self._listeners:
             listener(batch)
         self._news.set()
@@ -235,15 +239,42 @@ class Projector:
     def _apply_batch(
         self, db: Connection, batch: Sequence[Recorded], standings: dict[str, Standing]
     ) -> dict[str, Standing]:
-        db.execute("BEGIN IMMEDIATE")
+        """Apply to every model what it has not seen, together; only where that fails one by one, to find out whose."""
         try:
-            after = {model.name: _advance(db, model, batch, standings[model.name]) for model in self._models}
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
+            with _transaction(db):
+                return self._advance_all(db, batch, standings)
+        except Exception as error:
+            if is_of_the_disk(error):
+                raise
+        with _transaction(db):
+            return {model.name: _advance(db, model, batch, standings[model.name]) for model in self._models}
+
+    def _advance_all(
+        self, db: Connection, batch: Sequence[Recorded], standings: dict[str, Standing]
+    ) -> dict[str, Standing]:
+        newest, after = batch[-1].position, {}
+        for model in self._models:
+            standing = after[model.name] = standings[model.name]
+            if standing.halted:
+                continue
+            for record in batch:
+                if record.position > standing.position:
+                    model.apply(db, record)
+            after[model.name] = Standing(max(standing.position, newest), None)
+        db.execute("UPDATE models SET position = ? WHERE halted IS NULL AND position < ?", (newest, newest))
         return after
+
+
+@contextmanager
+def _transaction(db: Connection) -> Iterator[None]:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
 
 
 def _advance(db: Connection, model: ReadModel, batch: Sequence[Recorded], standing: Standing) -> Standing:

@@ -33,6 +33,7 @@ from marketd.storage.log import EventLog, Recorded
 
 SWEEP_S: Final = 3_600.0
 MISHAP_S: Final = 5.0
+NOTED_EVERY: Final = 256  # records; as many are heard of again at the start where none of them said anything
 LOOKS: Final = 10  # so often it is looked how many wait, on the way to as many as may
 DAY_MS: Final = 24 * 60 * 60 * 1000
 OWN: Final = frozenset({"product", "order"})  # of these there are a seller's own
@@ -85,7 +86,8 @@ class Courier:
         self._seeing_all: dict[str, Endpoint] = {}
         self._owners: dict[str, str] = {}
         self._queued: Counter[str] = Counter()  # since somebody looked how many wait
-        self._heard = self._begun_at = 0
+        self._heard = self._noted = self._begun_at = 0
+        self._unnoted: dict[int, tuple[int, int]] = {}  # what `spans` was heard of and is not on record
         self._news = asyncio.Event()
         self.rounds = Rounds(deliveries, self._endpoints, line, signer, clock, limits.rounds, self._disable)
 
@@ -116,7 +118,8 @@ class Courier:
     async def open(self) -> None:
         """Learn how things stood when the last service ended."""
         book = await self._deliveries.book(self._log.head)
-        self._heard, self._begun_at = book.position, book.begun_at
+        self._heard = self._noted = book.position
+        self._begun_at = book.begun_at
         for owner_id, packed in book.boards.items():
             self._put(owner_id, msgspec.json.decode(packed, type=Board))
         self.rounds.trust(self._endpoints.keys() - book.failing)
@@ -164,8 +167,10 @@ class Courier:
             elif record.position > self._begun_at and self._endpoints:
                 messages += [message for told in await self._tell(record) for message in self._messages(told)]
         now_ms = self._clock.now_ms()
-        heard = Heard(batch[-1].position, boards, gone, renewed, messages, _spans(batch), now_ms)
-        await self._note(heard)
+        _widen(self._unnoted, batch)
+        heard = Heard(batch[-1].position, boards, gone, renewed, messages, self._unnoted, now_ms)
+        if boards or messages or heard.position >= self._noted + NOTED_EVERY:
+            await self._note(heard)
         self._heard = heard.position
         self._news.set()
         self._news = asyncio.Event()
@@ -181,11 +186,20 @@ class Courier:
             if endpoint.disabled is None and wants(endpoint.events, told.name) and self.may_know(endpoint, told)
         ]
 
+    async def settle(self) -> None:
+        """Put on record when it was that the log came so far, which otherwise waits until there is more to note."""
+        if self._unnoted:
+            await self._note(Heard(self._heard, {}, [], [], [], self._unnoted, self._clock.now_ms()))
+
     async def _note(self, heard: Heard) -> None:
         """Put it on record; while that can't be done nothing goes on, and the log keeps what is due."""
+        spans = dict(heard.spans)
         while True:
             try:
-                await self._deliveries.take(heard)
+                await self._deliveries.take(heard._replace(spans=spans))
+                self._noted = max(self._noted, heard.position)
+                for span in [span for span in spans if self._unnoted.get(span) == spans[span]]:
+                    del self._unnoted[span]
                 return
             except (StorageError, BusError) as error:
                 log.error("deliveries can't be noted: %s", error)
@@ -253,11 +267,9 @@ def _is_renewed(webhook_id: str, before: Board, after: Board) -> bool:
     return was is not None and (was.url != is_.url or (was.disabled is not None and is_.disabled is None))
 
 
-def _spans(batch: Sequence[Recorded]) -> dict[int, tuple[int, int]]:
-    """Give the first and the last time of the records in each span of the log."""
-    spans: dict[int, tuple[int, int]] = {}
+def _widen(spans: dict[int, tuple[int, int]], batch: Sequence[Recorded]) -> None:
+    """Take in the first and the last time of the records in each span of the log."""
     for record in batch:
         span, at = (record.position - 1) // SPAN_RECORDS, record.commit.at
         first_at, last_at = spans.get(span, (at, at))
         spans[span] = (min(first_at, at), max(last_at, at))
-    return spans

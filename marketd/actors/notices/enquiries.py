@@ -142,6 +142,7 @@ class Enquiries:
     async def _records(self, since: int, until: int) -> AsyncGenerator[Recorded, None]:
         """Go through the records of a time, as far as they have been heard of."""
         heard = self._courier.heard
+        await self._courier.settle()
         for after, last in await self._deliveries.spans(since, until):
             async with aclosing(self._log.tail(after)) as batches:
                 async for batch in batches:
