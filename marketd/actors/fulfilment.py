@@ -1,10 +1,11 @@
 """
 Leads every open order along the saga: asks what it awaits, of whom, and again until there is an answer.
 
-The one rule: only the log starts a step. Each record of an order wakes its walker, which reads from the order itself,
-as new as that record, what it awaits; takes that one step; and reports the outcome, which is the next record. So it
-makes no difference whether a step follows the last one or a crash: at the start the log is followed from a checkpoint
-that lies before every order still open.
+The one rule: only the log starts a step. Each record of an order wakes its walker, which sees from the records what
+the order awaits; takes that one step; and reports the outcome, which is the next record. So it makes no difference
+whether a step follows the last one or a crash: at the start the log is followed from a checkpoint that lies before
+every order still open. An order whose beginning lies before that, as when a sale of last year is taken back, is asked
+itself what it awaits.
 """
 
 import asyncio
@@ -30,8 +31,8 @@ from marketd.actors.payments.processor import (
     ProcessorUnavailable,
     RefundDenied,
 )
-from marketd.actors.saga import LEGS, Ask, Charge, Command, Commands, Patience, PayBack, Tell
-from marketd.actors.steps import Denied, Outcome, Step, Succeeded, Unanswered
+from marketd.actors.saga import ALONG_WITH, LEGS, Ask, Charge, Command, Commands, Patience, PayBack, Tell
+from marketd.actors.steps import Denied, Outcome, Report, Step, Succeeded, Unanswered
 from marketd.bus.port import Answer, Bus, BusError, Envelope
 from marketd.bus.subjects import command_subject
 from marketd.clock import Clock, jittered, new_id
@@ -77,6 +78,7 @@ class Fulfilment:
         self._orphans = Orphans(
             bus, self._follower, clock, claim_s=limits.claim_s, reply_wait_s_max=limits.reply_wait_s_max
         )
+        self._told: dict[str, list[order.Event]] = {}  # of open orders that were heard of from their first record on
         self._walking: set[str] = set()
         self._resting: dict[str, asyncio.Timeout] = {}
         self._places = asyncio.Semaphore(limits.orders_max)
@@ -116,6 +118,8 @@ class Fulfilment:
         if address.kind != order.ORDER.kind:
             return
         self._follower.take_up(address.key, record)
+        if record.version == 1 or address.key in self._told:
+            self._told.setdefault(address.key, []).extend(record.commit.events)
         if address.key not in self._walking:
             self._walking.add(address.key)
             tasks.create_task(self._walk(address.key))
@@ -130,6 +134,7 @@ class Fulfilment:
                 if self._follower.open[order_id].newest == walk.newest:
                     if is_over:
                         self._follower.close(order_id)
+                        self._told.pop(order_id, None)
                         self._done += 1
                     return
         except Exception:  # a defect in one order's way must not stop the others; the next start takes it up again
@@ -140,19 +145,30 @@ class Fulfilment:
 
     async def _take_step(self, order_id: str, walk: Work) -> bool:
         """Give back whether the order was at its end."""
-        read = await self._ask_until_answered(
-            Address("order", order_id), order.ReadAwaited(), new_id(self._clock), walk
-        )
-        awaited = read.value
-        assert isinstance(awaited, Awaited), f"order/{order_id} answered {awaited!r}"
+        awaited = await self._awaited(order_id, walk)
         if awaited.step is None:
             return True
         outcome = await self._carry_out(order_id, awaited, walk)
         if outcome is None:
             return False
-        advance = order.Advance(awaited.step, outcome, self._clock.now_ms())
+        reports = [Report(awaited.step, outcome)]
+        if isinstance(outcome, Succeeded) and (along := ALONG_WITH.get(awaited.step)):
+            told = await self._carry_out(order_id, replace(awaited, step=along), walk)
+            reports += [Report(along, told)] if told else []
+        advance = order.Advance(tuple(reports), self._clock.now_ms())
         await self._ask_until_answered(Address("order", order_id), advance, new_id(self._clock), walk)
         return False
+
+    async def _awaited(self, order_id: str, walk: Work) -> Awaited:
+        """Say what the order waits for since its newest record."""
+        if told := self._told.get(order_id):
+            state = order.ORDER.replay(told)
+            assert not isinstance(state, order.Absent), f"order/{order_id} has records and was never placed"
+            return order.awaited(state)
+        question, address = order.ReadAwaited(), Address("order", order_id)
+        answer = await self._ask_until_answered(address, question, new_id(self._clock), walk)
+        assert isinstance(answer.value, Awaited), f"order/{order_id} answered {answer.value!r}"
+        return answer.value
 
     async def _carry_out(self, order_id: str, awaited: Awaited, walk: Work) -> Outcome | None:
         """Ask until there is an outcome, patience ends, or the order has gone another way (None)."""

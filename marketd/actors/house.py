@@ -72,6 +72,8 @@ class House:
             actor = self._find(address_of(subject))
         except ValueError:
             raise Undecodable(f"there are no actors at {subject}") from None
+        if (answer := actor.answer_at_once(envelope)) is not None:
+            return answer
         answered = actor.post(envelope)
         if not actor.is_running:
             actor.is_running = True

@@ -6,7 +6,9 @@ of whom; each outcome comes back as `Advance`. Where the next step is the order'
 alert) it is taken in the same commit, so that no crash can come between.
 """
 
+from collections.abc import Sequence
 from enum import StrEnum
+from functools import reduce
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -14,7 +16,7 @@ from msgspec.structs import asdict, replace
 
 from marketd.actors.aggregate import Aggregate, Refused
 from marketd.actors.money import Money
-from marketd.actors.steps import Denied, Outcome, Step, Succeeded, Unanswered
+from marketd.actors.steps import Denied, Outcome, Report, Step, Succeeded, Unanswered
 
 # Commands: what may be asked of an order.
 
@@ -30,10 +32,9 @@ class Place(Struct, frozen=True, tag="order.place"):
 
 
 class Advance(Struct, frozen=True, tag="order.advance"):
-    """Report how a step ended."""
+    """Report how one step ended, or several that were taken one after the other."""
 
-    step: Step
-    outcome: Outcome
+    reports: tuple[Report, ...]
     at: int
 
 
@@ -325,47 +326,18 @@ class Awaited(Struct, frozen=True, tag="order.awaited"):
 
 
 Command = Place | Advance | RequestRefund | ResolveAlert | Describe | ReadAwaited
+# fmt: off
 Event = (
-    Placed
-    | Paid
-    | PaymentDeclined
-    | PaymentUnanswered
-    | StockReserved
-    | StockRefused
-    | Delivered
-    | DeliveryRefused
-    | BuyerNotified
-    | NoticeFailed
-    | NoticeAbandoned
-    | Completed
-    | StockReleased
-    | PaymentRefunded
-    | PaymentRefundFailed
-    | ClaimsEnded
-    | Failed
-    | FailedWithAlert
-    | RefundRequested
-    | DeliveryRevoked
-    | Refunded
-    | AlertResolved
+    Placed | Paid | PaymentDeclined | PaymentUnanswered | StockReserved | StockRefused | Delivered
+    | DeliveryRefused | BuyerNotified | NoticeFailed | NoticeAbandoned | Completed | StockReleased
+    | PaymentRefunded | PaymentRefundFailed | ClaimsEnded | Failed | FailedWithAlert | RefundRequested
+    | DeliveryRevoked | Refunded | AlertResolved
 )
 Existing = (
-    Paying
-    | Reserving
-    | Delivering
-    | Notifying
-    | Unnoticed
-    | Complete
-    | Releasing
-    | Refunding
-    | Revoking
-    | Returning
-    | Declined
-    | TakenBack
-    | Returned
-    | Owing
-    | Ending
+    Paying | Reserving | Delivering | Notifying | Unnoticed | Complete | Releasing | Refunding | Revoking
+    | Returning | Declined | TakenBack | Returned | Owing | Ending
 )
+# fmt: on
 State = Absent | Existing
 Answer = View | Awaited
 
@@ -406,8 +378,8 @@ def decide(state: State, command: Command) -> list[Event]:
             return []
         case _, Describe() | ReadAwaited():
             return []
-        case _, Advance(step, outcome, at):
-            return _advance(state, outcome, at) if AWAITS.get(type(state)) is step else []
+        case _, Advance(reports, at):
+            return _advance_by(state, reports, at)
         case _, RequestRefund(by, is_admin) if by != state.placed.seller_id and not is_admin:
             raise Refused(Reason.NOT_YOUR_SALE)
         case Complete() | Unnoticed(), RequestRefund(by, _, why, at):
@@ -424,6 +396,17 @@ def decide(state: State, command: Command) -> list[Event]:
             raise Refused(Reason.NO_ALERT)
         case _:
             raise AssertionError(f"undecided: {type(command)} on {type(state)}")
+
+
+def _advance_by(state: State, reports: Sequence[Report], at: int) -> list[Event]:
+    """Say what follows from one outcome after the other, up to the first that was not awaited."""
+    events: list[Event] = []
+    for report in reports:
+        now = reduce(evolve, events, state)
+        if isinstance(now, Absent) or AWAITS.get(type(now)) is not report.step:
+            break
+        events += _advance(now, report.outcome, at)
+    return events
 
 
 def _advance(state: Existing, outcome: Outcome, at: int) -> list[Event]:
@@ -537,12 +520,16 @@ def answer(state: State, command: Command, events: list[Event]) -> Answer | None
     match state, command:
         case Absent(), _:
             return None
-        case _, Advance():
+        case _, Place() | Advance():
             return None
         case _, ReadAwaited():
-            return Awaited(AWAITS.get(type(state)), state.placed, getattr(state, "licence_key", None), state.at)
+            return awaited(state)
         case _:
             return view(state)
+
+
+def awaited(state: Existing) -> Awaited:
+    return Awaited(AWAITS.get(type(state)), state.placed, getattr(state, "licence_key", None), state.at)
 
 
 def view(state: Existing) -> View:

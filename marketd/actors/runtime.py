@@ -129,6 +129,19 @@ class Actor:
         """Mailbox depth and stream version."""
         return {"mailbox_depth": len(self._mailbox), "version": self._version}
 
+    def answer_at_once(self, envelope: Envelope) -> Answer | None:
+        """
+        Answer a question from the state as it is, or give None where that takes a turn: it is not awake, not as new as
+        is wanted, or others were there before; raise `Refused`.
+        """
+        aggregate = self._kind.aggregate
+        is_ready = self.is_idle and self._state is not None and self._position >= envelope.at_least
+        if not is_ready or envelope.is_step or type(envelope.message) not in aggregate.questions:
+            return None
+        self.last_turn_s = self._clock.monotonic_s()
+        events = aggregate.decide(self._state, envelope.message)
+        return Answer(aggregate.answer(self._state, envelope.message, events), self._position)
+
     def post(self, envelope: Envelope) -> asyncio.Future[Answer]:
         """Put a message into the mailbox; raise `Busy` where it is full."""
         if len(self._mailbox) >= self._limits.mailbox_depth_max:

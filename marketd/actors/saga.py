@@ -126,3 +126,7 @@ LEGS: Final[dict[Step, Leg]] = {
     Step.END_CLAIMS:         Leg(end_claims, Patience.ENDLESS),
 }
 # fmt: on
+
+# Taken along with a step that succeeded, and put on record with it: it asks nobody outside, and what makes it so is the
+# record itself, which the notifiers wait for.
+ALONG_WITH: Final[dict[Step, Step]] = {Step.PREPARE_DELIVERY: Step.NOTIFY_BUYER}

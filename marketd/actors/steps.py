@@ -36,3 +36,10 @@ class Unanswered(Struct, frozen=True, tag="unanswered"):
 
 
 Outcome = Succeeded | Denied | Unanswered
+
+
+class Report(Struct, frozen=True):
+    """How a step ended."""
+
+    step: Step
+    outcome: Outcome

@@ -18,6 +18,7 @@ from marketd.clock import Clock
 from marketd.storage.log import EventLog
 
 WAITERS_MAX: Final = 10_000
+ENDINGS: Final = (order.Completed, order.Failed, order.FailedWithAlert)  # after which an order is not pending
 
 
 class AwaitOutcome(Struct, frozen=True, tag="order-outcome"):
@@ -40,8 +41,8 @@ class OrderWatch:
 
     def __init__(self, bus: Bus, events: EventLog, clock: Clock) -> None:
         self._bus, self._log, self._clock = bus, events, clock
-        self._changed: dict[str, asyncio.Event] = {}
-        self._waiting: Counter[str] = Counter()
+        self._changed: dict[tuple[type, str], asyncio.Event] = {}  # by what is awaited, and of which stream
+        self._waiting: Counter[tuple[type, str]] = Counter()
         self._released = False
 
     async def open(self) -> None:
@@ -64,8 +65,13 @@ class OrderWatch:
         async with aclosing(self._log.tail(self._log.head)) as batches:
             async for batch in batches:
                 for record in batch:
-                    if changed := self._changed.pop(record.stream, None):
-                        changed.set()
+                    self._tell(AwaitChange, record.stream)
+                    if any(isinstance(event, ENDINGS) for event in record.commit.events):
+                        self._tell(AwaitOutcome, record.stream)
+
+    def _tell(self, query: type, stream: str) -> None:
+        if changed := self._changed.pop((query, stream), None):
+            changed.set()
 
     async def _answer(self, subject: str, envelope: Envelope) -> Answer:
         query = envelope.message
@@ -73,11 +79,12 @@ class OrderWatch:
         if self._waiting.total() >= WAITERS_MAX:
             raise Busy(f"{WAITERS_MAX} wait for orders already")
         address = Address("order", query.order_id)
-        self._waiting[str(address)] += 1
+        kind = (type(query), str(address))
+        self._waiting[kind] += 1
         try:
             async with asyncio.timeout((query.until - self._clock.now_ms()) / 1000):
                 while True:
-                    changed = self._changed.setdefault(str(address), asyncio.Event())
+                    changed = self._changed.setdefault(kind, asyncio.Event())
                     answer = await self._describe(address, envelope)
                     if self._released or _is_it(query, answer):
                         return answer
@@ -85,10 +92,10 @@ class OrderWatch:
         except TimeoutError:
             return await self._describe(address, envelope)
         finally:
-            self._waiting[str(address)] -= 1
-            if not self._waiting[str(address)]:
-                del self._waiting[str(address)]
-                self._changed.pop(str(address), None)
+            self._waiting[kind] -= 1
+            if not self._waiting[kind]:
+                del self._waiting[kind]
+                self._changed.pop(kind, None)
 
     async def _describe(self, address: Address, envelope: Envelope) -> Answer:
         return await self._bus.ask(

@@ -33,12 +33,13 @@ async def ask(
     *,
     principal: Principal | None = None,
     wait_s: float | None = None,
+    until_seen: bool = True,
 ) -> T:
     """
-    Ask an actor and wait until everybody can see the answer; raise `Refused` or a `BusError`. `wait_s` takes the
-    place of the longest wait that is allowed.
+    Ask an actor and wait until everybody can see the answer, unless nobody is told of it; raise `Refused` or a
+    `BusError`. `wait_s` takes the place of the longest wait that is allowed.
     """
-    answer = await tell(request, address, command, principal=principal, wait_s=wait_s)
+    answer = await tell(request, address, command, principal=principal, wait_s=wait_s, until_seen=until_seen)
     assert isinstance(answer.value, expected), f"{address} answered {type(answer.value)}"
     return answer.value
 
@@ -61,11 +62,15 @@ async def tell(
     if each_time:
         envelope = replace(envelope, id=new_id(request.app[CLOCK]))
     answer = await request.app[BUS].ask(command_subject(address), envelope)
-    if not until_seen:
-        return answer
-    reached = _envelope(request, AskReached(), at_least=answer.position, wait_s=wait_s)
-    await request.app[BUS].ask(query_subject(AskReached), reached)
+    if until_seen:
+        await seen(request, answer.position, wait_s=wait_s)
     return answer
+
+
+async def seen(request: web.Request, position: int, *, wait_s: float | None = None) -> None:
+    """Wait until the read models show what stands in the log up to a position."""
+    reached = _envelope(request, AskReached(), at_least=position, wait_s=wait_s)
+    await request.app[BUS].ask(query_subject(AskReached), reached)
 
 
 async def read(request: web.Request, query: Struct, expected: type[T], *, wait_s: float | None = None) -> T:
@@ -87,10 +92,12 @@ async def find(
 ) -> T | None:
     """
     The same, where there may be nothing to find; `at_least` is the log position that must be known there, `extra_s` is
-    for queries that wait on purpose.
+    for queries that wait on purpose: for what has just happened, and everybody can see it then.
     """
     envelope = _envelope(request, query, at_least=at_least, extra_s=extra_s, wait_s=wait_s)
     answer = await request.app[BUS].ask(query_subject(type(query)), envelope)
+    if extra_s:
+        await seen(request, answer.position, wait_s=wait_s)
     assert answer.value is None or isinstance(answer.value, expected), f"{type(query)} found {type(answer.value)}"
     return answer.value
 

@@ -13,7 +13,7 @@ from marketd.actors.aggregate import Refused
 from marketd.actors.watch import AwaitOutcome
 from marketd.clock import Instant, instant
 from marketd.http.answers import answered, listed
-from marketd.http.asking import ask, find, read
+from marketd.http.asking import ask, find, read, tell
 from marketd.http.bodies import Paging, decode, decode_optional, parameters
 from marketd.http.claims import Claims
 from marketd.http.client import address_of, base_url
@@ -137,7 +137,7 @@ async def placed(request: web.Request, principal: Principal, address: Address, b
     if is_again(request) and await _is_placed(request, address):  # whose product may be sold out by now, to ourselves
         return
     asked = product.Quote(principal.user_id, address.key)
-    quote = await ask(request, sold, asked, product.Quoted, principal=principal)
+    quote = await ask(request, sold, asked, product.Quoted, principal=principal, until_seen=False)
     command = order.Place(
         buyer_id=principal.user_id,
         seller_id=quote.seller_id,
@@ -148,7 +148,7 @@ async def placed(request: web.Request, principal: Principal, address: Address, b
         at=asked_at(request),
     )
     async with Claims(request, address.key, body.product_id, principal, is_counted=quote.is_counted).kept():
-        await ask(request, address, command, order.View, principal=principal)
+        await tell(request, address, command, principal=principal)
 
 
 @routes.get("/orders")

@@ -156,6 +156,28 @@ async def test_one_actor_does_not_wait_for_another(log: WatchedLog, clock: TestC
         log.gate.set()
 
 
+async def test_a_question_to_who_has_nothing_else_to_do_takes_no_turn(log: WatchedLog, clock: TestClock) -> None:
+    async with opened(log, clock) as ways:
+        await ways.ask(P1, listing(3))
+        turns = len(ways.house.kinds()["product"].turn_times)
+
+        assert Answer(description(3), 1) == await ways.ask(P1, Describe())
+        assert turns == len(ways.house.kinds()["product"].turn_times)
+
+
+async def test_a_question_waits_for_what_was_asked_before(log: WatchedLog, clock: TestClock) -> None:
+    async with opened(log, clock) as ways, asyncio.TaskGroup() as tasks:
+        await ways.ask(P1, listing(3))
+        log.gate.clear()
+        tasks.create_task(ways.ask(P1, Reserve("o1")))
+        await settle()
+        asked = tasks.create_task(ways.ask(P1, Describe()))
+        await settle()
+        log.gate.set()
+
+    assert 2 == asked.result().position
+
+
 async def test_a_full_mailbox_is_the_business_of_its_actor_alone(log: WatchedLog, clock: TestClock) -> None:
     async with opened(log, clock, actor_limits=ActorLimits(mailbox_depth_max=1)) as ways, asyncio.TaskGroup() as tasks:
         log.gate.clear()

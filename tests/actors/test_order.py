@@ -26,7 +26,7 @@ from marketd.actors.order import (
     View,
     view,
 )
-from marketd.actors.steps import Denied, Step, Succeeded, Unanswered
+from marketd.actors.steps import Denied, Report, Step, Succeeded, Unanswered
 from tests.actors.sale import (
     COMPLETE,
     DELIVERING,
@@ -66,7 +66,7 @@ def test_an_order_is_placed() -> None:
 
 
 def test_who_places_an_order_sees_it_pending() -> None:
-    given(ORDER).when(PLACE).then_answered(PENDING)
+    given(ORDER, *PAYING).when(Describe()).then_answered(PENDING)
 
 
 def test_placing_it_again_is_silent() -> None:
@@ -90,11 +90,11 @@ def test_an_order_at_its_end_waits_for_nothing() -> None:
 
 
 def test_who_reports_a_step_learns_nothing() -> None:
-    given(ORDER, *PAYING).when(Advance(Step.PROCESS_PAYMENT, Succeeded(), 2)).then_answered(None)
+    given(ORDER, *PAYING).when(Advance((Report(Step.PROCESS_PAYMENT, Succeeded()),), 2)).then_answered(None)
 
 
 def test_a_report_of_another_step_is_silent() -> None:
-    given(ORDER, *PAYING).when(Advance(Step.UPDATE_INVENTORY, Succeeded("k1"), 2)).then_nothing()
+    given(ORDER, *PAYING).when(Advance((Report(Step.UPDATE_INVENTORY, Succeeded("k1")),), 2)).then_nothing()
 
 
 STATUSES = {
@@ -226,7 +226,11 @@ def test_every_reason_has_a_row_in_order() -> None:
 COMMANDS: list[Command] = [
     PLACE,
     replace(PLACE, title="Sans"),
-    *(Advance(step, outcome, 20) for step in Step for outcome in (Succeeded("k1"), Denied("no"), Unanswered())),
+    *(
+        Advance((Report(step, outcome),), 20)
+        for step in Step
+        for outcome in (Succeeded("k1"), Denied("no"), Unanswered())
+    ),
     RequestRefund("sue", False, "a mistake", 20),
     RequestRefund("ann", False, "a mistake", 20),
     RequestRefund("root", True, "a mistake", 20),

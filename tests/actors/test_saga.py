@@ -40,7 +40,7 @@ from marketd.actors.order import (
     view,
 )
 from marketd.actors.saga import LEGS, Ask, Charge, Command, Commands, Patience, PayBack, Tell
-from marketd.actors.steps import Denied, Outcome, Step, Succeeded, Unanswered
+from marketd.actors.steps import Denied, Outcome, Report, Step, Succeeded, Unanswered
 from tests.actors.sale import (
     COMPLETE,
     DELIVERING,
@@ -123,7 +123,7 @@ def awaited(history: History) -> Awaited:
 
 @pytest.mark.parametrize("row", TABLE)
 def test_what_an_outcome_puts_on_record(row: Row) -> None:
-    given(ORDER, *row.history).when(Advance(row.step, row.outcome, 9)).then(*row.events)
+    given(ORDER, *row.history).when(Advance((Report(row.step, row.outcome),), 9)).then(*row.events)
 
 
 @pytest.mark.parametrize("row", TABLE)
@@ -146,7 +146,7 @@ def test_every_step_has_a_leg() -> None:
 @pytest.mark.parametrize(("state", "step"), AWAITS.items())
 def test_silence_moves_only_what_the_outside_owes(state: type, step: Step) -> None:
     history = next(row.history for row in TABLE if isinstance(state_after(row.history), state))
-    moved = ORDER.decide(state_after(history), Advance(step, SILENCE, 9)) != []
+    moved = ORDER.decide(state_after(history), Advance((Report(step, SILENCE),), 9)) != []
 
     assert (LEGS[step].patience is not Patience.ENDLESS) is moved
 

@@ -117,7 +117,7 @@ def test_a_reservation_that_is_counted_twice_is_caught(monkeypatch: pytest.Monke
 
 
 def test_a_claim_that_is_given_up_while_its_order_is_placed_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(world, "CLAIM_S", 1.0)
+    monkeypatch.setattr(world, "CLAIM_S", 0.7)
 
     assert_caught("2 ")
 

@@ -33,7 +33,7 @@ from marketd.actors.buyer import (
     WriteReview,
 )
 from marketd.actors.money import Money
-from marketd.actors.steps import Denied, Outcome, Step, Succeeded, Unanswered
+from marketd.actors.steps import Denied, Outcome, Report, Step, Succeeded, Unanswered
 from marketd.bus.memory import MemoryBus
 from marketd.bus.port import Envelope
 from marketd.bus.subjects import query_subject
@@ -157,7 +157,7 @@ class Writer:
 
     async def advance(self, order_id: str, *steps: tuple[Step, Outcome]) -> None:
         for step, outcome in steps:
-            await self.tell(Address("order", order_id), order.Advance(step, outcome, self.now_ms))
+            await self.tell(Address("order", order_id), order.Advance((Report(step, outcome),), self.now_ms))
 
     async def grant(self, key: str, *, buyer: str = "ann", order_id: str = "order-0", seller: str = "seller") -> None:
         await self.tell(_shelf(buyer), Grant(order_id, key, seller))

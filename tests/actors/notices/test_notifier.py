@@ -24,7 +24,7 @@ from marketd.actors.notices.tokens import MailTokens
 from marketd.actors.order import Advance, Place, RequestRefund
 from marketd.actors.preferences import Choice, ChooseNotices, Contact, ReadContact, SubscribePush, Subscription
 from marketd.actors.runtime import ActorLimits
-from marketd.actors.steps import Denied, Outcome, Step, Succeeded
+from marketd.actors.steps import Denied, Outcome, Report, Step, Succeeded
 from marketd.bus.breaker import Breaker
 from marketd.bus.memory import MemoryBus
 from marketd.bus.port import Envelope
@@ -166,7 +166,7 @@ class Office:
 
     async def leads(self, order_id: str, *steps: Step, outcome: Outcome = Succeeded()) -> None:  # noqa: B008
         for step in steps:
-            await self.tell(Address("order", order_id), Advance(step, outcome, self.clock.now_ms()))
+            await self.tell(Address("order", order_id), Advance((Report(step, outcome),), self.clock.now_ms()))
 
     async def refunds(self, order_id: str = "o1") -> None:
         await self.tell(Address("order", order_id), RequestRefund("sam", False, "no good", self.clock.now_ms()))
