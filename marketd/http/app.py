@@ -32,6 +32,7 @@ from marketd.http import (
     uploads,
     webhooks,
 )
+from marketd.http.answers import dressed
 from marketd.http.client import is_secure
 from marketd.http.cors import Cors
 from marketd.http.encodings import Encodings
@@ -60,10 +61,7 @@ from marketd.http.traffic import arrived, left
 from marketd.spans import NOBODYS, is_recording
 from marketd.trace import Cause, begin, end
 
-API_POLICY: Final = "default-src 'none'; frame-ancestors 'none'"
-OWN_ORIGIN: Final = "same-origin"  # who may embed an answer; what other shops may embed says so itself
 YEAR_S: Final = 365 * 24 * 60 * 60
-HEADERS: Final = {"Server": "marketd", "X-Content-Type-Options": "nosniff"}
 
 # Where the routes are; the document of the API takes them in this order.
 ROOMS: Final = (
@@ -187,20 +185,6 @@ def options(request: web.Request, error: Exception) -> web.Response | None:
     if isinstance(error, web.HTTPMethodNotAllowed):
         return web.Response(status=204, headers={"Allow": allowed(error)})
     return web.Response(status=204) if request.raw_path == "*" else None  # asked of the service as a whole
-
-
-def dressed(response: web.StreamResponse, request_id: str) -> web.StreamResponse:
-    """Give an answer the headers that all of them have."""
-    headers = response.headers
-    if "Content-Security-Policy" not in headers:
-        headers["Content-Security-Policy"] = API_POLICY
-    if "Cross-Origin-Resource-Policy" not in headers:
-        headers["Cross-Origin-Resource-Policy"] = OWN_ORIGIN
-    if "Referrer-Policy" not in headers:
-        headers["Referrer-Policy"] = "no-referrer"
-    headers.extend(HEADERS)
-    headers["X-Request-Id"] = request_id
-    return response
 
 
 def _traceparent(request: web.Request) -> str:

@@ -30,9 +30,8 @@ def tagged(
     body: bytes, *, tag: str = "", version: str = "", status: int = 200, headers: dict[str, str] | None = None
 ) -> web.Response:
     """Answer with JSON that is written already, under its tag if that is known, else under one that is made of it."""
-    response = encoded(body, status=status, headers=headers)
-    response.headers["ETag"] = f'"{tag or tag_of(body, version)}"'
-    return response
+    named = {"ETag": f'"{tag or tag_of(body, version)}"'}
+    return encoded(body, status=status, headers={**headers, **named} if headers else named)
 
 
 def tag_of(body: bytes, version: str = "") -> str:

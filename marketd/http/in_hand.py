@@ -10,21 +10,20 @@ class InHand:
     def __init__(self) -> None:
         self._count = 0
         self._none = asyncio.Event()
-        self._none.set()
         self.is_closing = False
 
     def __enter__(self) -> None:
         self._count += 1
-        self._none.clear()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._count -= 1
-        if not self._count:
+        if self.is_closing and not self._count:
             self._none.set()
 
     async def wait_none(self) -> None:
         """Let nobody in any more, and wait until all are out."""
         self.is_closing = True
-        await self._none.wait()
+        if self._count:
+            await self._none.wait()

@@ -201,6 +201,89 @@ class HasAccess(Struct, rename="camel"):
     has_access: bool
 
 
+# What is asked for most stands first: routes that begin alike are tried in order.
+
+
+@routes.get(PRODUCT)
+@operation(
+    access=SIGNED_IN_OR_NOT,
+    answers={200: Answer(ProductCard, headers=("ETag",), maybe=("Cache-Control",))},
+    problems=(NotFound,),
+)
+async def show(request: web.Request) -> web.Response:
+    """Show a product; the addresses of its files to its seller alone."""
+    viewer = somebody(request)
+    product_id = request.match_info["id"]
+
+    shown = request.app[CARDS].kept(product_id) or await find(request, ReadProduct(product_id), EncodedProduct)
+
+    if shown is None:
+        raise NotFound("no such product")
+    note_visit(request, shown.seller_id, product_id, viewer)
+    if viewer and viewer.user_id == shown.seller_id:
+        return tagged(shown.own, tag=_own_tag(shown), headers=FOR_ONE)
+    return tagged(shown.public, tag=shown.tag, headers=FOR_ALL)
+
+
+@routes.patch(PRODUCT)
+@operation(
+    access=SELLERS,
+    body=ProductChange,
+    answers={200: Answer(ProductCard, headers=("ETag",))},
+    problems=(NotFound, *NOT_TO_CHANGE, product.Reason.WITHDRAWN),
+    takes=("If-Match",),
+)
+async def revise(request: web.Request) -> web.Response:
+    """Change a product."""
+    seller = signed_in(request, "seller")
+
+    shown = await revised(request, seller, await decode(request, ProductChange), expected(request))
+
+    return tagged(shown.own, tag=_own_tag(shown))
+
+
+async def revised(
+    request: web.Request, seller: Principal, body: ProductChange, versions: Expected = None
+) -> EncodedProduct:
+    """Change the product of the path; give how it is shown."""
+    address = _address(request)
+    described = await ask(request, address, product.Describe(), product.Description, principal=seller)
+    files, previews = await _own_files(
+        request, seller, [] if body.files is UNSET else body.files, [] if body.previews is UNSET else body.previews
+    )
+    command = product.Revise(
+        seller_id=seller.user_id,
+        at=_now(request),
+        title=body.title,
+        description=body.description,
+        price=_changed_price(body, described.offer.price),
+        category=body.category,
+        files=UNSET if body.files is UNSET else files,
+        previews=UNSET if body.previews is UNSET else previews,
+        stock=body.stock,
+        licence_keys=_unique(body.licence_keys),
+        expected=versions,
+    )
+
+    await tell(request, address, command, principal=seller)
+
+    return await read(request, ReadProduct(address.key), EncodedProduct)
+
+
+@routes.delete(PRODUCT)
+@operation(access=SELLERS, answers={204: Answer()}, problems=(NotFound, *NOT_TO_CHANGE), takes=("If-Match",))
+async def withdraw(request: web.Request) -> web.Response:
+    """Take a product off sale."""
+    await withdrawn(request, signed_in(request, "seller"), expected(request))
+    return web.Response(status=204)
+
+
+async def withdrawn(request: web.Request, seller: Principal, versions: Expected = None) -> None:
+    """Take the product of the path off sale."""
+    command = product.Withdraw(seller.user_id, _now(request), versions)
+    await tell(request, _address(request), command, principal=seller)
+
+
 @routes.post("/products")
 @operation(
     access=SELLERS,
@@ -305,86 +388,6 @@ async def related(request: web.Request) -> web.Response:
 
     products = [msgspec.Raw(card) for card in found.cards]
     return answered(RelatedProducts(products), headers={"Cache-Control": "max-age=60"})
-
-
-@routes.get(PRODUCT)
-@operation(
-    access=SIGNED_IN_OR_NOT,
-    answers={200: Answer(ProductCard, headers=("ETag",), maybe=("Cache-Control",))},
-    problems=(NotFound,),
-)
-async def show(request: web.Request) -> web.Response:
-    """Show a product; the addresses of its files to its seller alone."""
-    viewer = somebody(request)
-    product_id = request.match_info["id"]
-
-    shown = request.app[CARDS].kept(product_id) or await find(request, ReadProduct(product_id), EncodedProduct)
-
-    if shown is None:
-        raise NotFound("no such product")
-    note_visit(request, shown.seller_id, product_id, viewer)
-    if viewer and viewer.user_id == shown.seller_id:
-        return tagged(shown.own, tag=_own_tag(shown), headers=FOR_ONE)
-    return tagged(shown.public, tag=shown.tag, headers=FOR_ALL)
-
-
-@routes.patch(PRODUCT)
-@operation(
-    access=SELLERS,
-    body=ProductChange,
-    answers={200: Answer(ProductCard, headers=("ETag",))},
-    problems=(NotFound, *NOT_TO_CHANGE, product.Reason.WITHDRAWN),
-    takes=("If-Match",),
-)
-async def revise(request: web.Request) -> web.Response:
-    """Change a product."""
-    seller = signed_in(request, "seller")
-
-    shown = await revised(request, seller, await decode(request, ProductChange), expected(request))
-
-    return tagged(shown.own, tag=_own_tag(shown))
-
-
-async def revised(
-    request: web.Request, seller: Principal, body: ProductChange, versions: Expected = None
-) -> EncodedProduct:
-    """Change the product of the path; give how it is shown."""
-    address = _address(request)
-    described = await ask(request, address, product.Describe(), product.Description, principal=seller)
-    files, previews = await _own_files(
-        request, seller, [] if body.files is UNSET else body.files, [] if body.previews is UNSET else body.previews
-    )
-    command = product.Revise(
-        seller_id=seller.user_id,
-        at=_now(request),
-        title=body.title,
-        description=body.description,
-        price=_changed_price(body, described.offer.price),
-        category=body.category,
-        files=UNSET if body.files is UNSET else files,
-        previews=UNSET if body.previews is UNSET else previews,
-        stock=body.stock,
-        licence_keys=_unique(body.licence_keys),
-        expected=versions,
-    )
-
-    await tell(request, address, command, principal=seller)
-
-    return await read(request, ReadProduct(address.key), EncodedProduct)
-
-
-@routes.delete(PRODUCT)
-@operation(access=SELLERS, answers={204: Answer()}, problems=(NotFound, *NOT_TO_CHANGE), takes=("If-Match",))
-async def withdraw(request: web.Request) -> web.Response:
-    """Take a product off sale."""
-    await withdrawn(request, signed_in(request, "seller"), expected(request))
-    return web.Response(status=204)
-
-
-async def withdrawn(request: web.Request, seller: Principal, versions: Expected = None) -> None:
-    """Take the product of the path off sale."""
-    command = product.Withdraw(seller.user_id, _now(request), versions)
-    await tell(request, _address(request), command, principal=seller)
 
 
 @routes.get("/products/{id}/access")

@@ -17,7 +17,7 @@ from aiohttp import HttpVersion10, HttpVersion11, web
 from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError, InvalidURLError, LineTooLong
 
 from marketd.clock import Clock, new_id
-from marketd.http.app import dressed
+from marketd.http.answers import dressed
 from marketd.http.keys import CLOCK, IN_HAND
 from marketd.http.lines import SWEEP_S, Lines
 from marketd.http.problems import (
