@@ -5,19 +5,20 @@ they are whole. Killed on the way, it leaves the old ones, or none, which the ne
     RebuildFailed    a read model can't take in the log
 """
 
-import asyncio
 import shutil
-from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 
 from marketd.clock import Clock
-from marketd.config.codecs import MODELS
+from marketd.config.codecs import MODELS, log_codec
 from marketd.config.folder import Folder, found, opened
 from marketd.config.progress import Progress
 from marketd.config.settings import Settings
-from marketd.config.wiring import event_log
+from marketd.storage import sqlite
 from marketd.storage.database import Database
-from marketd.storage.projector import SCHEMA_VERSION, Projector
+from marketd.storage.projector import SCHEMA_VERSION
+from marketd.storage.records import LogReader
+from marketd.storage.remaking import ModelFailed, remake
 from marketd.storage.search import SearchIndex
 
 
@@ -30,7 +31,7 @@ async def rebuild(settings: Settings, clock: Clock, progress: Progress) -> int:
     found(Path(settings.data.dir))
     with opened(Path(settings.data.dir), settings.storage.free_bytes_min) as folder:
         fresh = folder.reads.with_name(f"{folder.reads.name}.new")
-        position = await _make_models(settings, folder, fresh, progress)
+        position = await _make_models(folder, fresh, progress)
         (folder.search / "stamp.json").unlink(missing_ok=True)  # an index without its stamp is none
         _remove(folder.reads)
         fresh.rename(folder.reads)
@@ -39,23 +40,14 @@ async def rebuild(settings: Settings, clock: Clock, progress: Progress) -> int:
     return position
 
 
-async def _make_models(settings: Settings, folder: Folder, fresh: Path, progress: Progress) -> int:
+async def _make_models(folder: Folder, fresh: Path, progress: Progress) -> int:
     _remove(fresh)
-    async with event_log(folder, settings) as events, Projector(fresh, events, MODELS, readers=1) as projector:
-        async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(projector.run())
-            async with aclosing(projector.wait_caught_up()) as steps:
-                async for position, head in steps:
-                    progress.tell("read models", position, head)
-            running.cancel()
-        halted = {name: standing.halted for name, standing in projector.statistics().items() if standing.halted}
-        progress.tell("read models", events.head, events.head)
-        position = events.head
-    if halted:
-        name, why = min(halted.items())
+    try:
+        async with LogReader(folder.events, log_codec(), sqlite.SCHEMA_VERSION) as records:
+            return await remake(fresh, MODELS, records, partial(progress.tell, "read models"))
+    except* ModelFailed as failed:
         _remove(fresh)
-        raise RebuildFailed(f"the read model {name} can't take in the log: {why}; the old one stays")
-    return position
+        raise RebuildFailed(f"{failed.exceptions[0]}; the old one stays") from None
 
 
 async def _make_index(folder: Folder, clock: Clock, progress: Progress) -> None:
