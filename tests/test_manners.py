@@ -27,7 +27,7 @@ from marketd.storage.deliveries import ListDeliveries, ReadDelivery, Replay, Res
 from marketd.storage.finding import FindRelated, Suggest
 from marketd.storage.history import ReadHistory
 from marketd.storage.projector import AskReached
-from marketd.storage.search import FindAlike, Renewed, Search, Spell
+from marketd.storage.questions import FindAlike, Renewed, Search, Spell
 from marketd.storage.tills import AwaitSale
 from marketd.storage.views import CountViews
 

@@ -39,10 +39,10 @@ from marketd.storage.log import LogCodec
 from marketd.storage.orders import ORDERS, OrderPage
 from marketd.storage.people import PEOPLE, EndedOnes, Person, Seller
 from marketd.storage.projector import AskReached, Reached
+from marketd.storage.questions import Alike, FindAlike, Renewed, Search, Shown, Spell, Spelt
 from marketd.storage.regulars import REGULARS, Buyers
 from marketd.storage.reviews import REVIEWS, ReviewFound, Reviews
 from marketd.storage.sales import SALES
-from marketd.storage.search import Alike, FindAlike, Renewed, Search, Shown, Spell, Spelt
 from marketd.storage.tills import AwaitSale
 from marketd.storage.views import CountViews, ViewsCounted
 

@@ -18,7 +18,8 @@ from marketd.storage.database import Database, StorageError
 from marketd.storage.index_process import READY, IndexNeeds
 from marketd.storage.inverted import IndexBroken
 from marketd.storage.projector import SCHEMA_VERSION
-from marketd.storage.search import Alike, FindAlike, Renewed, Search, SearchIndex, SearchServer, Shown, Spell, Spelt
+from marketd.storage.questions import Alike, FindAlike, Renewed, Search, Shown, Spell, Spelt
+from marketd.storage.search import SearchIndex, SearchServer
 
 FAILED: Final = 1
 END_S_MAX: Final = 10

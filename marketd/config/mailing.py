@@ -23,7 +23,6 @@ from marketd.actors.notices.posting import Line, LineLimits
 from marketd.actors.notices.postman import Postman, PostmanLimits
 from marketd.actors.notices.push import PushKey, WebPush
 from marketd.actors.notices.sent import SentByChannel, SentFile
-from marketd.actors.notices.smtp import SmtpCarrier, SmtpServer
 from marketd.actors.notices.templates import Templates
 from marketd.actors.notices.tokens import MailTokens
 from marketd.actors.product import File
@@ -103,6 +102,8 @@ def make_carrier(settings: Settings, folder: Folder) -> Carrier:
     sender = Sender(wanted.from_address, wanted.from_name)
     if wanted.host is None:
         return Outbox(folder.mail, sender, files_max=wanted.files_max)
+    from marketd.actors.notices.smtp import SmtpCarrier, SmtpServer  # and its library, 0.4 MB, where mails are sent
+
     server = SmtpServer(
         host=wanted.host,
         port=wanted.port,

@@ -19,7 +19,6 @@ from marketd.storage.database import Database
 from marketd.storage.projector import SCHEMA_VERSION
 from marketd.storage.records import LogReader
 from marketd.storage.remaking import ModelFailed, remake
-from marketd.storage.search import SearchIndex
 
 
 class RebuildFailed(Exception):
@@ -51,6 +50,8 @@ async def _make_models(folder: Folder, fresh: Path, progress: Progress) -> int:
 
 
 async def _make_index(folder: Folder, clock: Clock, progress: Progress) -> None:
+    from marketd.storage.search import SearchIndex  # and Whoosh, 3 MB, which a service has in another process
+
     fresh = folder.search.with_name(f"{folder.search.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     async with Database(folder.reads, SCHEMA_VERSION, "", read_only=True) as catalogue:

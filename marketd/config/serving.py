@@ -21,6 +21,7 @@ from marketd.config.fronting import front
 from marketd.config.sample import load_sample
 from marketd.config.settings import Settings
 from marketd.config.wiring import Service, running, wait_caught_up
+from marketd.heap import give_back
 from marketd.http.certificate import Certificate
 from marketd.http.server import Tls
 
@@ -35,6 +36,7 @@ class CannotListen(Exception):
 
 async def serve(settings: Settings, clock: Clock, *, sample: bool) -> None:
     """Run the service until SIGTERM or SIGINT, then finish the requests in hand and stop."""
+    give_back()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

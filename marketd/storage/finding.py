@@ -20,7 +20,7 @@ from marketd.storage.cards import ProductCards
 from marketd.storage.catalog import BrowseProducts
 from marketd.storage.database import Connection
 from marketd.storage.projector import Projector
-from marketd.storage.search import Alike, FindAlike, FoundProduct, Renewed, Search, Shown, Spell, Spelt
+from marketd.storage.questions import Alike, FindAlike, FoundProduct, Renewed, Search, Shown, Spell, Spelt
 from marketd.trace import current
 
 SUGGESTIONS_MAX: Final = 10

@@ -42,6 +42,7 @@ from marketd.storage.inverted import (
     inverse_frequency,
     stems,
 )
+from marketd.storage.questions import Alike, FindAlike, FoundProduct, Renewed, Search, Shown, Spell, Spelt
 from marketd.storage.ranking import (
     WEIGHT_MAX,
     Documents,
@@ -64,58 +65,12 @@ ALIKE_DOCUMENTS_MAX: Final = 5_000
 log = logging.getLogger("marketd.search")
 
 
-class Search(Struct, frozen=True, tag="search"):
-    browse: BrowseProducts
-
-
 class Found(Struct, frozen=True):
     """Product ids with their scores, in order; `generation` differs whenever the index does."""
 
     total: int
     hits: list[tuple[str, float]]
     categories: dict[str, int]
-    generation: int
-
-
-class FoundProduct(Struct, frozen=True):
-    """A product in JSON, and how well it fits."""
-
-    product_id: str
-    card: bytes
-    score: float
-
-
-class Shown(Struct, frozen=True, tag="search.shown"):
-    """What was found as people see it."""
-
-    total: int
-    products: list[FoundProduct]
-    categories: dict[str, int]
-    generation: int
-
-
-class Spell(Struct, frozen=True, tag="spelling"):
-    q: str
-
-
-class Spelt(Struct, frozen=True, tag="search.spelt"):
-    """What was probably meant; None where each word is known, or nothing is like it."""
-
-    did_you_mean: str | None
-
-
-class FindAlike(Struct, frozen=True, tag="alike"):
-    product_id: str
-    count: int
-
-
-class Alike(Struct, frozen=True, tag="search.alike"):
-    product_ids: list[str]
-
-
-class Renewed(Struct, frozen=True, tag="search-renewed"):
-    """Told to the service when the index has changed."""
-
     generation: int
 
 

@@ -19,7 +19,7 @@ from marketd.http.etags import tagged
 from marketd.storage.cards import ReadProduct
 from marketd.storage.catalog import BrowseProducts
 from marketd.storage.finding import FoundPage
-from marketd.storage.search import FoundProduct
+from marketd.storage.questions import FoundProduct
 from tests.http.stage import Stage
 from tests.http.things import ENCODED
 

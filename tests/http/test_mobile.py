@@ -20,8 +20,8 @@ from marketd.storage.catalog import BrowseProducts, ProductCard
 from marketd.storage.finding import FindRelated, FoundPage, Related
 from marketd.storage.library import Library, LibraryEntry, ReadLibrary
 from marketd.storage.pages import Page
+from marketd.storage.questions import FoundProduct
 from marketd.storage.reviews import ListReviews, Reviews
-from marketd.storage.search import FoundProduct
 from tests.http.stage import Reply, Stage, staged
 from tests.http.things import AT, AT_TEXT, CARD, REVIEW
 

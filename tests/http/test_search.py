@@ -11,7 +11,7 @@ from marketd.storage.cards import ReadProduct
 from marketd.storage.catalog import BrowseProducts
 from marketd.storage.finding import FindRelated, FoundPage, Related, Suggest, Suggestions
 from marketd.storage.pages import Page
-from marketd.storage.search import FoundProduct
+from marketd.storage.questions import FoundProduct
 from tests.http.stage import Stage
 from tests.http.things import CARD, ENCODED, FOUND, SHOWN
 

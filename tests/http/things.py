@@ -13,8 +13,8 @@ from marketd.storage.cards import EncodedProduct
 from marketd.storage.catalog import CardFile, ProductCard, Rating
 from marketd.storage.finding import FoundPage
 from marketd.storage.people import Person, Seller
+from marketd.storage.questions import FoundProduct
 from marketd.storage.reviews import ReviewCard, ReviewFound
-from marketd.storage.search import FoundProduct
 
 AT = 1_700_000_000_000
 AT_TEXT = "2023-11-14T22:13:20Z"

@@ -18,7 +18,7 @@ from marketd.config.codecs import message_codec
 from marketd.storage.catalog import BrowseProducts
 from marketd.storage.finding import Finder, FindRelated, FoundPage, Related, Suggest, Suggestions
 from marketd.storage.pages import Page
-from marketd.storage.search import Alike, FindAlike, FoundProduct, Renewed, Search, Shown, Spell, Spelt
+from marketd.storage.questions import Alike, FindAlike, FoundProduct, Renewed, Search, Shown, Spell, Spelt
 from tests.clock import TestClock
 from tests.storage.history import Market, market
 

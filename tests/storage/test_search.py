@@ -17,7 +17,7 @@ from marketd.storage.catalog import BrowseProducts, Sort
 from marketd.storage.database import Connection
 from marketd.storage.inverted import VERSION
 from marketd.storage.pages import Page
-from marketd.storage.search import Alike, Spelt
+from marketd.storage.questions import Alike, Spelt
 from tests.storage.history import market
 from tests.storage.indexed import FOLDER, Shop, id_of, index_over, indexed, name_of
 

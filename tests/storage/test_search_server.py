@@ -15,7 +15,8 @@ from marketd.bus.subjects import query_subject
 from marketd.config.codecs import message_codec
 from marketd.storage.catalog import BrowseProducts
 from marketd.storage.inverted import IndexBroken, Segment
-from marketd.storage.search import POLL_S, Alike, FindAlike, Renewed, Search, SearchServer, Shown, Spell, Spelt
+from marketd.storage.questions import Alike, FindAlike, Renewed, Search, Shown, Spell, Spelt
+from marketd.storage.search import POLL_S, SearchServer
 from tests.bus.post import wait_until
 from tests.clock import TestClock, settle
 from tests.storage.history import market

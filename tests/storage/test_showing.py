@@ -7,7 +7,7 @@ import pytest
 
 from marketd.storage.cards import EncodedProduct, ReadProduct
 from marketd.storage.catalog import BrowseProducts
-from marketd.storage.search import Shown
+from marketd.storage.questions import Shown
 from tests.storage.indexed import Shop, id_of, indexed, name_of
 
 pytestmark = pytest.mark.asyncio

@@ -72,8 +72,9 @@ class Line:
         self._limits = limits
 
     async def __aenter__(self) -> Self:
-        context = ssl.create_default_context()
+        context: ssl.SSLContext | bool = True  # aiohttp's own; each one more takes 0.8 MB for the authorities
         if self._limits.ca_file:
+            context = ssl.create_default_context()
             context.load_verify_locations(self._limits.ca_file)
         connector = aiohttp.TCPConnector(
             limit=0,  # who asks counts

@@ -16,8 +16,8 @@ from marketd.storage.catalog import BrowseProducts
 from marketd.storage.finding import FindRelated, FoundPage, Related
 from marketd.storage.library import Library, ReadLibrary
 from marketd.storage.people import FindSeller
+from marketd.storage.questions import FoundProduct
 from marketd.storage.reviews import FindReview, ListReviews, Reviews
-from marketd.storage.search import FoundProduct
 from tests.http.pages.browsers import Browser
 from tests.http.stage import Stage
 from tests.http.test_mobile import encode
