@@ -94,7 +94,7 @@ FOREIGN: Final = {
     "bcrypt": {"bus.integrators"},  # whose hashes nats-server can check
     "nats": {"bus.nats", "bus.jetstream"},
     "opentelemetry": {"otel"},
-    "prometheus_client": {"http.metrics"},
+    "prometheus_client": {"http.exposition"},
     "py_vapid": {"actors.notices.push"},
     "sqlite3": {"storage.database"},
     "stripe": {"actors.payments.stripe"},

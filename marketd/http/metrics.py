@@ -7,22 +7,17 @@ taken, and else from nowhere.
 """
 
 import hmac
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable
 from ipaddress import ip_address, ip_network
-from math import inf
 from typing import Final
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.registry import Collector
 
 from marketd.http.client import client_address
 from marketd.http.keys import METRICS, PROXIES
 from marketd.http.operation import Answer, Bytes, operation
 from marketd.http.problems import Forbidden, NotFound, NotSignedIn
-from marketd.measures import Histogram, Measure
+from marketd.measures import Measure
 
 TEXT: Final = "text/plain"
 OPEN_METRICS: Final = "application/openmetrics-text"
@@ -86,57 +81,7 @@ async def show(request: web.Request) -> web.Response:
 
     measures = await metrics.look()
 
+    from marketd.http.exposition import written  # and its library, 1.4 MB, where somebody scrapes
+
     body, media_type = written(measures, ",".join(request.headers.getall("Accept", ())))
     return web.Response(body=body, headers={"Content-Type": media_type, "Cache-Control": "no-store"})
-
-
-def written(measures: Iterable[Measure], accepted: str) -> tuple[bytes, str]:
-    """Write measures, and what Prometheus' library knows of the process, as the scraper likes it; say how."""
-    encode, media_type = choose_encoder(accepted)
-    registry = CollectorRegistry(auto_describe=False)
-    ProcessCollector(registry=registry)
-    GCCollector(registry=registry)
-    registry.register(_Taken(measures))
-    return encode(registry), media_type
-
-
-class _Taken(Collector):
-    """Measures as the library has them."""
-
-    def __init__(self, measures: Iterable[Measure]) -> None:
-        self._measures = measures
-
-    def describe(self) -> Iterable[Metric]:
-        """Nothing: nobody asks before the values are there."""
-        return []
-
-    def collect(self) -> Iterator[Metric]:
-        """Give each as a family."""
-        for measure in self._measures:
-            yield _family(measure)
-
-
-def _family(measure: Measure) -> Metric:
-    _, name, told, labels, samples = measure
-    if measure.kind == "histogram":
-        histograms = HistogramMetricFamily(name, told, labels=labels)
-        for given, value in samples:
-            assert isinstance(value, Histogram)
-            histograms.add_metric(given, _cumulated(value), value.total)
-        return histograms
-    kind = CounterMetricFamily if measure.kind == "counter" else GaugeMetricFamily
-    family = kind(name, told, labels=labels)
-    for given, value in samples:
-        assert not isinstance(value, Histogram)
-        family.add_metric(given, value)
-    return family
-
-
-def _cumulated(histogram: Histogram) -> list[tuple[str, float]]:
-    """Give for each bound how many were no larger."""
-    buckets: list[tuple[str, float]] = []
-    so_far = 0
-    for bound, count in zip((*histogram.bounds, inf), histogram.counts, strict=True):
-        so_far += count
-        buckets.append(("+Inf" if bound == inf else str(float(bound)), so_far))
-    return buckets

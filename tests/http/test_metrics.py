@@ -8,7 +8,8 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as prometheus_text
 
-from marketd.http.metrics import OPEN_METRICS, TEXT, written
+from marketd.http.exposition import written
+from marketd.http.metrics import OPEN_METRICS, TEXT
 from marketd.http.proxies import Proxies
 from marketd.measures import Histogram, Measure, Sample
 from tests.http.stage import SCRAPER, Reply, Stage, staged
