@@ -71,6 +71,31 @@ def resident_mib(pid: int) -> float:
     return sum(_resident_kib(one) for one in _family(pid)) / 1024
 
 
+def held_mib(pid: int) -> float:
+    """What a process and all its children take from the machine: as `resident_mib`, but what they share counts once."""
+    of_files: dict[tuple[str, ...], int] = {}
+    own_kib = 0
+    for one in _family(pid):
+        for mapping, resident_kib, anonymous_kib in _mappings(one):
+            own_kib += anonymous_kib
+            of_files[mapping] = max(of_files.get(mapping, 0), resident_kib - anonymous_kib)
+    return (own_kib + sum(of_files.values())) / 1024
+
+
+def _mappings(pid: int) -> Iterator[tuple[tuple[str, ...], int, int]]:
+    """Give each mapping's offset, device and inode, and the KiB resident: all of it, and of no file (proc(5))."""
+    mapping: tuple[str, ...] = ()
+    resident_kib = 0
+    for line in Path(f"/proc/{pid}/smaps").read_text(encoding="utf-8").splitlines():
+        name, *fields = line.split()
+        if not name.endswith(":"):
+            mapping = tuple(fields[1:4])
+        elif name == "Rss:":
+            resident_kib = int(fields[0])
+        elif name == "Anonymous:":
+            yield mapping, resident_kib, int(fields[0])
+
+
 def children_mib(pid: int, command: str) -> float:
     """Resident memory of those below a process whose command line has these words."""
     wanted = command.replace(" ", "\0").encode()
