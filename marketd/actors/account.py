@@ -1,6 +1,6 @@
 """
 An account: one person under one e-mail address, the sessions that are open for them, the mail that they await, and
-(preferences.py) how they want to be told of other things.
+(preferences.py) how they want to be told of other things, and where their days begin.
 
 Its key is a digest of the normalised address, which makes the address unique without a look-up and keeps it out of
 subjects and log lines. Secrets are held as hashes only; of a token that goes out by mail there is only a ticket here,
@@ -11,7 +11,7 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Final, Literal
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import asdict, replace
 
 from marketd.actors import preferences
@@ -75,8 +75,11 @@ class Register(Struct, frozen=True, tag="account.register"):
 
 
 class Rename(Struct, frozen=True, tag="account.rename"):
-    name: str
+    """Change what one says of oneself: one's name, one's time zone; None for a zone forgets it."""
+
+    name: str | UnsetType = UNSET
     expected: Expected = None
+    zone: str | None | UnsetType = UNSET
 
 
 class Describe(Struct, frozen=True, tag="account.describe"):
@@ -228,11 +231,12 @@ class Profile(Struct, frozen=True, tag="account.profile"):
     role: Role
     created_at: int
     is_verified: bool = False
+    zone: str | None = None
 
     @property
     def version(self) -> str:
         """Name what its owner may change."""
-        return version_of(self.name)
+        return version_of(self.name, self.zone)
 
 
 class Credentials(Struct, frozen=True, tag="account.credentials"):
@@ -320,10 +324,13 @@ def decide(state: State, command: Command) -> list[Event]:
             if registered != _registered(command):
                 raise Refused(Reason.EMAIL_TAKEN)
             return []
-        case Member(name=known), Rename(expected=tuple() as expected) if version_of(known) not in expected:
+        case Member(name=known), Rename(_, tuple() as wanted) if (
+            version_of(known, state.preferences.zone) not in wanted
+        ):
             raise Refused(Reason.CHANGED)
-        case Member(name=known), Rename(name):
-            return [] if name == known else [Renamed(name)]
+        case Member(name=known), Rename(name, zone=zone):
+            renamed = [] if name is UNSET or name == known else [Renamed(name)]
+            return [*renamed, *preferences.zoned(state.preferences, zone)]
         case Member(), Describe() | ReadCredentials() | ListSessions() | ReadLetters() | ReadContact():
             return []
         case Member(sessions=sessions), OpenSession(session, at):
@@ -431,7 +438,7 @@ def evolve(state: State, event: Event) -> State:
         case Member(), LetterEnded(letter_id, kind):
             letters = tuple(x for x in state.letters if (x.letter_id, x.kind) != (letter_id, kind))
             return replace(state, letters=letters)
-        case Member(), preferences.NoticesChosen() | preferences.PushSubscribed() | preferences.PushEnded():
+        case Member(), _ if isinstance(event, preferences.Event):
             return replace(state, preferences=preferences.evolve(state.preferences, event))
         case _:
             raise AssertionError(f"impossible: {type(event)} on {type(state)}")
@@ -442,7 +449,8 @@ def answer(state: State, command: Command, events: list[Event]) -> Answer | None
     match state, command:
         case Member(registered, name), Register() | Rename() | Describe():
             is_verified = state.verified_at is not None
-            return Profile(registered.user_id, registered.email, name, registered.role, registered.at, is_verified)
+            who, zone = (registered.user_id, registered.email, name, registered.role), state.preferences.zone
+            return Profile(*who, registered.at, is_verified, zone)
         case Member(registered, password_hash=password_hash), ReadCredentials():
             return Credentials(registered.user_id, registered.role, password_hash)
         case Member(registered, sessions=sessions), OpenSession(session) | RefreshSession(session=session):

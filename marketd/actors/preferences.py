@@ -1,5 +1,6 @@
 """
-How a person wants to be told of what happens: of which topics, over which channels, on which devices.
+How a person wants to be told of what happens: of which topics, over which channels, on which devices; and in which
+time zone they live, where their days begin.
 
 It is a part of their account (account.py) and has its commands and events in a room of its own. Everything is told
 unless it was switched off; what an account itself sends, such as a token for a new password, is no topic.
@@ -7,7 +8,7 @@ unless it was switched off; what an account itself sends, such as a token for a 
 
 from typing import Final, Literal
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
 from marketd.actors.aggregate import Expected, version_of
@@ -80,8 +81,14 @@ class PushEnded(Struct, frozen=True, tag="account.push-ended"):
     why: str
 
 
+class ZoneChosen(Struct, frozen=True, tag="account.zone-chosen"):
+    """An IANA name, or None for who told us theirs and wants it forgotten."""
+
+    zone: str | None
+
+
 Command = ChooseNotices | SubscribePush | EndPush
-Event = NoticesChosen | PushSubscribed | PushEnded
+Event = NoticesChosen | PushSubscribed | PushEnded | ZoneChosen
 
 
 # States and answers.
@@ -103,10 +110,11 @@ class Chosen(Struct, frozen=True, tag="account.chosen"):
 
 
 class Preferences(Struct, frozen=True):
-    """What was chosen, and the browsers, the oldest first."""
+    """What was chosen, the browsers, the oldest first, and the time zone, None while nobody told it."""
 
     chosen: Chosen = Chosen()
     subscriptions: tuple[Subscription, ...] = ()
+    zone: str | None = None
 
 
 class Subscribed(Struct, frozen=True, tag="account.subscribed"):
@@ -141,6 +149,11 @@ def decide(state: Preferences, command: Command) -> list[Event]:
             return [PushEnded(subscription_id, why)] if is_there else []
 
 
+def zoned(state: Preferences, zone: str | None | UnsetType) -> list[Event]:
+    """Say what follows from another time zone, where one is given at all."""
+    return [] if zone is UNSET or zone == state.zone else [ZoneChosen(zone)]
+
+
 def evolve(state: Preferences, event: Event) -> Preferences:
     """Take in one fact."""
     match event:
@@ -153,6 +166,8 @@ def evolve(state: Preferences, event: Event) -> Preferences:
         case PushEnded(subscription_id):
             kept = tuple(s for s in state.subscriptions if s.subscription_id != subscription_id)
             return replace(state, subscriptions=kept)
+        case ZoneChosen(zone):
+            return replace(state, zone=zone)
 
 
 def answer(state: Preferences, command: Command) -> Chosen | Subscribed | None:

@@ -238,6 +238,7 @@ def _order(name: str) -> _Tell:
 DECISIONS: Final[Mapping[type[Struct], _Tell | None]] = {
     account.Registered: _registered,
     account.Renamed: None,
+    preferences.ZoneChosen: None,
     account.SessionOpened: None,
     account.SessionRefreshed: None,
     account.SessionEnded: None,

@@ -11,12 +11,13 @@ from marketd.actors.money import Money
 from marketd.clock import Instant, instant
 from marketd.http.answers import answered, written
 from marketd.http.asking import find, read
+from marketd.http.auth import zone_of
 from marketd.http.bodies import Currency, parameters
 from marketd.http.events import EVENT_STREAM, LAST_ID, Event, EventStream, streamed
 from marketd.http.identity import signed_in
 from marketd.http.keys import CLOCK, LIMITS
 from marketd.http.operation import SELLERS, Answer, Bytes, operation
-from marketd.http.periods import Interval, Span, begins, days_of, moment_fault, span, zone_fault
+from marketd.http.periods import Interval, Span, Zone, begins, days_of, moment_fault, span
 from marketd.http.problems import BadRequest, Fault
 from marketd.http.tables import CSV, tabled, wants_table
 from marketd.http.tokens import Principal
@@ -33,18 +34,18 @@ SHARE_DECIMALS: Final = 4
 
 _MOMENT: Final = {"anyOf": [{"format": "date"}, {"format": "date-time"}]}
 Moment = Annotated[str, Meta(max_length=40, extra={"check": moment_fault}, extra_json_schema=_MOMENT)]
-Zone = Annotated[str, Meta(max_length=64, extra={"check": zone_fault})]
 
 
 class SpanParameters(Struct, frozen=True, forbid_unknown_fields=True, rename={"from_": "from"}):
     """
     `from` and `to` are dates, the last one included, or instants, the last one excluded; where not given, the last 30
-    days and today. `timezone` says where days begin. Without a `currency`, that of the most orders.
+    days and today. `timezone` says where days begin: where not given, the `timeZone` of one's account, or UTC. Without a
+    `currency`, that of the most orders.
     """
 
     from_: Moment | None = None
     to: Moment | None = None
-    timezone: Zone = "UTC"
+    timezone: Zone | None = None
     currency: Currency | None = None
 
 
@@ -137,7 +138,7 @@ async def sales(request: web.Request) -> web.Response:
     """
     seller = signed_in(request, "seller")
     wanted = parameters(request, SalesParameters)
-    stretch = _span(request, wanted)
+    stretch = _span(request, wanted, wanted.timezone or await zone_of(request, seller.user_id))
     starts = begins(stretch, wanted.interval)
 
     bounds = (stretch.since, *starts[1:], stretch.until)
@@ -168,9 +169,10 @@ async def live(request: web.Request) -> EventStream:
     """
     seller = signed_in(request, "seller")
     wanted = parameters(request, SpanParameters)
-    _span(request, wanted)
+    zone = wanted.timezone or await zone_of(request, seller.user_id)
+    _span(request, wanted, zone)
 
-    return streamed(request, seller, Running(request, seller, wanted).more)
+    return streamed(request, seller, Running(request, seller, wanted, zone).more)
 
 
 @routes.get("/analytics/buyers")
@@ -185,14 +187,14 @@ async def buyers(request: web.Request) -> web.Response:
 class Running:
     """The totals of one stream, told when they differ from what was told last."""
 
-    def __init__(self, request: web.Request, seller: Principal, wanted: SpanParameters) -> None:
-        self._request, self._seller_id, self._wanted = request, seller.user_id, wanted
+    def __init__(self, request: web.Request, seller: Principal, wanted: SpanParameters, zone: str) -> None:
+        self._request, self._seller_id, self._wanted, self._zone = request, seller.user_id, wanted, zone
         self._position, self._told = -1, b""
 
     async def more(self, wait_s: float, last_id: str) -> Sequence[Event]:
         """Give the totals; once they are told, when the next sale is in them, or at the latest after the wait."""
         position = await self._next(wait_s)
-        stretch = _span(self._request, self._wanted)
+        stretch = _span(self._request, self._wanted, self._zone)
         bounds = (stretch.since, stretch.until)
         found = await read(self._request, ReadEarnings(self._seller_id, bounds, self._wanted.currency), Earnings)
         viewed = await read(self._request, CountViews(self._seller_id, *bounds), ViewsCounted)
@@ -213,10 +215,10 @@ class Running:
         return found.position if found else self._position
 
 
-def _span(request: web.Request, wanted: SpanParameters) -> Span:
+def _span(request: web.Request, wanted: SpanParameters, zone: str) -> Span:
     """Say from when to when; raise `BadRequest`."""
     now_ms, days_max = request.app[CLOCK].now_ms(), request.app[LIMITS].range_days_max
-    stretch = span(wanted.from_, wanted.to, wanted.timezone, now_ms=now_ms, days=DAYS_USUAL)
+    stretch = span(wanted.from_, wanted.to, zone, now_ms=now_ms, days=DAYS_USUAL)
     if stretch.since >= stretch.until:
         raise BadRequest([Fault("/from" if wanted.from_ else "/to", "Expected `from` to be before `to`")])
     if stretch.days > days_max:
@@ -235,7 +237,7 @@ def _report(wanted: SalesParameters, stretch: Span, starts: list[int], found: Ea
         to=instant(stretch.until),
         currencies=found.currencies,
         interval=wanted.interval,
-        timezone=wanted.timezone,
+        timezone=stretch.zone,
         series=[
             Period(instant(start), taking.orders, amount(taking.revenue), amount(taking.refunds))
             for start, taking in zip(starts, found.takings, strict=True)

@@ -6,10 +6,10 @@ kept as a SHA-256 alone; it is long and random, so it needs no slow hash.
 """
 
 import hashlib
-from typing import Annotated, Final, Literal, NamedTuple
+from typing import Annotated, ClassVar, Final, Literal, NamedTuple
 
 from aiohttp import web
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from marketd.actors import account
 from marketd.actors.account import Role
@@ -25,7 +25,8 @@ from marketd.http.etags import expected, shown
 from marketd.http.identity import signed_in
 from marketd.http.keys import ADDRESS_LOCKOUT, LIMITS, LOCKOUT, PASSWORDS, TOKENS
 from marketd.http.operation import SIGNED_IN, Answer, operation
-from marketd.http.problems import NotSignedIn, TooManyFailures
+from marketd.http.periods import UTC, Zone
+from marketd.http.problems import BadRequest, Fault, NotSignedIn, TooManyFailures
 from marketd.http.tokens import Principal
 from marketd.storage.people import FindPerson, Person
 
@@ -78,8 +79,13 @@ class RefreshBody(Struct, forbid_unknown_fields=True, rename="camel"):
     refresh_token: GivenToken
 
 
-class NameChange(Struct, forbid_unknown_fields=True):
-    name: ShortLine
+class ProfileChange(Struct, forbid_unknown_fields=True, rename="camel"):
+    """What is given changes, at least one of them; `timeZone` is an IANA name, or null to have it forgotten."""
+
+    also: ClassVar = {"minProperties": 1}
+
+    name: ShortLine | UnsetType = UNSET
+    time_zone: Zone | None | UnsetType = UNSET
 
 
 class Registered(Struct, rename="camel"):
@@ -98,12 +104,15 @@ class TokenPair(Struct, rename="camel"):
 
 
 class Profile(Struct, rename="camel"):
+    """`timeZone` is there once it was told."""
+
     user_id: str
     email: str
     name: str
     role: Role
     email_verified: bool
     created_at: Instant
+    time_zone: str | UnsetType = UNSET
 
 
 class PublicKey(Struct):
@@ -232,14 +241,20 @@ async def me(request: web.Request) -> web.Response:
 
 
 @routes.patch("/auth/me")
-@operation(access=SIGNED_IN, body=NameChange, answers={200: Answer(Profile, headers=("ETag",))}, takes=("If-Match",))
+@operation(access=SIGNED_IN, body=ProfileChange, answers={200: Answer(Profile, headers=("ETag",))}, takes=("If-Match",))
 async def rename(request: web.Request) -> web.Response:
-    """Change one's name."""
+    """
+    Change one's name, or the time zone in which one's days begin.
+
+    The analytics of who has told a time zone are by its days, where a request does not name another one.
+    """
     principal = signed_in(request)
-    body, versions = await decode(request, NameChange), expected(request)
+    body, versions = await decode(request, ProfileChange), expected(request)
+    if body.name is UNSET and body.time_zone is UNSET:
+        raise BadRequest([Fault("/name", "Required, unless there is a timeZone")])
 
     address = await own_address(request)
-    command = account.Rename(body.name, versions)
+    command = account.Rename(body.name, versions, body.time_zone)
     profile = await ask(request, address, command, account.Profile, principal=principal)
 
     return shown(_shown(profile), version=profile.version)
@@ -264,7 +279,17 @@ async def _credentials(request: web.Request, address: Address) -> account.Creden
 
 async def own_address(request: web.Request) -> Address:
     """Find the account of who is signed in."""
-    person = await read(request, FindPerson(signed_in(request).user_id), Person)
+    return await _address_of(request, signed_in(request).user_id)
+
+
+async def zone_of(request: web.Request, user_id: str) -> str:
+    """Say in which time zone somebody's days begin."""
+    address = await _address_of(request, user_id)
+    return (await ask(request, address, account.Describe(), account.Profile)).zone or UTC
+
+
+async def _address_of(request: web.Request, user_id: str) -> Address:
+    person = await read(request, FindPerson(user_id), Person)
     return Address("account", person.account_key)
 
 
@@ -303,4 +328,5 @@ def _shown(profile: account.Profile) -> Profile:
         role=profile.role,
         email_verified=profile.is_verified,
         created_at=instant(profile.created_at),
+        time_zone=profile.zone or UNSET,
     )

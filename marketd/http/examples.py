@@ -130,6 +130,7 @@ FIELDS: Final[dict[str, Any]] = {
     "subject": _ORDER,
     "suggestions": ["rain", "rain on a tin roof"],
     "time": _TIME,
+    "timeZone": "Europe/Berlin",
     "timezone": "Europe/Berlin",
     "title": "Field recordings",
     "to": "2026-11-24T00:00:00Z",

@@ -9,16 +9,18 @@ import re
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from functools import cache
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from marketd.clock import EPOCH, instant, ms_of
 
 Interval = Literal["day", "week", "month"]
 
 DAY: Final = timedelta(days=1)
+UTC: Final = "UTC"  # the zone of who has not told theirs
+ZONE_CHARACTERS_MAX: Final = 64
 YEAR_MIN, YEAR_MAX = 2000, 2100
 DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 # RFC 3339, section 5.6. A plus sign that was not written as %2B arrives as a space.
@@ -42,7 +44,10 @@ class Span(Struct, frozen=True):
 
 def zone_fault(name: str) -> str | None:
     """Say what is wrong with the name of a time zone."""
-    return None if name in _zones() else "Expected the name of an IANA time zone, such as Europe/Berlin"
+    return None if name in zones() else "Expected the name of an IANA time zone, such as Europe/Berlin"
+
+
+Zone = Annotated[str, Meta(max_length=ZONE_CHARACTERS_MAX, extra={"check": zone_fault})]
 
 
 def moment_fault(text: str) -> str | None:
@@ -134,6 +139,6 @@ def _instant(text: str) -> datetime:
 
 
 @cache
-def _zones() -> frozenset[str]:
+def zones() -> frozenset[str]:
     """Name all that there are; names of files beside them are none."""
     return frozenset(available_timezones() - {"localtime"})

@@ -53,6 +53,7 @@ from marketd.actors.account import (
     address_of,
     normalise,
 )
+from marketd.actors.preferences import ZoneChosen
 from tests.actors.totality import assert_decided, assert_silent_when_repeated
 from tests.given import given
 
@@ -98,6 +99,35 @@ def test_a_profile_has_the_newest_name() -> None:
     given(ACCOUNT, REGISTERED, Renamed("Anna")).when(Describe()).then_answered(
         Profile("u1", "ann@example.org", "Anna", "buyer", 1)
     )
+
+
+def test_a_time_zone_can_be_told_and_the_name_stays() -> None:
+    given(ACCOUNT, REGISTERED).when(Rename(zone="Asia/Kathmandu")).then(ZoneChosen("Asia/Kathmandu"))
+
+
+def test_name_and_zone_are_changed_together() -> None:
+    given(ACCOUNT, REGISTERED).when(Rename("Anna", zone="UTC")).then(Renamed("Anna"), ZoneChosen("UTC"))
+
+
+def test_the_zone_that_one_has_is_no_change() -> None:
+    given(ACCOUNT, REGISTERED, ZoneChosen("UTC")).when(Rename(zone="UTC")).then_nothing()
+
+
+def test_a_zone_can_be_forgotten() -> None:
+    given(ACCOUNT, REGISTERED, ZoneChosen("UTC")).when(Rename(zone=None)).then(ZoneChosen(None))
+
+
+def test_a_profile_has_the_zone() -> None:
+    given(ACCOUNT, REGISTERED, ZoneChosen("UTC")).when(Describe()).then_answered(
+        Profile("u1", "ann@example.org", "Ann", "buyer", 1, zone="UTC")
+    )
+
+
+def test_a_change_that_is_meant_for_another_zone_is_refused() -> None:
+    described = ACCOUNT.answer(ACCOUNT.replay([REGISTERED]), Describe(), [])
+    assert isinstance(described, Profile)
+    command = Rename("Anna", (described.version,))
+    given(ACCOUNT, REGISTERED, ZoneChosen("UTC")).when(command).then_refused(Reason.CHANGED)
 
 
 def test_credentials_are_read_without_a_trace() -> None:
@@ -411,6 +441,7 @@ HISTORIES: list[tuple[Event, ...]] = [
     (),
     (REGISTERED,),
     (REGISTERED, Renamed("Anna")),
+    (REGISTERED, ZoneChosen("UTC")),
     (REGISTERED, OPENED),
     (REGISTERED, OPENED, REFRESHED),
     (REGISTERED, OPENED, SessionEnded("s1", "signed out")),
@@ -424,6 +455,8 @@ COMMANDS: list[Command] = [
     REGISTER,
     replace(REGISTER, user_id="u2"),
     Rename("Anna"),
+    Rename("Anna", zone="UTC"),
+    Rename(zone=None),
     Describe(),
     ReadCredentials(),
     OpenSession(SESSION, 10),

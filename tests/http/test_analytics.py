@@ -9,19 +9,29 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from marketd.actors import account
 from marketd.clock import instant
 from marketd.http.periods import begins, span
 from marketd.storage.cards import ReadProduct
 from marketd.storage.catalog import BrowseProducts
 from marketd.storage.earnings import Earnings, FindNewest, Newest, ReadEarnings, Taking, TopProduct
+from marketd.storage.people import FindPerson, Person
 from marketd.storage.regulars import Buyers, CountBuyers
 from marketd.storage.tills import AwaitSale
 from marketd.storage.views import CountViews, ViewsCounted, Visit
 from tests.http.stage import Reply, Stage
 from tests.http.test_events import Reader
-from tests.http.things import AT, ENCODED
+from tests.http.things import AT, ENCODED, KEY, PROFILE
 
 pytestmark = pytest.mark.asyncio
+
+
+@pytest.fixture(autouse=True)
+def sam(stage: Stage) -> None:
+    """Have a seller who has told no time zone."""
+    stage.bus.answers(FindPerson, Person("sam", KEY, "Sam", "seller"))
+    stage.bus.answers(account.Describe, replace(PROFILE, role="seller"))
+
 
 NONE = {"1": 0, "2": 0, "3": 0, "4": 0, "5": 0}
 DAY_MS = 24 * 60 * 60 * 1000
@@ -54,7 +64,7 @@ async def test_a_sellers_own_sales_are_asked_for(stage: Stage) -> None:
     sold(stage)
     await ask(stage, "?from=2023-11-13&to=2023-11-14&currency=EUR")
 
-    (_, earnings), (_, views) = stage.bus.messages
+    *_, (_, earnings), (_, views) = stage.bus.messages
     since, middle, until = 1_699_833_600_000, 1_699_920_000_000, 1_700_006_400_000
     assert ReadEarnings("sam", (since, middle, until), "EUR") == earnings
     assert CountViews("sam", since, until) == views
@@ -73,7 +83,7 @@ async def test_a_first_period_begins_before_what_is_counted_in_it(stage: Stage) 
     report = (await ask(stage, "?from=2023-11-08&to=2023-11-14&interval=week")).json()
 
     assert ["2023-11-06T00:00:00Z", "2023-11-13T00:00:00Z"] == [period["start"] for period in report["series"]]
-    (_, asked), _ = stage.bus.messages
+    *_, (_, asked), _ = stage.bus.messages
     assert isinstance(asked, ReadEarnings)
     assert instant(asked.bounds[0]).day == 8
 
@@ -83,6 +93,21 @@ async def test_days_are_those_of_the_zone(stage: Stage) -> None:
     report = (await ask(stage, "?from=2023-11-14&to=2023-11-14&timezone=Asia/Kathmandu")).json()
 
     assert (["2023-11-13T18:15:00Z"], "Asia/Kathmandu") == ([p["start"] for p in report["series"]], report["timezone"])
+
+
+async def test_without_a_zone_days_are_those_of_the_account(stage: Stage) -> None:
+    sold(stage)
+    stage.bus.answers(account.Describe, replace(PROFILE, zone="Asia/Kathmandu"))
+    report = (await ask(stage, "?from=2023-11-14&to=2023-11-14")).json()
+
+    assert (["2023-11-13T18:15:00Z"], "Asia/Kathmandu") == ([p["start"] for p in report["series"]], report["timezone"])
+
+
+async def test_who_names_a_zone_is_asked_for_no_other(stage: Stage) -> None:
+    sold(stage)
+    await ask(stage, "?timezone=UTC")
+
+    assert [ReadEarnings, CountViews] == [type(asked) for _, asked in stage.bus.messages]
 
 
 @pytest.mark.parametrize(
@@ -104,7 +129,7 @@ async def test_what_can_not_be_asked_is_refused_field_by_field(
     answer = await stage.call("GET", f"/analytics/{path}{query}", user="sam", role="seller")
 
     assert expected == answer.faults
-    assert [] == stage.bus.messages
+    assert [] == [asked for _, asked in stage.bus.messages if isinstance(asked, ReadEarnings | CountViews)]
 
 
 @pytest.mark.parametrize("path", ["sales", "live", "buyers"])
@@ -340,6 +365,6 @@ async def test_spans_are_those_of_periods(stage: Stage) -> None:
     await ask(stage, "?from=2023-03-01&to=2023-04-30&interval=month&timezone=Europe/Berlin")
 
     stretch = span("2023-03-01", "2023-04-30", "Europe/Berlin", now_ms=AT, days=30)
-    (_, asked), _ = stage.bus.messages
+    *_, (_, asked), _ = stage.bus.messages
     assert isinstance(asked, ReadEarnings)
     assert (*begins(stretch, "month"), stretch.until) == asked.bounds

@@ -231,6 +231,41 @@ async def test_a_name_is_changed_in_ones_own_name(stage: Stage) -> None:
     assert ("ann", account.Rename("Ann")) == (stage.bus.last.principal, stage.bus.last.message)
 
 
+async def test_a_time_zone_is_told_without_a_name(stage: Stage) -> None:
+    stage.bus.answers(FindPerson, PERSON)
+    stage.bus.answers(account.Rename, replace(PROFILE, zone="Asia/Kathmandu"))
+
+    answer = await stage.call("PATCH", "/auth/me", {"timeZone": "Asia/Kathmandu"}, user="ann")
+
+    assert (200, ME | {"timeZone": "Asia/Kathmandu"}) == (answer.status, answer.json())
+    assert account.Rename(zone="Asia/Kathmandu") == stage.bus.last.message
+
+
+async def test_a_time_zone_is_forgotten_for_null(stage: Stage) -> None:
+    stage.bus.answers(FindPerson, PERSON)
+    stage.bus.answers(account.Rename, PROFILE)
+
+    answer = await stage.call("PATCH", "/auth/me", {"timeZone": None}, user="ann")
+
+    assert (200, ME, account.Rename(zone=None)) == (answer.status, answer.json(), stage.bus.last.message)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({}, ["/name"]),
+        ({"timeZone": "Mars/Olympus"}, ["/timeZone"]),
+        ({"timeZone": "../etc/passwd", "name": ""}, ["/name", "/timeZone"]),
+        ({"name": None}, ["/name"]),
+        ({"timeZone": 5}, ["/timeZone"]),
+    ],
+)
+async def test_a_change_of_nothing_or_to_nonsense_is_refused(
+    stage: Stage, body: dict[str, object], expected: list[str]
+) -> None:
+    assert expected == (await stage.call("PATCH", "/auth/me", body, user="ann")).faults
+
+
 async def test_an_address_can_not_be_changed(stage: Stage) -> None:
     answer = await stage.call("PATCH", "/auth/me", {"email": "eve@example.org", "name": "Ann"}, user="ann")
 

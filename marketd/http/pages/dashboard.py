@@ -7,7 +7,8 @@ from typing import Annotated, Any, Final, Literal
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from marketd.http.asking import find, read
+from marketd.actors import account
+from marketd.http.asking import ask, find, read
 from marketd.http.bodies import Paging, parameters
 from marketd.http.events import EVENT_STREAM, LAST_ID, EventStream, streamed
 from marketd.http.operation import SELLERS, Answer, Bytes, operation
@@ -19,6 +20,7 @@ from marketd.http.pages.forms import signed_form
 from marketd.http.pages.frame import HTML, count, day, money, sent_on, shown
 from marketd.http.pages.till import Till
 from marketd.http.pages.web_session import Viewer, viewer_of
+from marketd.http.periods import UTC, Zone, zones
 from marketd.storage.catalog import BrowseProducts
 from marketd.storage.finding import FoundPage
 from marketd.storage.orders import ListOrders, OrderPage
@@ -37,6 +39,10 @@ class Looking(Struct, frozen=True, forbid_unknown_fields=True):
 
     days: Literal[7, 30, 90, 365] = 30
     part: Literal["figures"] | None = None
+
+
+class ZoneForm(Struct, forbid_unknown_fields=True):
+    zone: Zone
 
 
 class RefundForm(Struct, forbid_unknown_fields=True):
@@ -76,11 +82,28 @@ async def export(request: web.Request) -> web.Response:
     viewer = await viewer_of(request, "seller")
     wanted = parameters(request, Looking)
 
-    found = await figures(request, viewer.principal.user_id, wanted.days)
+    found = await figures(request, viewer.principal.user_id, wanted.days, viewer.zone or UTC)
 
     name = f"sales-{found.days[0]:%Y-%m-%d}-{found.days[-1]:%Y-%m-%d}.csv"
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
     return web.Response(text=_csv(found), content_type="text/csv", headers=headers)
+
+
+@routes.get("/dashboard/zone")
+@operation(access=SELLERS, answers=PAGE, part_of="page")
+async def show_zone(request: web.Request) -> web.Response:
+    """Show the form for the time zone in which days begin."""
+    await viewer_of(request, "seller")
+    return shown(request, "dashboard-zone.html", zones=sorted(zones()))
+
+
+@routes.post("/dashboard/zone")
+@operation(access=SELLERS, body=ZoneForm, answers=ENTERED, part_of="page")
+async def choose_zone(request: web.Request) -> web.Response:
+    """Let days begin where the seller is."""
+    viewer, form = await signed_form(request, ZoneForm, "seller")
+    await ask(request, viewer.address, account.Rename(zone=form.zone), account.Profile, principal=viewer.principal)
+    return sent_on(request, "/dashboard")
 
 
 @routes.get("/dashboard/orders")
@@ -106,7 +129,7 @@ async def refund(request: web.Request) -> web.Response:
 
 async def _facts(request: web.Request, viewer: Viewer, days: int) -> dict[str, Any]:
     seller_id = viewer.principal.user_id
-    found = await figures(request, seller_id, days)
+    found = await figures(request, seller_id, days, viewer.zone or UTC)
     newest = await read(request, ListOrders(seller_id, "seller", Page(1, NEWEST)), OrderPage)
     card = await find(request, FindSeller(seller_id), Seller)
     listed = await read(request, BrowseProducts(seller=seller_id, page=Page(1, 1)), FoundPage)

@@ -1,21 +1,22 @@
 """What a seller took of late, day by day, and in as many days before."""
 
-from datetime import datetime, timedelta
+from datetime import date
 from decimal import Decimal
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from aiohttp import web
 from msgspec import Struct
 
 from marketd.actors.money import Money
-from marketd.clock import instant, ms_of
+from marketd.clock import instant
 from marketd.http.asking import read
 from marketd.http.keys import CLOCK
+from marketd.http.periods import DAY, begins, span
 from marketd.storage.earnings import Earnings, ReadEarnings
 from marketd.storage.earnings import Taking as MinorTaking
 from marketd.storage.views import CountViews, ViewsCounted
 
-DAY: Final = timedelta(days=1)
 TOP_PRODUCTS: Final = 5
 
 
@@ -42,11 +43,11 @@ class Top(Struct, frozen=True):
 
 
 class Figures(Struct, frozen=True):
-    """In one currency, that of the most orders; `days` has the first moment of each day, the last one is today."""
+    """In one currency, that of the most orders; of the `days` the last one is today."""
 
     currency: str
     currencies: list[str]
-    days: list[datetime]
+    days: list[date]
     takings: list[Taking]
     before: Taking
     top: list[Top]
@@ -58,19 +59,21 @@ class Figures(Struct, frozen=True):
         return sum(self.takings, Taking())
 
 
-async def figures(request: web.Request, seller_id: str, days: int) -> Figures:
-    """Read what was taken in so many days, today (UTC) the last."""
-    today = instant(request.app[CLOCK].now_ms()).replace(hour=0, minute=0, second=0, microsecond=0)
-    begins = [today - (days - 1 - day) * DAY for day in range(days)]
-    bounds = (*map(ms_of, begins), ms_of(today + DAY))
+async def figures(request: web.Request, seller_id: str, days: int, zone: str) -> Figures:
+    """Read what was taken in so many days of a time zone, today the last."""
+    now_ms = request.app[CLOCK].now_ms()
+    stretch = span(None, None, zone, now_ms=now_ms, days=days)
+    starts = begins(stretch, "day")
+    its_days = [instant(start).astimezone(ZoneInfo(zone)).date() for start in starts]
+    bounds = (*starts, stretch.until)
     found = await read(request, ReadEarnings(seller_id, bounds), Earnings)
-    span = (ms_of(begins[0] - days * DAY), bounds[0])
-    before = await read(request, ReadEarnings(seller_id, span, found.currency), Earnings)
+    earlier = span(str(its_days[0] - days * DAY), str(its_days[0] - DAY), zone, now_ms=now_ms, days=days)
+    before = await read(request, ReadEarnings(seller_id, (earlier.since, earlier.until), found.currency), Earnings)
     viewed = await read(request, CountViews(seller_id, bounds[0], bounds[-1]), ViewsCounted)
     return Figures(
         currency=found.currency,
         currencies=found.currencies,
-        days=begins,
+        days=its_days,
         takings=[_taking(taking, found.currency) for taking in found.takings],
         before=_taking(before.takings[0], found.currency),
         top=[

@@ -5,21 +5,25 @@ The one rule: nothing is written into a page but through a template, which escap
 one, and none is loaded from elsewhere.
 """
 
+from datetime import date, datetime
 from decimal import Decimal
 from functools import cache
 from math import inf
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from aiohttp import web
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
 
 from marketd.actors.money import decimals
 from marketd.clock import Instant, instant
 from marketd.http.keys import LIMITS
 from marketd.http.pages import static
 from marketd.http.pages.web_session import VIEWER
+from marketd.http.periods import UTC
 from marketd.storage.catalog import PREVIEWS
 
 FOLDER: Final = Path(__file__).parent / "templates"
@@ -55,6 +59,7 @@ def written(request: web.Request, template: str, **facts: Any) -> str:
         "viewer": viewer,
         "csrf": viewer.token(request) if viewer else "",
         "path": request.path,
+        "zone": (viewer and viewer.zone) or UTC,
     }
     return _templates().get_template(template).render(around | facts)
 
@@ -79,8 +84,8 @@ def _templates() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    made.filters |= {"money": money, "day": day, "minute": minute, "size": size, "count": count, "seconds": seconds}
-    made.filters["minute_of"] = lambda ms: minute(instant(ms))
+    made.filters |= {"money": money, "size": size, "count": count, "seconds": seconds}
+    made.filters |= {"day": _day, "minute": _minute, "minute_of": _minute_of}
     made.tests["is_own"] = lambda url: url.startswith(PREVIEWS)  # no page loads anything from elsewhere
     made.globals["mark"] = made.get_template("marks.html").module.mark  # type: ignore[attr-defined]
     return made
@@ -91,14 +96,27 @@ def money(amount: Decimal | float, currency: str) -> str:
     return f"{amount:,.{decimals(currency)}f}\u00a0{currency}"
 
 
-def day(at: Instant) -> str:
+def day(at: date) -> str:
     """Write a day: 5 Nov 2026."""
     return f"{at.day}\u00a0{at:%b}\u00a0{at.year}"
 
 
-def minute(at: Instant) -> str:
-    """Write a time: 5 Nov 2026, 14:03 UTC."""
-    return f"{day(at)}, {at:%H:%M}\u00a0UTC"
+@pass_context
+def _day(around: Context, at: date) -> str:
+    """Write the day that it is, or was, for who is looking."""
+    return day(at.astimezone(ZoneInfo(around["zone"])) if isinstance(at, datetime) else at)
+
+
+@pass_context
+def _minute(around: Context, at: Instant) -> str:
+    """Write a time as their clock shows it: 5 Nov 2026, 14:03 CET."""
+    there = at.astimezone(ZoneInfo(around["zone"]))
+    return f"{day(there)}, {there:%H:%M}\u00a0{there:%Z}"
+
+
+@pass_context
+def _minute_of(around: Context, ms: int) -> str:
+    return _minute(around, instant(ms))
 
 
 def size(octets: float) -> str:

@@ -53,6 +53,7 @@ class Viewer(Struct, frozen=True):
     email: str
     address: Address
     secret: str
+    zone: str | None = None
 
     @property
     def role(self) -> Role:
@@ -165,7 +166,7 @@ async def _seen(request: web.Request) -> Viewer | None:
     if not any(_is_this(session, session_id, secret, now) for session in sessions.sessions):
         return None
     principal = Principal(profile.user_id, profile.role, session_id)
-    request[VIEWER] = found = Viewer(principal, profile.name, profile.email, address, secret)
+    request[VIEWER] = found = Viewer(principal, profile.name, profile.email, address, secret, profile.zone)
     return found
 
 

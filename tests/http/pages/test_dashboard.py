@@ -7,7 +7,7 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 from msgspec.structs import replace
 
-from marketd.actors import order, product
+from marketd.actors import account, order, product
 from marketd.actors.money import Money
 from marketd.http.answers import written
 from marketd.http.keys import REQUEST_ID
@@ -22,7 +22,7 @@ from marketd.storage.tills import AwaitSale
 from marketd.storage.views import CountViews, ViewsCounted
 from tests.http.pages.browsers import OURS, Browser
 from tests.http.stage import Stage
-from tests.http.things import AT, CARD, DESCRIBED, ENCODED, FOUND, LISTING, SELLER, VIEW
+from tests.http.things import AT, CARD, DESCRIBED, ENCODED, FOUND, LISTING, PROFILE, SELLER, VIEW
 
 pytestmark = pytest.mark.asyncio
 
@@ -120,6 +120,61 @@ async def test_the_change_is_against_the_same_time_before(stage: Stage, browser:
     page = await body_of(browser, "/dashboard?days=7")
 
     assert '<dd>30.00 USD</dd><dd class="hint">+50 %</dd>' in page
+
+
+@pytest.mark.parametrize(("zone", "day"), [(None, "14 Nov 2023"), ("Asia/Tokyo", "15 Nov 2023")])
+async def test_a_sale_is_under_the_day_that_it_is_for_its_seller(
+    stage: Stage, browser: Browser, zone: str | None, day: str
+) -> None:
+    """It is 22:13 on the 14th in UTC, and the morning after in Tokyo."""
+    sales(stage, sold(0))
+    await browser.signs_in("seller", "sam")
+    stage.bus.answers(account.Describe, replace(PROFILE, role="seller", zone=zone))
+
+    page = (await browser.get("/dashboard?days=7")).body.decode().replace("\u00a0", " ")
+
+    assert f'<th scope="row">{day}</th><td class="number">1</td>' in page
+
+
+async def test_times_are_those_of_the_sellers_clock(stage: Stage, browser: Browser) -> None:
+    sales(stage, sold(0))
+    await browser.signs_in("seller", "sam")
+    stage.bus.answers(account.Describe, replace(PROFILE, role="seller", zone="Asia/Tokyo"))
+
+    page = (await browser.get("/dashboard/orders")).body.decode().replace("\u00a0", " ")
+
+    assert "15 Nov 2023, 07:13 JST" in page
+
+
+@pytest.mark.parametrize(("zone", "is_offered"), [(None, True), ("UTC", False)])
+async def test_who_has_told_no_zone_is_offered_that_of_the_browser(
+    stage: Stage, browser: Browser, zone: str | None, is_offered: bool
+) -> None:
+    await browser.signs_in("seller", "sam")
+    stage.bus.answers(account.Describe, replace(PROFILE, role="seller", zone=zone))
+
+    assert is_offered == (b"data-zone" in (await browser.get("/dashboard")).body)
+
+
+async def test_a_seller_chooses_a_zone(stage: Stage, browser: Browser) -> None:
+    stage.bus.answers(account.Rename, PROFILE)
+    await browser.signs_in("seller", "sam")
+
+    sent = await browser.post("/dashboard/zone", {"zone": "Asia/Tokyo", "csrf": await browser.token("/dashboard/zone")})
+
+    assert (303, "sam", account.Rename(zone="Asia/Tokyo")) == (
+        sent.status,
+        stage.bus.last.principal,
+        stage.bus.last.message,
+    )
+
+
+async def test_a_zone_that_there_is_not_is_refused(browser: Browser) -> None:
+    await browser.signs_in("seller", "sam")
+
+    sent = await browser.post("/dashboard/zone", {"zone": "Mars", "csrf": await browser.token("/dashboard/zone")})
+
+    assert (400, True) == (sent.status, b"Expected the name of an IANA time zone" in sent.body)
 
 
 async def test_each_day_has_its_bar_in_both_charts(stage: Stage, browser: Browser) -> None:
