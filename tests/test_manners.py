@@ -17,13 +17,14 @@ from msgspec import Struct
 from marketd.actors import account, buyer, order, product, webhook
 from marketd.actors.watch import AwaitChange, AwaitOutcome
 from marketd.bus.gate import LookAgain
+from marketd.bus.guests import ListIntegrators
 from marketd.clock import SystemClock
 from marketd.config.codecs import AGGREGATES, ANSWERS, MODELS
 from marketd.config.fields import FIELDS
 from marketd.http.app import make_app
 from marketd.storage.cards import ReadProduct
 from marketd.storage.catalog import BrowseProducts
-from marketd.storage.deliveries import ListDeliveries, ReadDelivery, Replay, Resend, SendTest
+from marketd.storage.deliveries import ListDeliveries, ReadDelivery, ReadStandings, Replay, Resend, SendTest
 from marketd.storage.finding import FindRelated, Suggest
 from marketd.storage.history import ReadHistory
 from marketd.storage.projector import AskReached
@@ -79,7 +80,7 @@ CAREFUL: Final = {
     "actors.payments.stripe_news",
 }
 
-COURIERS: Final = {"actors.notices.courier", "actors.notices.enquiries", "actors.notices.rounds"}
+COURIERS: Final = {f"actors.notices.{name}" for name in ("courier", "enquiries", "rounds", "standings")}
 
 FOREIGN: Final = {
     "PIL": {"storage.shrinking"},
@@ -112,7 +113,7 @@ CHANCE: Final = {
 # Those that no read model of its own answers.
 QUERIES: Final[set[type[Struct]]] = {AskReached, AwaitOutcome, BrowseProducts, FindAlike, FindRelated, ReadHistory}
 QUERIES.update([AwaitChange, AwaitSale, CountViews, LookAgain, ReadProduct, Renewed, Search, Spell, Suggest])
-QUERIES.update([ListDeliveries, ReadDelivery, Resend, SendTest, Replay])
+QUERIES.update([ListDeliveries, ReadDelivery, Resend, SendTest, Replay, ReadStandings, ListIntegrators])
 
 
 class Import(NamedTuple):
@@ -247,7 +248,7 @@ def test_the_front_knows_messages_queries_and_the_port_of_the_bus() -> None:
     known = {*AGGREGATE_MODULES, *READ_MODELS, "actors.watch", "bus.port", "bus.subjects", "clock"} - {"actors.saga"}
     known |= {"measures", "spans", "trace"}
     known |= {"storage.answers", "storage.files", "storage.images", "storage.pages", "actors.notices.tokens"}
-    known |= {"storage.deliveries", "actors.notices.addresses", "actors.notices.signing"}
+    known |= {"storage.deliveries", "actors.notices.addresses", "actors.notices.signing", "bus.guests"}
     names = {
         ("marketd", "__version__"),
         ("storage.projector", "AskReached"),

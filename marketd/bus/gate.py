@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from marketd.bus.guests import Guest, Guests, ListIntegrators
 from marketd.bus.integrators import Register, filters
 from marketd.bus.port import Answer, Bus, BusError, Envelope
 from marketd.bus.server import NatsServer, NotReloaded
-from marketd.bus.stream import EventStream, StreamError
+from marketd.bus.stream import Behind, EventStream, StreamError
 from marketd.bus.subjects import query_subject
 
 
@@ -24,8 +25,9 @@ class Gate:
         self._register, self._server, self._streams = register, server, streams
 
     async def open(self, bus: Bus) -> None:
-        """Serve who has changed the register."""
+        """Serve who has changed the register, and who wants to know of those in it."""
         await bus.serve(query_subject(LookAgain), self._answer)
+        await bus.serve(query_subject(ListIntegrators), self._list)
 
     async def prepare(self) -> None:
         """Have the streams there, each with the consumers that it is to have; raise a `StreamError`."""
@@ -40,3 +42,15 @@ class Gate:
         except (NotReloaded, StreamError) as error:
             raise BusError(str(error)) from None
         return Answer(None, 0)
+
+    async def _list(self, subject: str, envelope: Envelope) -> Answer:
+        """Say who is in the register, and how far behind each is in all streams together."""
+        try:
+            behind = [await stream.behind() for stream in self._streams.values()]
+        except StreamError as error:
+            raise BusError(str(error)) from None
+        guests = []
+        for one in self._register.read():
+            waiting, unacknowledged = map(sum, zip(*(of.get(one.name, Behind(0, 0)) for of in behind), strict=True))
+            guests.append(Guest(one.name, tuple(one.subjects), one.created_at, waiting, unacknowledged))
+        return Answer(Guests(tuple(guests)), 0)

@@ -9,7 +9,7 @@ published just as many. Answers are counted until all are there.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Self
 
@@ -31,7 +31,7 @@ from marketd.bus.nats import (
     RECONNECT_WAIT_S,
     CarrierLost,
 )
-from marketd.bus.stream import Consumers, Last, Message, StreamAway, StreamLimits, StreamMoved, StreamRefused
+from marketd.bus.stream import Behind, Consumers, Last, Message, StreamAway, StreamLimits, StreamMoved, StreamRefused
 
 ID: Final = "Nats-Msg-Id"
 AFTER: Final = "Nats-Expected-Last-Sequence"
@@ -174,6 +174,11 @@ class JetStream:
             max_ack_pending=self._limits.unacknowledged_max,
             metadata={OURS: name},
         )
+
+    async def behind(self) -> Mapping[str, Behind]:
+        async with self._asking() as api:
+            infos = await api.consumers_info(self._stream)
+        return {info.name: Behind(info.num_pending or 0, info.num_ack_pending or 0) for info in infos}
 
     async def last(self) -> Last:
         async with self._asking() as api:

@@ -51,6 +51,13 @@ class Last(NamedTuple):
     id: str | None
 
 
+class Behind(NamedTuple):
+    """How far behind a consumer is: what waits to be sent to it, and what it was sent and has not acknowledged."""
+
+    waiting: int
+    unacknowledged: int
+
+
 class StreamLimits(Struct, frozen=True):
     """What the stream keeps and how long one waits for it; seconds and bytes."""
 
@@ -67,6 +74,10 @@ class EventStream(Protocol):
 
     async def prepare(self, consumers: Consumers) -> None:
         """Make the stream as it should be, with just these consumers; raise a `StreamError`."""
+        ...
+
+    async def behind(self) -> Mapping[str, Behind]:
+        """Say of each consumer how far behind it is; raise a `StreamError`."""
         ...
 
     async def last(self) -> Last:
@@ -88,6 +99,10 @@ class MemoryStream:
     async def prepare(self, consumers: Consumers) -> None:
         self.consumers = consumers
 
+    async def behind(self) -> Mapping[str, Behind]:
+        of = {name: [m for m in self.messages if _fits(m.subject, wanted)] for name, wanted in self.consumers.items()}
+        return {name: Behind(len(messages), 0) for name, messages in of.items()}  # nobody reads here
+
     async def last(self) -> Last:
         return Last(len(self.messages), self.messages[-1].id if self.messages else None)
 
@@ -95,3 +110,12 @@ class MemoryStream:
         if after != len(self.messages):
             raise StreamMoved(f"expected {after} to be the last message, but it is {len(self.messages)}")
         self.messages += messages
+
+
+def _fits(subject: str, patterns: Sequence[str]) -> bool:
+    """Say whether a subject is one of these, of which the last part may be `*` for one part or `>` for several."""
+    above = subject.rpartition(".")[0]
+    return any(
+        subject.startswith(wanted[:-1]) if wanted.endswith(".>") else wanted in (subject, f"{above}.*")
+        for wanted in patterns
+    )

@@ -18,6 +18,7 @@ from marketd.actors.webhook import Answer as WebhookAnswer
 from marketd.bus import micro
 from marketd.bus.codec import Codec, reasons_by_code
 from marketd.bus.gate import LookAgain
+from marketd.bus.guests import Guests, ListIntegrators
 from marketd.bus.micro import Service
 from marketd.storage.cards import EncodedProduct, ReadProduct
 from marketd.storage.catalog import CATALOG, BrowseProducts
@@ -26,10 +27,12 @@ from marketd.storage.deliveries import (
     DeliveryPage,
     ListDeliveries,
     ReadDelivery,
+    ReadStandings,
     Replay,
     Replayed,
     Resend,
     SendTest,
+    Standings,
 )
 from marketd.storage.earnings import Earnings, Newest
 from marketd.storage.finding import FindRelated, FoundPage, Related, Suggest, Suggestions
@@ -68,6 +71,8 @@ FINDINGS: Final = (
     | Delivery
     | DeliveryPage
     | Replayed
+    | Standings
+    | Guests
     | Earnings
     | Newest
     | Buyers
@@ -90,7 +95,7 @@ def queries() -> set[Any]:
         ReadProduct,
     }
     queries |= {BrowseProducts, Suggest, FindRelated, Search, Spell, FindAlike, Renewed}
-    queries |= {ListDeliveries, ReadDelivery, Resend, SendTest, Replay}
+    queries |= {ListDeliveries, ReadDelivery, Resend, SendTest, Replay, ReadStandings, ListIntegrators}
     queries.update(query for model in MODELS for query in model.answers)
     return queries
 

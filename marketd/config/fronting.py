@@ -171,6 +171,7 @@ def _front_limits(settings: Settings) -> FrontLimits:
         refresh_days=settings.auth.refresh_days,
         page_hours=settings.auth.page_hours,
         has_sandbox_cards=settings.payments.processor == "sandbox",
+        has_integrators=settings.nats.url is None,  # elsewhere they are users of a server that is not ours
         verify_hours=settings.auth.verify_hours,
         reset_minutes=settings.auth.reset_minutes,
         reset_answer_s=settings.auth.reset_answer_s,

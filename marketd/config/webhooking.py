@@ -9,6 +9,7 @@ from marketd.actors.notices.enquiries import Enquiries
 from marketd.actors.notices.posting import Line, LineLimits
 from marketd.actors.notices.rounds import RoundLimits
 from marketd.actors.notices.signing import WebhookSigner
+from marketd.actors.notices.standings import Standings
 from marketd.bus.events import PublicEvents, encode
 from marketd.bus.port import Bus
 from marketd.clock import Clock
@@ -42,6 +43,7 @@ async def webhooking(
         replay_max = settings.webhooks.replay_events_max
         enquiries = Enquiries(courier, deliveries, events, again, clock, source=source, replay_events_max=replay_max)
         await enquiries.open(bus)
+        await Standings(courier, deliveries).open(bus)
         yield Webhooking(courier, signer)
 
 

@@ -39,7 +39,7 @@ Moment = Annotated[str, Meta(max_length=40, extra={"check": moment_fault}, extra
 class SpanParameters(Struct, frozen=True, forbid_unknown_fields=True, rename={"from_": "from"}):
     """
     `from` and `to` are dates, the last one included, or instants, the last one excluded; where not given, the last 30
-    days and today. `timezone` says where days begin: where not given, the `timeZone` of one's account, or UTC. Without a
+    days and today. `timezone` says where days begin; where not given, the `timeZone` of the account, or UTC. Without a
     `currency`, that of the most orders.
     """
 

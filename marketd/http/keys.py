@@ -64,6 +64,7 @@ class FrontLimits(Struct, frozen=True):
     refresh_days: int = 30
     page_hours: int = 168
     has_sandbox_cards: bool = True
+    has_integrators: bool = True
     verify_hours: int = 48
     reset_minutes: int = 60
     reset_answer_s: float = 0.25

@@ -113,6 +113,12 @@ class Replay(Struct, frozen=True, tag="replay-deliveries"):
 # What is answered.
 
 
+class ReadStandings(Struct, frozen=True, tag="webhook-standings"):
+    """Ask how all endpoints fare, at most so many of them, first those that are in trouble."""
+
+    count_max: int
+
+
 class Attempt(Struct, frozen=True):
     """One request: when it was made, how long it took, and the answer's status and beginning, or why there was none."""
 
@@ -144,6 +150,26 @@ class Delivery(Struct, frozen=True, tag="webhook.delivery"):
 class DeliveryPage(Struct, frozen=True, tag="webhook.delivery-page"):
     total: int
     deliveries: tuple[Delivery, ...]
+
+
+class Standing(Struct, frozen=True):
+    """
+    How one endpoint fares: whose and where it is, as a host and nothing that may be a secret; why nothing is sent, how
+    many deliveries wait, since when none has arrived, and how an attempt last failed since the service started.
+    """
+
+    webhook_id: str
+    owner_id: str
+    host: str
+    disabled: str | None
+    waiting: int
+    failing_since: int | None
+    last_failure: str | None
+
+
+class Standings(Struct, frozen=True, tag="webhook.standings"):
+    total: int
+    standings: tuple[Standing, ...]
 
 
 class Replayed(Struct, frozen=True, tag="webhook.replayed"):
@@ -267,6 +293,10 @@ class Deliveries:
         """Say how many wait for an endpoint."""
         return await self._reader.run(_waiting, webhook_id)
 
+    async def troubles(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Say how many wait for each endpoint for which any do, and since when each has failed that does."""
+        return await self._reader.run(_troubles)
+
     async def note(self, tried: Tried) -> int | None:
         """Note an attempt; say since when the endpoint has not taken anything, or None if it has."""
         failing_since: int | None = await self._together.run(_note, tried)
@@ -361,6 +391,11 @@ def _next_at(db: Connection, webhook_id: str, only_tests: bool) -> int | None:
 def _waiting(db: Connection, webhook_id: str) -> int:
     counting = "SELECT count(*) FROM deliveries WHERE webhook_id = ? AND state = 'pending'"
     return int(db.execute(counting, (webhook_id,)).fetchone()[0])
+
+
+def _troubles(db: Connection) -> tuple[dict[str, int], dict[str, int]]:
+    counting = "SELECT webhook_id, count(*) FROM deliveries WHERE state = 'pending' GROUP BY webhook_id"
+    return dict(db.execute(counting).fetchall()), dict(db.execute("SELECT * FROM health").fetchall())
 
 
 def _note(db: Connection, tried: Tried) -> int | None:

@@ -9,6 +9,7 @@ from axe_playwright_python.async_playwright import Axe
 
 from tests.browser.conftest import ADMIN, Fair, Surfer
 from tests.journeys.people import Json, Person
+from tests.journeys.process import marketd
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.slow]
 
@@ -92,6 +93,19 @@ async def test_an_operator_resolves_an_alert(fair: Fair) -> None:
 
     await row.get_by_text("resolved").wait_for()
     assert [] == surfer.troubles
+
+
+async def test_an_operator_sees_who_follows_the_events(fair: Fair) -> None:
+    sam = await fair.joins("seller")
+    await follow(fair, sam, "acme")
+    surfer = await fair.surfer()
+    await surfer.signs_in(ADMIN, "/ops")
+
+    row = surfer.page.get_by_role("row").filter(has_text="acme")
+    await row.get_by_text("market.events.order.>").wait_for()
+    hooks = surfer.page.get_by_role("region", name="Webhooks").get_by_role("row")
+    await hooks.filter(has_text="acme.example").first.wait_for()
+    assert ("s3cret" in await surfer.page.content(), surfer.troubles) == (False, [])
 
 
 async def test_a_seller_gives_a_payment_back(fair: Fair) -> None:
@@ -193,6 +207,15 @@ async def loss(fair: Fair) -> str:
     (await sam.refunds(order)).expect(202)
     await ann.sees_until(order["id"], lambda seen: seen["paymentStatus"] == "refund_failed")
     return str(order["id"])
+
+
+async def follow(fair: Fair, sam: Person, name: str) -> None:
+    """Have a program follow the orders over NATS, and another one by a webhook."""
+    arguments = ("integrator", "add", name, "--events", "order.*", "--json", "--data", str(fair.service.data))
+    done = await marketd(*arguments)
+    assert 0 == done.code, done.err
+    url = f"https://{name}.example/s3cret"
+    (await sam.post("/webhooks", {"url": url, "events": ["order.*"]})).expect(201)
 
 
 async def business(fair: Fair) -> tuple[Person, Json]:

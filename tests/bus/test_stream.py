@@ -9,7 +9,7 @@ import pytest
 
 from marketd.bus.jetstream import JetStream
 from marketd.bus.server import NatsServer
-from marketd.bus.stream import EventStream, Last, MemoryStream, Message, StreamLimits, StreamMoved
+from marketd.bus.stream import Behind, EventStream, Last, MemoryStream, Message, StreamLimits, StreamMoved
 from marketd.bus.subjects import EVENTS, EVENTS_STREAM
 from tests.bus.post import server_at
 
@@ -93,3 +93,13 @@ async def test_preparing_it_again_keeps_what_is_in_it(make_stream: Maker) -> Non
         await stream.prepare({"acme": [f"{EVENTS}.order.>"]})
 
         assert Last(2, "2.0.cafe") == await stream.last()
+
+
+async def test_a_consumer_that_reads_nothing_is_behind_by_what_is_for_it(make_stream: Maker) -> None:
+    wanted = {"acme": [f"{EVENTS}.order.>"], "books": [f"{EVENTS}.order.paid.*", f"{EVENTS}.seller.>"]}
+    async with make_stream() as stream:
+        await stream.prepare(wanted)
+        other = Message(f"{EVENTS}.order.placed.o9", "9.0.cafe", b"{}")
+        await stream.publish([*messages(1, 2), other], 0)
+
+        assert {"acme": Behind(3, 0), "books": Behind(2, 0)} == await stream.behind()

@@ -106,6 +106,10 @@ class Courier:
         """Find an endpoint of somebody's."""
         return self._boards.get(owner_id, NOTHING).endpoints.get(webhook_id)
 
+    def endpoints(self) -> list[tuple[str, Endpoint]]:
+        """Give all of them, each with the id of whose it is."""
+        return [(self._owners[webhook_id], endpoint) for webhook_id, endpoint in self._endpoints.items()]
+
     async def wait_heard(self, position: int, deadline: int) -> None:
         """Wait until the log was followed so far; raise `NoAnswer` at the deadline, in ms since the epoch."""
         try:

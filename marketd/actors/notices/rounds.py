@@ -141,6 +141,12 @@ class Rounds:
             last_error=error,
         )
 
+    def last_failure(self, webhook_id: str) -> str | None:
+        """Say how an attempt at an endpoint last failed, if any has since the start."""
+        round_ = self._rounds.get(webhook_id)
+        error = round_.breaker.statistics().last_error if round_ else None
+        return error.removeprefix(f"{NotDelivered.__name__}: ") if error else None
+
     def hurry(self, webhook_id: str, *, anew: bool = False) -> None:
         """Look at once what there is for an endpoint; `anew`: there is reason to think that it will take it."""
         round_ = self._rounds.get(webhook_id)

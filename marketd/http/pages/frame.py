@@ -85,7 +85,7 @@ def _templates() -> Environment:
         auto_reload=False,
     )
     made.filters |= {"money": money, "size": size, "count": count, "seconds": seconds}
-    made.filters |= {"day": _day, "minute": _minute, "minute_of": _minute_of}
+    made.filters |= {"day": _day, "minute": _minute, "minute_of": _minute_of, "day_of": _day_of}
     made.tests["is_own"] = lambda url: url.startswith(PREVIEWS)  # no page loads anything from elsewhere
     made.globals["mark"] = made.get_template("marks.html").module.mark  # type: ignore[attr-defined]
     return made
@@ -105,6 +105,11 @@ def day(at: date) -> str:
 def _day(around: Context, at: date) -> str:
     """Write the day that it is, or was, for who is looking."""
     return day(at.astimezone(ZoneInfo(around["zone"])) if isinstance(at, datetime) else at)
+
+
+@pass_context
+def _day_of(around: Context, ms: int) -> str:
+    return _day(around, instant(ms))
 
 
 @pass_context

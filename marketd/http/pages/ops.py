@@ -16,6 +16,7 @@ from marketd.http.operation import ADMINS, Answer, Bytes, operation
 from marketd.http.operations import resolved
 from marketd.http.operations import shown as alert_of
 from marketd.http.pages.entrance import ENTERED
+from marketd.http.pages.followers import followers
 from marketd.http.pages.forms import Nothing, signed_form
 from marketd.http.pages.frame import HTML, sent_on, shown
 from marketd.http.pages.web_session import viewer_of
@@ -71,6 +72,7 @@ async def show(request: web.Request) -> web.Response:
         "parts": [(name, part.get("state", ""), list(_facts(part))) for name, part in readiness.parts.items()],
         "version": __version__,
         "routes": _traffic(request)[:ROUTES],
+        **await followers(request),
     }
     return shown(request, "ops-state.html" if wanted.part else "ops.html", **facts)
 

@@ -18,6 +18,7 @@ from marketd.actors.notices.enquiries import Enquiries
 from marketd.actors.notices.posting import Answered, Line, LineLimits, Unreached
 from marketd.actors.notices.rounds import RoundLimits
 from marketd.actors.notices.signing import WebhookSigner
+from marketd.actors.notices.standings import Standings
 from marketd.actors.runtime import ActorLimits
 from marketd.actors.webhook import Endpoint, Secret
 from marketd.bus.memory import MemoryBus
@@ -118,6 +119,7 @@ class Dispatch:
         await self.house.open(self.bus)
         await self.courier.open()
         await self.enquiries.open(self.bus)
+        await Standings(self.courier, self.deliveries).open(self.bus)
         self._run = asyncio.create_task(self.courier.run())
         await settle(50)
         return self

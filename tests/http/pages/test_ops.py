@@ -1,16 +1,21 @@
 """The operator's page: what it shows of each part, and the hand it lends."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from marketd.actors import order
+from marketd.bus.guests import Guest, Guests, ListIntegrators
+from marketd.bus.port import NoAnswer
 from marketd.http.keys import Readiness
+from marketd.storage.deliveries import ReadStandings, Standing, Standings
 from marketd.storage.orders import ListAlerts, OrderEntry, OrderPage
+from marketd.storage.people import FindPerson, Person
 from tests.http.pages.browsers import Browser
-from tests.http.stage import Stage
-from tests.http.things import OWING, SETTLED
+from tests.http.stage import LIMITS_HERE, Stage, staged
+from tests.http.things import AT, OWING, SETTLED
 
 pytestmark = pytest.mark.asyncio
 
@@ -19,12 +24,21 @@ PARTS: dict[str, Any] = {
     "readModels": {"state": "behind", "behind": 4, "orders": {"position": 1230, "halted": True}},
     "actors": {"state": "ok", "mailbox_depth_deepest": 17},
 }
+GUEST = Guest("acme", ("market.events.order.>",), AT, 12_345, 6)
+HOOK = Standing("w1", "sam", "books.example", None, 7, None, None)
 
 
 @pytest.fixture(autouse=True)
 def town(stage: Stage) -> None:
+    set_up(stage)
+
+
+def set_up(stage: Stage) -> None:
     stage.bus.answers(ListAlerts, OrderPage(1, [OrderEntry("o1", OWING)]))
     stage.bus.answers(order.ResolveAlert, replace(OWING, alert=SETTLED))
+    stage.bus.answers(ListIntegrators, Guests((GUEST,)))
+    stage.bus.answers(ReadStandings, Standings(1, (HOOK,)))
+    stage.bus.answers(FindPerson, Person("sam", "k", "Sam <b>", "seller"))
     stage.readiness = Readiness(False, PARTS)
 
 
@@ -71,6 +85,65 @@ async def test_an_alert_is_ended_in_the_name_of_who_is_signed_in(stage: Stage, b
 
     (command,) = [message for _, message in stage.bus.messages if isinstance(message, order.ResolveAlert)]
     assert (303, "root") == (sent.status, command.by)
+
+
+async def test_an_integrator_shows_how_far_behind_it_is(browser: Browser) -> None:
+    page = await body_of(browser)
+
+    assert '<th scope="row">acme</th><td><code>market.events.order.&gt;</code></td>' in page
+    assert '<td class="number">12,345</td><td class="number">6</td>' in page
+
+
+async def test_a_webhook_shows_where_and_whose_it_is(browser: Browser) -> None:
+    page = await body_of(browser)
+
+    assert '<th scope="row">books.example</th><td>Sam &lt;b&gt;</td>' in page
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, '<span class="mark good">ok</span>'),
+        ({"disabled": "gone"}, '<span class="mark bad">disabled</span> <span class="hint">gone</span>'),
+        (
+            {"failing_since": AT},
+            '<span class="mark bad">failing</span> <span class="hint">since 14 Nov 2023, 22:13 UTC',
+        ),
+        ({"last_failure": "status <500>"}, '<td class="hint">status &lt;500&gt;</td>'),
+    ],
+)
+async def test_a_webhook_shows_how_it_fares(
+    stage: Stage, browser: Browser, changes: dict[str, Any], expected: str
+) -> None:
+    stage.bus.answers(ReadStandings, Standings(1, (replace(HOOK, **changes),)))
+
+    assert expected in (await body_of(browser)).replace("\u00a0", " ")
+
+
+async def test_the_rest_is_shown_while_nats_says_nothing(stage: Stage, browser: Browser) -> None:
+    stage.bus.answers(ListIntegrators, NoAnswer("no answer"))
+    stage.bus.answers(ReadStandings, NoAnswer("no answer"))
+
+    page = await body_of(browser)
+
+    assert ("does not say just now" in page, "can&#39;t be read" in page or "can't be read" in page) == (True, True)
+
+
+async def test_who_reads_at_a_server_of_others_is_not_asked_for(tmp_path: Path) -> None:
+    async with staged(tmp_path, replace(LIMITS_HERE, has_integrators=False)) as stage:
+        set_up(stage)
+        page = await body_of(Browser(stage))
+
+    assert ("NATS server of others" in page, "acme" in page) == (True, False)
+
+
+async def test_that_there_is_nobody_says_how_to_let_one_in(stage: Stage, browser: Browser) -> None:
+    stage.bus.answers(ListIntegrators, Guests(()))
+    stage.bus.answers(ReadStandings, Standings(0, ()))
+
+    page = await body_of(browser)
+
+    assert ("marketd integrator add" in page, "POST /webhooks" in page) == (True, True)
 
 
 @pytest.mark.parametrize("role", ["buyer", "seller"])
