@@ -33,6 +33,7 @@ ARGUMENTS: Final = (
 )
 ADMIN: Final = "admin@example.org"
 WAIT_MS: Final = 10_000
+ZONE: Final = "Asia/Tokyo"  # where no browser is in UTC
 
 
 def chromium() -> str | None:
@@ -81,12 +82,14 @@ class Fair:
     def __init__(self, service: Service, visitor: Visitor, browser: Browser, stack: AsyncExitStack) -> None:
         self.service, self.visitor, self._browser, self._stack = service, visitor, browser, stack
 
-    async def surfer(self, width: int = 1280, scheme: str = "light") -> Surfer:
+    async def surfer(self, width: int = 1280, scheme: str = "light", *, has_scripts: bool = True) -> Surfer:
         """Let somebody open a browser."""
         context = await self._browser.new_context(
             viewport={"width": width, "height": 900},
             color_scheme="dark" if scheme == "dark" else "light",
             accept_downloads=True,
+            java_script_enabled=has_scripts,
+            timezone_id=ZONE,
         )
         context.set_default_timeout(WAIT_MS)
         self._stack.push_async_callback(context.close)

@@ -7,7 +7,7 @@ from typing import Any, Final
 import pytest
 from axe_playwright_python.async_playwright import Axe
 
-from tests.browser.conftest import ADMIN, Fair, Surfer
+from tests.browser.conftest import ADMIN, ZONE, Fair, Surfer
 from tests.journeys.people import Json, Person
 from tests.journeys.process import marketd
 
@@ -68,6 +68,35 @@ async def test_a_seller_lists_what_a_buyer_finds_buys_and_downloads(fair: Fair, 
     assert [] == seller.troubles + buyer.troubles
 
 
+async def test_the_keyboard_narrows_what_is_shown_and_stays_where_it_is(fair: Fair) -> None:
+    surfer = await fair.surfer()
+    await surfer.goes("/")
+    page = surfer.page
+    before = await page.locator("[data-found]").text_content()
+
+    await page.get_by_label("From").focus()
+    await page.keyboard.type("25")
+    await page.wait_for_url("**/?minPrice=25")
+
+    assert before != await page.locator("[data-found]").text_content()
+    assert "minPrice" == await page.evaluate("document.activeElement.name")
+    assert [] == surfer.troubles
+
+
+async def test_without_scripts_the_form_narrows_what_is_shown(fair: Fair) -> None:
+    surfer = await fair.surfer(has_scripts=False)
+    await surfer.goes("/")
+    page = surfer.page
+
+    await page.get_by_label("Order").select_option("-price")
+    await page.get_by_label("To").fill("12")
+    await page.get_by_role("button", name="Apply").click()
+    await page.wait_for_url("**maxPrice=12**")
+
+    prices = [float(text.split("\u00a0")[0]) for text in await page.locator(".shelf .price").all_text_contents()]
+    assert (True, True) == (bool(prices) and max(prices) <= 12, prices == sorted(prices, reverse=True))
+
+
 async def test_a_sale_appears_on_the_dashboard_without_a_reload(fair: Fair) -> None:
     sam, ann = await fair.joins("seller"), await fair.joins("buyer")
     product = await sam.offers(title="Wind in the reeds")
@@ -81,6 +110,19 @@ async def test_a_sale_appears_on_the_dashboard_without_a_reload(fair: Fair) -> N
     await seller.page.locator("[data-sales]").get_by_text("Wind in the reeds").wait_for()
     assert await seller.page.evaluate("window.isTheSame")
     assert [] == seller.troubles
+
+
+async def test_a_new_seller_takes_the_time_zone_of_their_browser(fair: Fair) -> None:
+    sam = await fair.joins("seller")
+    surfer = await fair.surfer()
+    await surfer.signs_in(sam.email, "/dashboard")
+    page = surfer.page
+
+    await page.get_by_role("button", name="Let days begin there").click()
+    await page.get_by_text(f"as days begin in {ZONE}").wait_for()
+
+    assert ZONE == (await sam.get("/auth/me")).expect(200)["timeZone"]
+    assert (0, []) == (await page.get_by_role("button", name="Let days begin there").count(), surfer.troubles)
 
 
 async def test_an_operator_resolves_an_alert(fair: Fair) -> None:

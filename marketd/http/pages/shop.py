@@ -8,13 +8,14 @@ from msgspec import Meta
 
 from marketd.clock import new_id
 from marketd.http.asking import read
-from marketd.http.bodies import Paging, parameters
+from marketd.http.bodies import Paging, from_texts
 from marketd.http.keys import CLOCK, LIMITS
-from marketd.http.operation import SIGNED_IN_OR_NOT, Answer, Bytes, operation
+from marketd.http.operation import SIGNED_IN_OR_NOT, Answer, Bytes, assert_declared, operation
 from marketd.http.pages.frame import HTML, shown
 from marketd.http.pages.web_session import viewer
 from marketd.http.parts import cards_of
 from marketd.http.problems import NotFound
+from marketd.http.products import PriceBound, RatingBound
 from marketd.http.storefront import page_of
 from marketd.storage.catalog import BrowseProducts, Sort
 from marketd.storage.finding import FoundPage
@@ -37,15 +38,19 @@ CARDS: Final = {
     "pm_card_chargeDeclinedExpiredCard": "A card that has expired",
     "pm_card_refundFail": "A card that takes nothing back",
 }
+RATINGS: Final = (4, 3, 2)
 SIZE: Final = 24
 
 
-class Search(Paging, frozen=True, forbid_unknown_fields=True):
-    """What somebody looks for; `part` is what of the page a script wants anew."""
+class Search(Paging, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """What somebody looks for; `part` is what of the page a script wants anew. What a form left empty is not there."""
 
     size: Annotated[int, Meta(ge=1, le=100)] = SIZE
     q: Annotated[str, Meta(max_length=500)] = ""
     category: Annotated[str, Meta(max_length=100)] = ""
+    min_price: PriceBound | None = None
+    max_price: PriceBound | None = None
+    min_rating: RatingBound | None = None
     seller: Annotated[str, Meta(max_length=64)] = ""
     sort: Sort = "relevance"
     part: Literal["results"] | None = None
@@ -56,11 +61,15 @@ class Search(Paging, frozen=True, forbid_unknown_fields=True):
 async def home(request: web.Request) -> web.Response:
     """Show what is for sale, as far as it fits what is looked for."""
     await viewer(request)
-    wanted = parameters(request, Search)
+    assert_declared(request, query=Search)
+    wanted = from_texts([(name, text) for name, text in request.query.items() if text], Search)
 
     query = BrowseProducts(
         q=wanted.q,
         category=wanted.category or None,
+        min_price=wanted.min_price,
+        max_price=wanted.max_price,
+        min_rating=wanted.min_rating,
         seller=wanted.seller or None,
         sort=wanted.sort,
         page=wanted.wanted,
@@ -73,6 +82,7 @@ async def home(request: web.Request) -> web.Response:
         "products": cards_of(product.card for product in found.products),
         "categories": found.categories,
         "sorts": SORTS,
+        "ratings": RATINGS,
         "keep": _kept(wanted),
         "with_category": lambda name: "?" + _kept(wanted, name),
     }
@@ -101,6 +111,13 @@ async def show(request: web.Request) -> web.Response:
 def _kept(wanted: Search, category: str | None = None) -> str:
     """Write what was looked for, for the links to other pages and categories."""
     category = wanted.category if category is None else category
-    given = {"q": wanted.q, "category": category, "seller": wanted.seller}
-    given["sort"] = "" if wanted.sort == "relevance" else wanted.sort
-    return "".join(f"{urlencode({name: value})}&" for name, value in given.items() if value)
+    given = {
+        "q": wanted.q,
+        "category": category,
+        "minPrice": wanted.min_price,
+        "maxPrice": wanted.max_price,
+        "minRating": wanted.min_rating,
+        "seller": wanted.seller,
+        "sort": "" if wanted.sort == "relevance" else wanted.sort,
+    }
+    return "".join(f"{urlencode({name: value})}&" for name, value in given.items() if value not in ("", None))

@@ -1,5 +1,6 @@
 """The shop front: what it shows is what people wrote, and never more than text."""
 
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from marketd.storage.cards import ReadProduct
 from marketd.storage.catalog import BrowseProducts
 from marketd.storage.finding import FindRelated, FoundPage, Related
 from marketd.storage.library import Library, ReadLibrary
+from marketd.storage.pages import Page
 from marketd.storage.people import FindSeller
 from marketd.storage.questions import FoundProduct
 from marketd.storage.reviews import FindReview, ListReviews, Reviews
@@ -73,6 +75,37 @@ async def test_what_is_looked_for_is_asked_of_the_index(stage: Stage, browser: B
     asked = stage.bus.last.message
     assert isinstance(asked, BrowseProducts)
     assert ("lamp", "light", "-price", 2) == (asked.q, asked.category, asked.sort, asked.page.number)
+
+
+async def test_what_it_is_narrowed_to_is_asked_of_the_index(stage: Stage, browser: Browser) -> None:
+    await browser.get("/?minPrice=5&maxPrice=19.99&minRating=3.5")
+
+    asked = stage.bus.last.message
+    assert isinstance(asked, BrowseProducts)
+    assert (Decimal(5), Decimal("19.99"), Decimal("3.5")) == (asked.min_price, asked.max_price, asked.min_rating)
+
+
+async def test_what_a_form_left_empty_is_not_asked_for(stage: Stage, browser: Browser) -> None:
+    """As a browser sends it that runs no scripts."""
+    page = await browser.get("/?q=&minPrice=&maxPrice=&minRating=&sort=")
+
+    assert (200, BrowseProducts(page=Page(1, 24))) == (page.status, stage.bus.last.message)
+
+
+async def test_what_it_is_narrowed_to_is_kept_by_links_and_form(browser: Browser) -> None:
+    page = (await browser.get("/?q=a&minPrice=5&minRating=3.5&sort=price&category=light")).body.decode()
+
+    assert 'href="/?q=a&amp;minPrice=5&amp;minRating=3.5&amp;sort=price&amp;"' in page
+    assert 'name="minPrice" min="0" step="any" inputmode="decimal" value="5"' in page
+    assert ("<option selected>3.5</option>" in page, '<option value="price" selected>' in page) == (True, True)
+    assert '<input form="search" type="hidden" name="category" value="light">' in page
+
+
+@pytest.mark.parametrize("query", ["minPrice=free", "maxPrice=-1", "minRating=6"])
+async def test_what_nobody_can_be_narrowed_to_is_refused_by_a_page(browser: Browser, query: str) -> None:
+    refused = await browser.get(f"/?{query}")
+
+    assert (400, "text/html") == (refused.status, refused.media_type)
 
 
 async def test_a_part_is_the_results_alone(browser: Browser) -> None:

@@ -1,8 +1,8 @@
 "use strict";
 
-// Search as one types: the service writes the results, this puts them into the page. Without it there is a button.
-const search = document.querySelector("[data-search]"), results = document.querySelector("[data-results]");
-const said = document.querySelector("[data-said]");
+// Search as one types and narrows: the service writes the results, this puts them into the page. Without it there are
+// buttons. What one types into stays as it is, so that nobody loses their place.
+const search = document.querySelector("[data-search]"), said = document.querySelector("[data-said]");
 let waiting = 0, asked = 0;
 
 const look = async address => {
@@ -11,22 +11,29 @@ const look = async address => {
   part.searchParams.set("part", "results");
   const answer = await fetch(part, {headers: {Accept: "text/html"}}).catch(() => null);
   if (number !== asked || !answer || !answer.ok) return;
-  results.innerHTML = await answer.text();  // a part of a page of ours, as the service wrote it
+  const fresh = document.createElement("div");
+  fresh.innerHTML = await answer.text();  // a part of a page of ours, as the service wrote it
+  for (const place of document.querySelectorAll("[data-fresh]")) {
+    const found = fresh.querySelector(`[data-fresh="${place.dataset.fresh}"]`);
+    if (found) place.replaceChildren(...found.childNodes);
+  }
   history.replaceState(null, "", address);
-  const found = results.querySelector("[data-found]");
-  if (found) said.textContent = found.textContent;
+  said.textContent = document.querySelector("[data-found]").textContent;
 };
 
-search.addEventListener("input", () => {
+const wanted = () => {
+  const address = new URL(search.action);
+  for (const [name, text] of new FormData(search)) if (text.trim()) address.searchParams.set(name, text.trim());
+  return address;
+};
+
+document.addEventListener("input", event => {
+  if (event.target.form !== search) return;
   clearTimeout(waiting);
-  waiting = setTimeout(() => {
-    const address = new URL(search.action), now = new URL(location.href);
-    for (const name of ["category", "sort", "seller"]) if (now.searchParams.get(name)) address.searchParams.set(name, now.searchParams.get(name));
-    if (search.elements.q.value.trim()) address.searchParams.set("q", search.elements.q.value.trim());
-    look(address);
-  }, 200);
+  waiting = setTimeout(() => { if (search.checkValidity()) look(wanted()); }, 200);
 });
 
-results.addEventListener("change", event => {
-  if (event.target.matches("[data-sort]")) event.target.form.requestSubmit();
+search.addEventListener("submit", event => {
+  event.preventDefault();
+  location.assign(wanted());  // without what was left empty
 });
