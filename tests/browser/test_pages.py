@@ -285,7 +285,9 @@ LOOKS: Final = {
     "sales": "/dashboard/orders",
     "products": "/dashboard/products",
     "edit": "/dashboard/products/{product}",
+    "zone": "/dashboard/zone",
     "ops": "/ops",
+    "nothing": "/nothing/here",
 }
 
 
@@ -297,6 +299,7 @@ async def test_no_page_has_a_serious_fault_at_any_width(fair: Fair, screenshots:
     novice, reader = await fair.joins("seller"), await fair.joins("buyer")
     await reader.buys(product)
     await loss(fair)
+    await follow(fair, sam, f"books-{scheme}")
     whose = {"dashboard-empty": novice.email, "library": reader.email, "product": reader.email, "ops": ADMIN}
     found: list[Any] = []
     for width in WIDTHS:
@@ -306,8 +309,11 @@ async def test_no_page_has_a_serious_fault_at_any_width(fair: Fair, screenshots:
             await surfers[email].signs_in(email)
         stranger = await fair.surfer(width, scheme)
         for name, path in LOOKS.items():
-            surfer = stranger if name in ("shop", "sign-in", "sign-up") else surfers[whose.get(name, sam.email)]
+            is_open = name in ("shop", "sign-in", "sign-up", "nothing")
+            surfer = stranger if is_open else surfers[whose.get(name, sam.email)]
             await surfer.goes(path.format(product=product["id"]))
+            if name == "nothing":
+                surfer.forgives("404")
             await surfer.page.screenshot(path=screenshots / f"{name}-{width}-{scheme}.png", full_page=True)
             found += [(name, width, *fault) for fault in await faults(surfer)]
             found += [(name, width, trouble) for trouble in surfer.troubles]

@@ -1,6 +1,7 @@
 """The seller's page: what was taken, what sells, the newest sales, and what is on sale."""
 
 import csv
+from collections.abc import Callable
 from io import StringIO
 from typing import Annotated, Any, Final, Literal
 
@@ -13,7 +14,7 @@ from marketd.http.bodies import Paging, parameters
 from marketd.http.events import EVENT_STREAM, LAST_ID, EventStream, streamed
 from marketd.http.operation import SELLERS, Answer, Bytes, operation
 from marketd.http.orders import refunded
-from marketd.http.pages.chart import bars
+from marketd.http.pages.chart import Chart, bars
 from marketd.http.pages.entrance import ENTERED
 from marketd.http.pages.figures import Figures, Taking, figures
 from marketd.http.pages.forms import signed_form
@@ -170,9 +171,14 @@ def _charts(found: Figures) -> list[dict[str, Any]]:
     of_revenue = bars(revenue, labels, [money(value, found.currency) for value in revenue])
     of_orders = bars(orders, labels, [count(value) for value in orders])
     return [
-        {"name": "Revenue", "chart": of_revenue, "top": money(of_revenue.top, found.currency), "total": sum(revenue)},
-        {"name": "Orders", "chart": of_orders, "top": f"{of_orders.top:g}", "total": sum(orders)},
+        _chart("Revenue", of_revenue, sum(revenue), lambda value: money(value, found.currency)),
+        _chart("Orders", of_orders, sum(orders), lambda value: f"{value:,.0f}" if value == int(value) else ""),
     ]
+
+
+def _chart(name: str, chart: Chart, total: float, write: Callable[[float], str]) -> dict[str, Any]:
+    """Say what the template needs: the chart, and what its lines are called."""
+    return {"name": name, "chart": chart, "total": total, "top": write(chart.top), "middle": write(chart.top / 2)}
 
 
 def _csv(found: Figures) -> str:

@@ -2,7 +2,8 @@
 What a page says when it can't be shown, or what it was asked for can't be done.
 
 Who is not signed in gets the form to sign in with where the page would have been, and comes back to it. A form that
-asks for an account shows again what was written into it, but for the password; every other refusal has a page.
+asks for an account shows again what was written into it, but for the password; every other refusal has a page. So has
+an address at which there is nothing, for who asks for HTML; a program gets its problem document there.
 """
 
 from math import ceil
@@ -13,8 +14,8 @@ from aiohttp import web
 from marketd.http.keys import REQUEST_ID
 from marketd.http.operation import operation_of
 from marketd.http.pages.forms import GIVEN
-from marketd.http.pages.frame import shown
-from marketd.http.problems import SORTS, BadRequest, NotSignedIn, Problem, problem_of
+from marketd.http.pages.frame import HTML, shown
+from marketd.http.problems import SORTS, BadRequest, NotSignedIn, Problem, allowed, problem_of
 
 SIGN_IN: Final = "/auth/sign-in"
 SIGN_UP: Final = "/auth/sign-up"
@@ -35,7 +36,7 @@ WORDS: Final = {
 def page_of(request: web.Request, error: Exception) -> web.Response | None:
     """Write the page of a refusal; None for what is no page."""
     declared = operation_of(request.match_info.handler)
-    if declared is None or declared.part_of != "page":
+    if not (_is_astray(request) if declared is None else declared.part_of == "page"):
         return None
     problem = problem_of(error, request[REQUEST_ID])
     if isinstance(problem, NotSignedIn) and request.path != SIGN_IN:
@@ -48,7 +49,16 @@ def page_of(request: web.Request, error: Exception) -> web.Response | None:
         page = shown(request, template, status=sort.status, given=kept, faults=_faults(problem), is_asked=False)
         return _again(problem, page)
     facts = {"title": sort.title, "faults": _faults(problem), "request_id": request[REQUEST_ID]}
-    return _again(problem, shown(request, "refusal.html", status=sort.status, **facts))
+    page = _again(problem, shown(request, "refusal.html", status=sort.status, **facts))
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        page.headers["Allow"] = allowed(error)
+    return page
+
+
+def _is_astray(request: web.Request) -> bool:
+    """Say whether somebody with a browser has come to where there is nothing; programs do not name HTML."""
+    accepted = ",".join(request.headers.getall("Accept", ())).lower()
+    return request.match_info.http_exception is not None and request.method in ("GET", "HEAD") and HTML in accepted
 
 
 def _again(problem: Problem, page: web.Response) -> web.Response:

@@ -178,10 +178,26 @@ async def test_a_zone_that_there_is_not_is_refused(browser: Browser) -> None:
 
 
 async def test_each_day_has_its_bar_in_both_charts(stage: Stage, browser: Browser) -> None:
+    sales(stage, sold(3))
+
     assert 2 * 30 == (await body_of(browser, "/dashboard")).count("<rect ")
 
 
-async def test_a_part_is_the_figures_alone(browser: Browser) -> None:
+async def test_of_nothing_no_chart_is_drawn(browser: Browser) -> None:
+    page = await body_of(browser, "/dashboard?days=7")
+
+    assert (0, 2) == (page.count("<svg"), page.count("There is nothing to draw of these 7 days."))
+
+
+async def test_the_lines_of_a_chart_are_named(stage: Stage, browser: Browser) -> None:
+    sales(stage, sold(3), sold(3))
+
+    assert "<span>50.00 USD</span><span>25.00 USD</span><span>0</span>" in await body_of(browser, "/dashboard")
+
+
+async def test_a_part_is_the_figures_alone(stage: Stage, browser: Browser) -> None:
+    sales(stage, sold(3))
+
     page = await body_of(browser, "/dashboard?part=figures")
 
     assert ("<html" in page, "<svg" in page) == (False, True)
