@@ -44,8 +44,8 @@ def sending(endpoint: str) -> SpanProcessor:
 class OtelRecorder:
     """Records a share of the traces."""
 
-    def __init__(self, processor: SpanProcessor, share: float) -> None:
-        resource = Resource.create({"service.name": "marketd", "service.version": __version__})
+    def __init__(self, processor: SpanProcessor, share: float, service: str) -> None:
+        resource = Resource.create({"service.name": service, "service.version": __version__})
         sampler = ParentBased(TraceIdRatioBased(share))
         self._provider = TracerProvider(sampler, resource, shutdown_on_exit=False)
         self._provider.add_span_processor(processor)

@@ -14,6 +14,7 @@ from marketd.bus.codec import Codec
 from marketd.bus.nats import CarrierLost, NatsBus
 from marketd.clock import SystemClock
 from marketd.config.logs import set_up
+from marketd.config.tracing import INDEX, traced
 from marketd.storage.database import Database, StorageError
 from marketd.storage.index_process import READY, IndexNeeds
 from marketd.storage.inverted import IndexBroken
@@ -45,7 +46,7 @@ async def _serve(needs: IndexNeeds) -> None:
     codec = Codec(Search | Spell | FindAlike | Renewed, Shown | Spelt | Alike, {})
     catalogue = Database(Path(needs.catalogue), SCHEMA_VERSION, "", read_only=True)
     bus = NatsBus(needs.url, codec, clock, user=needs.user, password=needs.password, in_process=False)
-    async with catalogue, bus:
+    async with traced(needs.traces_endpoint, needs.traces_share, INDEX), catalogue, bus:
         index = SearchIndex(Path(needs.folder), catalogue, clock)
         await index.open()
         server = SearchServer(index, bus, clock)

@@ -7,8 +7,8 @@ Where spans go, for the composition root.
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
-from marketd.config.settings import Settings
 from marketd.spans import record_with
 
 
@@ -16,11 +16,14 @@ class ExtraMissing(Exception):
     """The message is one line for the operator."""
 
 
+SERVICE: Final = "marketd"
+INDEX: Final = "marketd-index"  # a process of its own, so that one can tell whose spans are whose
+
+
 @asynccontextmanager
-async def traced(settings: Settings) -> AsyncIterator[None]:
-    """Record spans for as long as the block lasts, if the settings want it; raise `ExtraMissing`."""
-    wanted = settings.traces
-    if wanted.endpoint is None:
+async def traced(endpoint: str | None, share: float, service: str = SERVICE) -> AsyncIterator[None]:
+    """Record spans for as long as the block lasts, if there is where to send them; raise `ExtraMissing`."""
+    if endpoint is None:
         yield
         return
     try:
@@ -28,7 +31,7 @@ async def traced(settings: Settings) -> AsyncIterator[None]:
     except ImportError as error:
         told = "traces.endpoint is set, and the extra is not installed: pip install 'marketd[otel]'"
         raise ExtraMissing(f"{told} ({error})") from None
-    recorder = OtelRecorder(sending(wanted.endpoint), wanted.share)
+    recorder = OtelRecorder(sending(endpoint), share, service)
     record_with(recorder)
     try:
         yield

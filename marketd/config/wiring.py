@@ -128,7 +128,7 @@ async def running(settings: Settings, clock: Clock, url: str | None = None) -> A
     """Run everything but the front, which is found at `url`; raise what stands in the way of starting."""
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        await enter(traced(settings))
+        await enter(traced(settings.traces.endpoint, settings.traces.share))
         folder = stack.enter_context(opened(Path(settings.data.dir), settings.storage.free_bytes_min))
         events = await enter(event_log(folder, settings))
         payments = make_breaker(PAYMENTS, settings, clock)
@@ -289,4 +289,6 @@ def _index_needs(settings: Settings, folder: Folder, server: NatsServer | None) 
         password=server.password if server else settings.nats.password,
         log_level=settings.log.level,
         log_format=settings.log.format,
+        traces_endpoint=settings.traces.endpoint,
+        traces_share=settings.traces.share,
     )

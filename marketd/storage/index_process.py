@@ -30,7 +30,10 @@ log = logging.getLogger("marketd.index")
 
 
 class IndexNeeds(Struct, frozen=True):
-    """What the index process is told: where the index and the catalogue are, and how it reaches the bus."""
+    """
+    What the index process is told: where the index and the catalogue are, how it reaches the bus, and where its spans
+    go, if anywhere.
+    """
 
     folder: str
     catalogue: str
@@ -39,6 +42,8 @@ class IndexNeeds(Struct, frozen=True):
     password: str | None
     log_level: str
     log_format: Literal["text", "json"] = "text"
+    traces_endpoint: str | None = None
+    traces_share: float = 1.0
 
 
 class IndexProcess:

@@ -27,6 +27,7 @@ from msgspec import Struct
 from marketd.bus.port import Answer, Bus, BusError, Envelope
 from marketd.bus.subjects import query_subject
 from marketd.clock import Clock, new_id
+from marketd.spans import span
 from marketd.storage import harvest
 from marketd.storage.catalog import BrowseProducts
 from marketd.storage.database import Database
@@ -353,7 +354,8 @@ class SearchServer:
 
     async def _answer(self, subject: str, envelope: Envelope) -> Answer:
         try:
-            return Answer(await self._found(envelope.message), 0)
+            with span("look up", str(type(envelope.message).__struct_config__.tag), parents=(envelope.trace,)):
+                return Answer(await self._found(envelope.message), 0)
         except IndexBroken as error:
             self._trouble = str(error)  # what `run` ends by
             raise

@@ -89,6 +89,31 @@ async def sold(data: Path, traceparent: str, *, share: float = 1.0, in_process: 
     return collector
 
 
+async def searched(data: Path) -> Collector:
+    """Have something looked for in the index, under a trace of its caller's; give what a collector took in."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setblocking(False)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    async with collecting() as (collector, endpoint):
+        settings = Settings(
+            data=Data(str(data)),
+            storage=Storage(free_bytes_min=0),
+            limits=Limits(enabled=False),
+            traces=Traces(endpoint=endpoint),
+        )
+        async with running(settings, SystemClock()) as service, front(service, listener), ClientSession() as session:
+            async with asyncio.timeout(20):
+                source = ""
+                while source != "index":  # which the index process needs a moment for
+                    async with session.get(f"{url}/products?q=rain") as answer:
+                        source = answer.headers["X-Data-Source"]
+                    await asyncio.sleep(0.05)
+            headers = {"traceparent": SAMPLED}
+            async with session.get(f"{url}/products?q=another", headers=headers) as answer:
+                assert "index" == answer.headers["X-Data-Source"]
+    return collector
+
+
 @pytest.mark.parametrize("in_process", [True, False], ids=["in the process", "over the wire"])
 async def test_a_sale_is_one_tree(tmp_path: Path, in_process: bool) -> None:
     collector = await sold(tmp_path / "data", SAMPLED, in_process=in_process)
@@ -135,17 +160,26 @@ async def test_nothing_private_is_in_a_span(tmp_path: Path) -> None:
     assert [] == [text for text in private if collector.says(text)]
 
 
+async def test_the_trace_of_a_search_goes_on_in_the_index_process(tmp_path: Path) -> None:
+    collector = await searched(tmp_path / "data")
+    spans = collector.of_trace(TRACE_ID)
+
+    (looking,) = (span for span in spans.values() if span.name == "look up search")
+    above = spans[looking.parent_span_id.hex()]
+    assert ("ask search", {"marketd", "marketd-index"}) == (above.name, collector.services)
+
+
 async def test_a_collector_that_is_not_there_is_in_nobodys_way(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         nobody = f"http://127.0.0.1:{taken.getsockname()[1]}/v1/traces"
-    async with asyncio.timeout(20), traced(Settings(traces=Traces(endpoint=nobody))):
+    async with asyncio.timeout(20), traced(nobody, share=1):
         pass
 
 
 async def test_without_the_extra_a_start_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "marketd.otel", None)
     with pytest.raises(ExtraMissing, match=r"marketd\[otel\]"):
-        async with traced(Settings(traces=Traces(endpoint="http://127.0.0.1:1"))):
+        async with traced("http://127.0.0.1:1", share=1):
             pass
 
 

@@ -90,6 +90,8 @@ async def test_it_is_told_what_it_needs_on_standard_input_and_nowhere_else(
         "password": "secret",
         "log_level": "info",
         "log_format": "text",
+        "traces_endpoint": None,
+        "traces_share": 1.0,
     } == json.loads(told.read_text())
 
 
