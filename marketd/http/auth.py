@@ -25,7 +25,7 @@ from marketd.http.etags import expected, shown
 from marketd.http.identity import signed_in
 from marketd.http.keys import ADDRESS_LOCKOUT, LIMITS, LOCKOUT, PASSWORDS, TOKENS
 from marketd.http.operation import SIGNED_IN, Answer, operation
-from marketd.http.periods import UTC, Zone
+from marketd.http.periods import Zone, known
 from marketd.http.problems import BadRequest, Fault, NotSignedIn, TooManyFailures
 from marketd.http.tokens import Principal
 from marketd.storage.people import FindPerson, Person
@@ -285,7 +285,7 @@ async def own_address(request: web.Request) -> Address:
 async def zone_of(request: web.Request, user_id: str) -> str:
     """Say in which time zone somebody's days begin."""
     address = await _address_of(request, user_id)
-    return (await ask(request, address, account.Describe(), account.Profile)).zone or UTC
+    return known((await ask(request, address, account.Describe(), account.Profile)).zone)
 
 
 async def _address_of(request: web.Request, user_id: str) -> Address:

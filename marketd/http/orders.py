@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 from marketd.actors import buyer, order, product
 from marketd.actors.address import Address
 from marketd.actors.aggregate import Refused
+from marketd.actors.money import Money
 from marketd.actors.watch import AwaitOutcome
 from marketd.clock import Instant, instant
 from marketd.http.answers import answered, listed
@@ -129,8 +130,10 @@ async def place(request: web.Request) -> web.Response:
     return _accepted(request, address)
 
 
-async def placed(request: web.Request, principal: Principal, address: Address, body: NewOrder) -> None:
-    """Place an order, unless that was done before."""
+async def placed(
+    request: web.Request, principal: Principal, address: Address, body: NewOrder, agreed: Money | None = None
+) -> None:
+    """Place an order, unless that was done before; at no other price than was agreed to, if one was."""
     sold = Address("product", body.product_id)
     if not sold.is_sound:
         raise NotFound("no such product")
@@ -138,6 +141,8 @@ async def placed(request: web.Request, principal: Principal, address: Address, b
         return
     asked = product.Quote(principal.user_id, address.key)
     quote = await ask(request, sold, asked, product.Quoted, principal=principal, until_seen=False)
+    if agreed not in (None, quote.price):
+        raise WrongState("the price is another one than the page showed: load it again")
     command = order.Place(
         buyer_id=principal.user_id,
         seller_id=quote.seller_id,

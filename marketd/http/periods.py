@@ -50,6 +50,11 @@ def zone_fault(name: str) -> str | None:
 Zone = Annotated[str, Meta(max_length=ZONE_CHARACTERS_MAX, extra={"check": zone_fault})]
 
 
+def known(zone: str | None) -> str:
+    """Give a zone that somebody told us once, or UTC where they told none, or one that this machine does not know."""
+    return zone if zone in zones() else UTC
+
+
 def moment_fault(text: str) -> str | None:
     """Say what is wrong with a date or an instant."""
     try:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marketd.clock import instant, ms_of
-from marketd.http.periods import Interval, Span, begins, days_of, moment_fault, span, zone_fault
+from marketd.http.periods import Interval, Span, begins, days_of, known, moment_fault, span, zone_fault
 
 NOW_MS = ms_of(datetime.fromisoformat("2026-11-23T23:30:00+00:00"))
 HOUR_MS = 60 * 60 * 1000
@@ -148,3 +148,11 @@ def test_periods_cover_what_was_asked_for_without_gaps(zone: str, since: int, le
     for begin in found:  # the moment before was another day
         now, before = (instant(ms).astimezone(ZoneInfo(zone)).date() for ms in (begin, begin - 1))
         assert before < now, (zone, begin)
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"), [("Asia/Tokyo", "Asia/Tokyo"), (None, "UTC"), ("Mars/Olympus", "UTC"), ("localtime", "UTC")]
+)
+def test_a_zone_that_this_machine_does_not_know_is_utc(told: str | None, expected: str) -> None:
+    """As after a move to a machine with another list of them."""
+    assert expected == known(told)

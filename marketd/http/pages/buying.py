@@ -9,11 +9,12 @@ from msgspec import Meta, Struct
 from marketd.actors import order, product
 from marketd.actors.address import Address
 from marketd.actors.aggregate import Refused
+from marketd.actors.money import Money
 from marketd.actors.watch import AwaitOutcome
 from marketd.clock import id_of, made_at
 from marketd.http import reviews
 from marketd.http.asking import ask, find, read
-from marketd.http.bodies import Paging, Text, Title, formed, parameters
+from marketd.http.bodies import Currency, Paging, Text, Title, formed, parameters
 from marketd.http.doing import DOING, Doing
 from marketd.http.keys import CLOCK
 from marketd.http.operation import SIGNED_IN, Answer, Bytes, operation
@@ -33,9 +34,14 @@ _ONCE: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
 
 
 class BuyForm(Struct, forbid_unknown_fields=True):
-    """`once` is another one each time the form is shown: sent twice, it is one order."""
+    """
+    `minor` and `currency` are the price that the form was shown with, and the only one at which it buys; `once` is
+    another one each time: sent twice, it is one order.
+    """
 
     card: Annotated[str, Meta(min_length=1, max_length=255)]
+    minor: Annotated[int, Meta(ge=1, le=2**53)]
+    currency: Currency
     once: Annotated[str, Meta(max_length=36, **formed(_ONCE, "Expected what the form was shown with"))]
 
 
@@ -54,7 +60,8 @@ async def buy(request: web.Request) -> web.Response:
     address = Address("order", id_of(made_at(form.once), drawn))
     request[DOING] = Doing(request.app[CLOCK].now_ms(), drawn, is_again=True)  # or is the first time: nobody knows
 
-    await placed(request, viewer.principal, address, NewOrder(request.match_info["id"], form.card))
+    wanted, agreed = NewOrder(request.match_info["id"], form.card), Money(form.minor, form.currency)
+    await placed(request, viewer.principal, address, wanted, agreed)
 
     return sent_on(request, f"/shop/orders/{address.key}")
 

@@ -21,7 +21,7 @@ from marketd.http.pages.forms import signed_form
 from marketd.http.pages.frame import HTML, count, day, money, sent_on, shown
 from marketd.http.pages.till import Till
 from marketd.http.pages.web_session import Viewer, viewer_of
-from marketd.http.periods import UTC, Zone, zones
+from marketd.http.periods import Zone, known, zones
 from marketd.storage.catalog import BrowseProducts
 from marketd.storage.finding import FoundPage
 from marketd.storage.orders import ListOrders, OrderPage
@@ -83,7 +83,7 @@ async def export(request: web.Request) -> web.Response:
     viewer = await viewer_of(request, "seller")
     wanted = parameters(request, Looking)
 
-    found = await figures(request, viewer.principal.user_id, wanted.days, viewer.zone or UTC)
+    found = await figures(request, viewer.principal.user_id, wanted.days, known(viewer.zone))
 
     name = f"sales-{found.days[0]:%Y-%m-%d}-{found.days[-1]:%Y-%m-%d}.csv"
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
@@ -130,7 +130,7 @@ async def refund(request: web.Request) -> web.Response:
 
 async def _facts(request: web.Request, viewer: Viewer, days: int) -> dict[str, Any]:
     seller_id = viewer.principal.user_id
-    found = await figures(request, seller_id, days, viewer.zone or UTC)
+    found = await figures(request, seller_id, days, known(viewer.zone))
     newest = await read(request, ListOrders(seller_id, "seller", Page(1, NEWEST)), OrderPage)
     card = await find(request, FindSeller(seller_id), Seller)
     listed = await read(request, BrowseProducts(seller=seller_id, page=Page(1, 1)), FoundPage)

@@ -23,7 +23,7 @@ from marketd.clock import Instant, instant
 from marketd.http.keys import LIMITS
 from marketd.http.pages import static
 from marketd.http.pages.web_session import VIEWER
-from marketd.http.periods import UTC
+from marketd.http.periods import UTC, known
 from marketd.storage.catalog import PREVIEWS
 
 FOLDER: Final = Path(__file__).parent / "templates"
@@ -59,7 +59,7 @@ def written(request: web.Request, template: str, **facts: Any) -> str:
         "viewer": viewer,
         "csrf": viewer.token(request) if viewer else "",
         "path": request.path,
-        "zone": (viewer and viewer.zone) or UTC,
+        "zone": known(viewer.zone) if viewer else UTC,
     }
     return _templates().get_template(template).render(around | facts)
 

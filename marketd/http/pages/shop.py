@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 from aiohttp import web
 from msgspec import Meta
 
+from marketd.actors.money import from_amount
 from marketd.clock import new_id
 from marketd.http.asking import read
 from marketd.http.bodies import Paging, from_texts
@@ -104,6 +105,7 @@ async def show(request: web.Request) -> web.Response:
         "is_own": found is not None and found.principal.user_id == product.seller_id,
         "cards": CARDS if request.app[LIMITS].has_sandbox_cards else {},
         "once": new_id(request.app[CLOCK]),
+        "minor": from_amount(product.price, product.currency).minor,
     }
     return shown(request, "shop-product.html", **facts)
 

@@ -37,7 +37,7 @@ HOSTILE = replace(
     files=[replace(CARD.files[0], name=MARKUP)],
 )
 ONCE = "01900000-0000-7000-8000-000000000000"
-BUY = {"card": "pm_card_visa", "once": ONCE}
+BUY = {"card": "pm_card_visa", "once": ONCE, "minor": "1999", "currency": "USD"}
 
 
 @pytest.fixture(autouse=True)
@@ -180,6 +180,29 @@ async def test_buying_places_an_order_and_shows_it(stage: Stage, browser: Browse
     (place,) = [message for _, message in stage.bus.messages if isinstance(message, order.Place)]
     assert (303, "/shop/orders/") == (bought.status, bought.headers["Location"][:13])
     assert ("ann", "lamp", "pm_card_visa") == (place.buyer_id, place.product_id, place.payment_method_id)
+
+
+@pytest.mark.parametrize("seen", [{"minor": "1998"}, {"currency": "EUR"}])
+async def test_nobody_pays_another_price_than_the_page_showed(
+    stage: Stage, browser: Browser, seen: dict[str, str]
+) -> None:
+    """Or a seller could raise it between the look and the click."""
+    await browser.signs_in()
+    form = BUY | seen | {"csrf": await browser.token()}
+    stage.bus.answers(order.Describe, nobodys_order)
+
+    refused = await browser.post("/shop/products/lamp/buy", form)
+
+    assert (409, True) == (refused.status, b"the price is another one" in refused.body)
+    assert [] == [message for _, message in stage.bus.messages if isinstance(message, order.Place)]
+
+
+async def test_the_form_knows_the_price_that_is_shown(browser: Browser) -> None:
+    await browser.signs_in()
+
+    page = (await browser.get("/shop/products/lamp")).body.decode()
+
+    assert 'name="minor" value="1990"><input type="hidden" name="currency" value="USD">' in page
 
 
 async def test_a_form_that_is_sent_twice_is_one_order(stage: Stage, browser: Browser) -> None:
