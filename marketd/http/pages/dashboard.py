@@ -21,7 +21,7 @@ from marketd.http.pages.forms import signed_form
 from marketd.http.pages.frame import HTML, count, day, money, sent_on, shown
 from marketd.http.pages.till import Till
 from marketd.http.pages.web_session import Viewer, viewer_of
-from marketd.http.periods import Zone, known, zones
+from marketd.http.periods import Interval, Zone, known, zones
 from marketd.storage.catalog import BrowseProducts
 from marketd.storage.finding import FoundPage
 from marketd.storage.orders import ListOrders, OrderPage
@@ -32,13 +32,16 @@ routes = web.RouteTableDef()
 
 NEWEST: Final = 10
 SPANS: Final = (7, 30, 90, 365)
+INTERVALS: Final[dict[Interval, str]] = {"day": "Day", "week": "Week of", "month": "Month"}
+USUALLY: Final[dict[int, Interval]] = {7: "day", 30: "day", 90: "week", 365: "month"}  # what a phone has room for
 PAGE: Final = {200: Answer(Bytes, HTML)}
 
 
 class Looking(Struct, frozen=True, forbid_unknown_fields=True):
-    """`days` is how far back, `part` what of the page a script wants anew."""
+    """`days` is how far back, `by` what is summed up, `part` what of the page a script wants anew."""
 
     days: Literal[7, 30, 90, 365] = 30
+    by: Interval | None = None
     part: Literal["figures"] | None = None
 
 
@@ -57,10 +60,10 @@ async def show(request: web.Request) -> web.Response:
     viewer = await viewer_of(request, "seller")
     wanted = parameters(request, Looking)
 
-    facts = await _facts(request, viewer, wanted.days)
+    facts = await _facts(request, viewer, wanted)
 
     template = "dashboard-figures.html" if wanted.part else "dashboard.html"
-    return shown(request, template, **facts, days=wanted.days, spans=SPANS)
+    return shown(request, template, **facts, days=wanted.days, spans=SPANS, intervals=INTERVALS)
 
 
 @routes.get("/dashboard/live")
@@ -79,11 +82,11 @@ async def live(request: web.Request) -> EventStream:
 @routes.get("/dashboard/sales.csv")
 @operation(access=SELLERS, query=Looking, answers={200: Answer(Bytes, "text/csv")}, part_of="page")
 async def export(request: web.Request) -> web.Response:
-    """Give the figures of each day to a spreadsheet."""
+    """Give the figures of each day, week or month to a spreadsheet."""
     viewer = await viewer_of(request, "seller")
     wanted = parameters(request, Looking)
 
-    found = await figures(request, viewer.principal.user_id, wanted.days, known(viewer.zone))
+    found = await figures(request, viewer.principal.user_id, wanted.days, wanted.by or "day", known(viewer.zone))
 
     name = f"sales-{found.days[0]:%Y-%m-%d}-{found.days[-1]:%Y-%m-%d}.csv"
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
@@ -128,9 +131,9 @@ async def refund(request: web.Request) -> web.Response:
     return sent_on(request, "/dashboard/orders")
 
 
-async def _facts(request: web.Request, viewer: Viewer, days: int) -> dict[str, Any]:
+async def _facts(request: web.Request, viewer: Viewer, wanted: Looking) -> dict[str, Any]:
     seller_id = viewer.principal.user_id
-    found = await figures(request, seller_id, days, known(viewer.zone))
+    found = await figures(request, seller_id, wanted.days, wanted.by or USUALLY[wanted.days], known(viewer.zone))
     newest = await read(request, ListOrders(seller_id, "seller", Page(1, NEWEST)), OrderPage)
     card = await find(request, FindSeller(seller_id), Seller)
     listed = await read(request, BrowseProducts(seller=seller_id, page=Page(1, 1)), FoundPage)
@@ -139,6 +142,7 @@ async def _facts(request: web.Request, viewer: Viewer, days: int) -> dict[str, A
         "total": found.total,
         "changes": _changes(found.total, found.before),
         "charts": _charts(found),
+        "labels": _labels(found),
         "newest": newest.orders,
         "sales": newest.total,
         "rating": card.rating if card else None,
@@ -165,7 +169,7 @@ def _change(new: float, old: float) -> str:
 
 def _charts(found: Figures) -> list[dict[str, Any]]:
     """Draw revenue and orders, one below the other: they have nothing in common but the days."""
-    labels = [day(begin) for begin in found.days]
+    labels = _labels(found)
     revenue = [float(taking.revenue) for taking in found.takings]
     orders = [float(taking.orders) for taking in found.takings]
     of_revenue = bars(revenue, labels, [money(value, found.currency) for value in revenue])
@@ -174,6 +178,11 @@ def _charts(found: Figures) -> list[dict[str, Any]]:
         _chart("Revenue", of_revenue, sum(revenue), lambda value: money(value, found.currency)),
         _chart("Orders", of_orders, sum(orders), lambda value: f"{value:,.0f}" if value == int(value) else ""),
     ]
+
+
+def _labels(found: Figures) -> list[str]:
+    """Name each period: a day or a week by the day that it begins with, a month by its name."""
+    return [f"{begin:%b}\u00a0{begin.year}" if found.by == "month" else day(begin) for begin in found.days]
 
 
 def _chart(name: str, chart: Chart, total: float, write: Callable[[float], str]) -> dict[str, Any]:

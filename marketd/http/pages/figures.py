@@ -1,4 +1,4 @@
-"""What a seller took of late, day by day, and in as many days before."""
+"""What a seller took of late, by day, week or month, and in as many days before."""
 
 from datetime import date
 from decimal import Decimal
@@ -12,7 +12,7 @@ from marketd.actors.money import Money
 from marketd.clock import instant
 from marketd.http.asking import read
 from marketd.http.keys import CLOCK
-from marketd.http.periods import DAY, begins, span
+from marketd.http.periods import DAY, Interval, begins, span
 from marketd.storage.earnings import Earnings, ReadEarnings
 from marketd.storage.earnings import Taking as MinorTaking
 from marketd.storage.views import CountViews, ViewsCounted
@@ -43,10 +43,11 @@ class Top(Struct, frozen=True):
 
 
 class Figures(Struct, frozen=True):
-    """In one currency, that of the most orders; of the `days` the last one is today."""
+    """In one currency, that of the most orders; of each period the first day that is counted, of the last one today."""
 
     currency: str
     currencies: list[str]
+    by: Interval
     days: list[date]
     takings: list[Taking]
     before: Taking
@@ -59,11 +60,11 @@ class Figures(Struct, frozen=True):
         return sum(self.takings, Taking())
 
 
-async def figures(request: web.Request, seller_id: str, days: int, zone: str) -> Figures:
-    """Read what was taken in so many days of a time zone, today the last."""
+async def figures(request: web.Request, seller_id: str, days: int, by: Interval, zone: str) -> Figures:
+    """Read what was taken in so many days of a time zone, today the last; a first week or month may be cut short."""
     now_ms = request.app[CLOCK].now_ms()
     stretch = span(None, None, zone, now_ms=now_ms, days=days)
-    starts = begins(stretch, "day")
+    starts = [stretch.since, *begins(stretch, by)[1:]]
     its_days = [instant(start).astimezone(ZoneInfo(zone)).date() for start in starts]
     bounds = (*starts, stretch.until)
     found = await read(request, ReadEarnings(seller_id, bounds), Earnings)
@@ -73,6 +74,7 @@ async def figures(request: web.Request, seller_id: str, days: int, zone: str) ->
     return Figures(
         currency=found.currency,
         currencies=found.currencies,
+        by=by,
         days=its_days,
         takings=[_taking(taking, found.currency) for taking in found.takings],
         before=_taking(before.takings[0], found.currency),

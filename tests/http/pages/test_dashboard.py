@@ -183,6 +183,35 @@ async def test_each_day_has_its_bar_in_both_charts(stage: Stage, browser: Browse
     assert 2 * 30 == (await body_of(browser, "/dashboard")).count("<rect ")
 
 
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("days=90", ("week", 14, "13 Nov 2023")),
+        ("days=365", ("month", 13, "Nov 2023")),
+        ("days=365&by=week", ("week", 53, "13 Nov 2023")),
+        ("days=90&by=day", ("day", 90, "14 Nov 2023")),
+    ],
+)
+async def test_a_longer_time_is_shown_in_longer_periods(
+    stage: Stage, browser: Browser, query: str, expected: tuple[str, int, str]
+) -> None:
+    sales(stage, sold(0))
+    page = await body_of(browser, f"/dashboard?{query}")
+
+    by, count, label = expected
+    assert (True, count) == (f"Revenue by {by}" in page, page.count('<th scope="row">'))
+    assert f'<th scope="row">{label}</th><td class="number">1</td>' in page
+
+
+async def test_a_first_week_has_no_day_from_before_the_time(stage: Stage, browser: Browser) -> None:
+    """90 days before the 14th began on a Thursday."""
+    await body_of(browser, "/dashboard?days=90")
+
+    now, before = [message for _, message in stage.bus.messages if isinstance(message, ReadEarnings)]
+    assert (90 * DAY_MS, 90 * DAY_MS) == (now.bounds[-1] - now.bounds[0], before.bounds[1] - before.bounds[0])
+    assert (4 * DAY_MS, now.bounds[0]) == (now.bounds[1] - now.bounds[0], before.bounds[1])
+
+
 async def test_of_nothing_no_chart_is_drawn(browser: Browser) -> None:
     page = await body_of(browser, "/dashboard?days=7")
 
