@@ -32,6 +32,7 @@ routes = web.RouteTableDef()
 
 NEWEST: Final = 10
 SPANS: Final = (7, 30, 90, 365)
+MANY_PERCENT: Final = 1000
 INTERVALS: Final[dict[Interval, str]] = {"day": "Day", "week": "Week of", "month": "Month"}
 USUALLY: Final[dict[int, Interval]] = {7: "day", 30: "day", 90: "week", 365: "month"}  # what a phone has room for
 PAGE: Final = {200: Answer(Bytes, HTML)}
@@ -164,6 +165,8 @@ def _change(new: float, old: float) -> str:
     if not old:
         return "none before" if new else "as before"
     percent = round((new - old) / old * 100)
+    if percent >= MANY_PERCENT:
+        return f"{new / old:,.0f} times as much"
     return f"{percent:+d} %" if percent else "as before"
 
 

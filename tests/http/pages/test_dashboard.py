@@ -183,6 +183,12 @@ async def test_each_day_has_its_bar_in_both_charts(stage: Stage, browser: Browse
     assert 2 * 30 == (await body_of(browser, "/dashboard")).count("<rect ")
 
 
+async def test_a_large_change_is_told_in_times(stage: Stage, browser: Browser) -> None:
+    sales(stage, sold(1, 50_000), sold(8, 1000))
+
+    assert '<dd class="hint">50 times as much</dd>' in await body_of(browser, "/dashboard?days=7")
+
+
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
