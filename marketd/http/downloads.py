@@ -23,6 +23,7 @@ routes = web.RouteTableDef()
     answers=FILE_ANSWERS | {302: Answer(headers=("Location",))},
     problems=(order.Reason.NO_SUCH_ORDER, Forbidden, Gone, RangeNotSatisfiable),
     takes=FILE_CONDITIONS,
+    is_link=True,
 )
 async def download(request: web.Request) -> web.StreamResponse:
     """Give the file, or a part of it (RFC 9110, section 14), or send on to where it is."""

@@ -199,7 +199,7 @@ async def unsubscribe(request: web.Request) -> web.Response:
 
 
 @routes.get("/unsubscribe/{token}")
-@operation(answers={200: Answer(Bytes, "text/html", headers=("Cache-Control",))}, problems=(NotFound,))
+@operation(answers={200: Answer(Bytes, "text/html", headers=("Cache-Control",))}, problems=(NotFound,), is_link=True)
 async def stop_page(request: web.Request) -> web.Response:
     """Ask whether such mails are to come no more: mail programs and their guards open links as well."""
     _, topic = _stopped(request)

@@ -24,6 +24,7 @@ from marketd.http.examples import example
 from marketd.http.operation import ANY, JSON, Answer, Bytes, Operation, operation_of
 from marketd.http.parameters import ALL_TAKE, ANSWER_HEADERS, PATH, REQUEST_HEADERS
 from marketd.http.problems import (
+    LED_NOWHERE,
     SORTS,
     BadRequest,
     ExpectationFailed,
@@ -301,12 +302,16 @@ def _responses(
         slugs.setdefault(SORTS[slug].status, []).append(slug)
     for status, named in slugs.items():
         problem = _problem(status, named)
+        is_page_too = declared.is_link and status in LED_NOWHERE
+        if is_page_too:
+            problem["content"]["text/html"] = {}
+            problem["headers"]["Cache-Control"] = _header("Cache-Control") | {"required": False}
         own = responses.get(status)
         if own:
             own["content"] |= problem["content"]
             own["headers"] |= problem["headers"]
         else:
-            name = ".".join([str(status), *named])
+            name = ".".join([str(status), *named, *(["html"] if is_page_too else [])])
             problems[name] = problem
             responses[status] = {"$ref": f"#/components/responses/{name}"}
     return {str(status): responses[status] for status in sorted(responses)}

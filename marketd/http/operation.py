@@ -61,7 +61,8 @@ class Bytes:
 class Operation(Struct, frozen=True):
     """
     All that a route declares; `takes` names the request's headers that it looks at. What is `part_of` the pages is for
-    people with a browser (html) or for the scripts of our own pages; all else is the API.
+    people with a browser (html) or for the scripts of our own pages; all else is the API. What of that `is_link` people
+    follow from their mails: a browser is told by a page why it leads nowhere.
     """
 
     answers: Mapping[int, Answer]
@@ -72,6 +73,7 @@ class Operation(Struct, frozen=True):
     query: type[Struct] | None
     takes: tuple[str, ...]
     part_of: PartOf = "api"
+    is_link: bool = False
 
 
 def operation(
@@ -84,12 +86,13 @@ def operation(
     query: type[Struct] | None = None,
     takes: tuple[str, ...] = (),
     part_of: PartOf = "api",
+    is_link: bool = False,
 ) -> Callable[[H], H]:
     """
     Declare a handler. `problems` are its own: those that follow from the body, the parameters and the access, and
     those that any route can meet, are added where the document is made.
     """
-    declared = Operation(answers, problems, access, body, body_is_optional, query, takes, part_of)
+    declared = Operation(answers, problems, access, body, body_is_optional, query, takes, part_of, is_link)
 
     def declare(handler: H) -> H:
         handler.__dict__["operation"] = declared

@@ -238,6 +238,9 @@ SORTS: Final[dict[str, Sort]] = {
 }
 
 
+LED_NOWHERE: Final = frozenset({403, 404, 409, 410})  # what a browser that followed a link is told by a page
+
+
 class ProblemDocument(Struct, rename="camel"):
     """A problem (RFC 9457): `type` is a page that explains it, `instance` the id of the request."""
 
