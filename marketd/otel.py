@@ -7,6 +7,7 @@ recorded. Spans are sent by a thread of their own, in batches; what can't be sen
 
 import logging
 from collections.abc import Sequence
+from threading import Timer
 from types import TracebackType
 from typing import Final, Self
 
@@ -31,14 +32,25 @@ LINKS_MAX: Final = 8  # to so many others that a span was done for
 QUEUE_MAX: Final = 4_096
 SEND_EVERY_S: Final = 2.0
 SEND_S_MAX: Final = 5.0
+END_S_MAX: Final = 2.0
 
 log = logging.getLogger("marketd.traces")
 
 
-def sending(endpoint: str) -> SpanProcessor:
-    """Send spans to a collector, in batches."""
-    exporter = OTLPSpanExporter(endpoint, timeout=SEND_S_MAX)
-    return BatchSpanProcessor(exporter, max_queue_size=QUEUE_MAX, schedule_delay_millis=SEND_EVERY_S * 1000)
+class Sending(BatchSpanProcessor):
+    """Sends spans to a collector, in batches; at the end for some seconds, because one that is away holds up nobody."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._line = OTLPSpanExporter(endpoint, timeout=SEND_S_MAX)
+        super().__init__(self._line, max_queue_size=QUEUE_MAX, schedule_delay_millis=SEND_EVERY_S * 1000)
+
+    def shutdown(self) -> None:
+        """Send what is left; when the time is over the line is cut, which ends the wait for another attempt."""
+        cut = Timer(END_S_MAX, self._line.shutdown)
+        cut.daemon = True
+        cut.start()
+        super().shutdown()  # type: ignore[no-untyped-call]
+        cut.cancel()
 
 
 class OtelRecorder:

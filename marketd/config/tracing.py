@@ -27,11 +27,11 @@ async def traced(endpoint: str | None, share: float, service: str = SERVICE) -> 
         yield
         return
     try:
-        from marketd.otel import OtelRecorder, sending  # it is large, and not there without the extra
+        from marketd.otel import OtelRecorder, Sending  # it is large, and not there without the extra
     except ImportError as error:
         told = "traces.endpoint is set, and the extra is not installed: pip install 'marketd[otel]'"
         raise ExtraMissing(f"{told} ({error})") from None
-    recorder = OtelRecorder(sending(endpoint), share, service)
+    recorder = OtelRecorder(Sending(endpoint), share, service)
     record_with(recorder)
     try:
         yield

@@ -52,7 +52,7 @@ Zone = Annotated[str, Meta(max_length=ZONE_CHARACTERS_MAX, extra={"check": zone_
 
 def known(zone: str | None) -> str:
     """Give a zone that somebody told us once, or UTC where they told none, or one that this machine does not know."""
-    return zone if zone in zones() else UTC
+    return zone if zone and zone in zones() else UTC
 
 
 def moment_fault(text: str) -> str | None:

@@ -19,6 +19,7 @@ from marketd.config.fronting import front
 from marketd.config.settings import Data, Limits, Nats, Search, Settings, Storage, Traces
 from marketd.config.tracing import ExtraMissing, traced
 from marketd.config.wiring import running
+from marketd.otel import END_S_MAX, OtelRecorder, Sending
 from tests.config.test_measuring import Shop
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.slow]
@@ -174,6 +175,18 @@ async def test_a_collector_that_is_not_there_is_in_nobodys_way(tmp_path: Path) -
         nobody = f"http://127.0.0.1:{taken.getsockname()[1]}/v1/traces"
     async with asyncio.timeout(20), traced(nobody, share=1):
         pass
+
+
+async def test_what_can_not_be_sent_holds_up_no_end() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        nobody = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    recorder = OtelRecorder(Sending(nobody), 1, "marketd")
+    for _ in range(2_000):  # some batches
+        with recorder.begin("turn", "internal", []):
+            pass
+
+    async with asyncio.timeout(END_S_MAX + 2):
+        await asyncio.to_thread(recorder.close)
 
 
 async def test_without_the_extra_a_start_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
