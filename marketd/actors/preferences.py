@@ -15,7 +15,7 @@ from marketd.actors.aggregate import Expected, version_of
 
 SUBSCRIPTIONS_MAX: Final = 10  # the one that is there longest ends when one more is made
 
-Topic = Literal["receipts", "sales", "refunds"]
+Topic = Literal["receipts", "sales", "refunds", "webhooks"]
 Channel = Literal["email", "push"]
 
 

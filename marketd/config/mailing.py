@@ -15,8 +15,8 @@ from marketd.actors.address import Address
 from marketd.actors.notices.channels import ByMail, ByPush, PushServices
 from marketd.actors.notices.letters import Writer
 from marketd.actors.notices.mime import Sender
+from marketd.actors.notices.notice_letters import NoticeLetters
 from marketd.actors.notices.notifier import FindAccount, Notifier, NotifierLimits
-from marketd.actors.notices.order_letters import OrderLetters
 from marketd.actors.notices.outbox import Outbox
 from marketd.actors.notices.port import CIRCUIT, Carrier
 from marketd.actors.notices.posting import Line, LineLimits
@@ -74,7 +74,7 @@ async def notifying(
     tokens, push_key = MailTokens(load_mail_key(folder.keys)), PushKey(load_push_key(folder.keys))
     templates = make_templates(settings)
     known, finding = known_url(settings, url), account_finder(projector)
-    letters = make_order_letters(settings, folder, clock, tokens, templates, known)
+    letters = make_notice_letters(settings, folder, clock, tokens, templates, known)
     mail_breaker = make_breaker(CIRCUIT, settings, clock)
     services = PushServices(lambda name: make_breaker(name, settings, clock))
     carrier, writer = make_carrier(settings, folder), Writer(known, tokens, templates)
@@ -135,17 +135,17 @@ def known_url(settings: Settings, url: str | None) -> str:
     return known
 
 
-def make_order_letters(
+def make_notice_letters(
     settings: Settings, folder: Folder, clock: Clock, tokens: MailTokens, templates: Templates, url: str
-) -> OrderLetters:
-    """Write letters about orders, with links that download what was bought."""
+) -> NoticeLetters:
+    """Write letters about orders, with links that download what was bought, and about webhooks."""
     links = DownloadLinks(load_link_key(folder.keys), clock, minutes=settings.downloads.link_minutes)
 
     def link(order_id: str, file: File, until: int) -> str:
         grant = DownloadGrant(order_id, file.name, file.type, file.url)
         return f"{url}/downloads/{links.issue_until(grant, until // 1000)}"
 
-    return OrderLetters(url, tokens, templates, link, link_hours=settings.downloads.mail_link_hours)
+    return NoticeLetters(url, tokens, templates, link, link_hours=settings.downloads.mail_link_hours)
 
 
 def account_finder(projector: Projector) -> FindAccount:
@@ -173,7 +173,7 @@ def postman_limits(settings: Settings) -> PostmanLimits:
 
 
 def mail_limits(settings: Settings) -> NotifierLimits:
-    """How patient, and how fast, mails about orders are sent."""
+    """How patient, and how fast, notices are sent by mail."""
     limits = settings.mail
     return NotifierLimits(
         retry_s=limits.retry_s,

@@ -45,10 +45,10 @@ class Mail(Struct, frozen=True):
         str | None, Meta(description="a folder of templates that take the place of ours, file by file")
     ] = None
     notices_second_max: Annotated[
-        float, Meta(description="mails about orders sent in a second; more wait in the log", gt=0, le=10_000)
+        float, Meta(description="notices by mail sent in a second; more wait in the log", gt=0, le=10_000)
     ] = 10.0
     notices_waiting_max: Annotated[
-        int, Meta(description="mails about orders that wait in memory; more wait in the log", ge=1, le=1_000_000)
+        int, Meta(description="notices by mail that wait in memory; more wait in the log", ge=1, le=1_000_000)
     ] = 1000
 
 

@@ -69,17 +69,19 @@ class ChannelsChange(Struct, forbid_unknown_fields=True):
 
 
 class Notifications(Struct):
-    """Of one's purchases, one's sales, and of money that comes back."""
+    """Of one's purchases, one's sales, of money that comes back, and of one's webhooks that were turned off."""
 
     receipts: Channels
     sales: Channels
     refunds: Channels
+    webhooks: Channels
 
 
 class NotificationsChange(Struct, forbid_unknown_fields=True):
     receipts: ChannelsChange | UnsetType = UNSET
     sales: ChannelsChange | UnsetType = UNSET
     refunds: ChannelsChange | UnsetType = UNSET
+    webhooks: ChannelsChange | UnsetType = UNSET
 
 
 class PushKeys(Struct, forbid_unknown_fields=True):

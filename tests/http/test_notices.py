@@ -54,7 +54,8 @@ async def test_it_is_shown_what_is_told_over_which_channel(stage: Stage) -> None
     answer = await stage.call("GET", "/auth/me/notifications", user="ann")
 
     both = {"email": True, "push": True}
-    assert {"receipts": both, "sales": {"email": False, "push": True}, "refunds": both} == answer.json()
+    expected = {"receipts": both, "sales": {"email": False, "push": True}, "refunds": both, "webhooks": both}
+    assert expected == answer.json()
 
 
 async def test_only_what_is_named_is_changed(stage: Stage) -> None:

@@ -1,4 +1,4 @@
-"""People are told what became of their orders: by mail and in their browsers, whatever fails in between."""
+"""People are told what became of their orders and webhooks: by mail and in browsers, whatever fails in between."""
 
 import asyncio
 import re
@@ -13,6 +13,7 @@ from aiohttp import ClientSession
 
 from tests.actors.notices.mail_server import MailServer
 from tests.actors.notices.push_service import PushService
+from tests.actors.notices.receiver import Receiver, status
 from tests.journeys.people import CHANGE_S_MAX, PASSWORD, Person, Visitor
 from tests.journeys.process import marketd, running
 
@@ -27,6 +28,13 @@ PATIENT: Final = {
     "MARKETD_PUSH__RETRY_S_MAX": "0.2",
     "MARKETD_PUSH__PRIVATE_ALLOWED": "true",
     "MARKETD_BREAKERS__OPEN_S": "0.5",
+}
+
+FAILING: Final = {
+    "MARKETD_WEBHOOKS__ALLOW_HTTP": "true",
+    "MARKETD_WEBHOOKS__ALLOW_PRIVATE": "true",
+    "MARKETD_WEBHOOKS__RETRIES_S": "0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2",
+    "MARKETD_WEBHOOKS__PATIENCE_S": "0.5",
 }
 
 
@@ -136,6 +144,26 @@ async def test_browsers_are_told_and_those_that_are_gone_are_forgotten(tmp_path:
     (taken,) = push.taken
     assert ("phone", "Sold: Field recordings (USD 19.99)", [push.url]) == (taken.browser, taken.shown["title"], left)
     assert f"k={key}" in taken.headers["Authorization"]
+
+
+async def test_of_a_webhook_that_took_nothing_for_too_long_its_owner_is_told(
+    tmp_path: Path, session: ClientSession
+) -> None:
+    server = MailServer()
+    async with server.up(), Receiver(status(503)).up() as receiver:
+        settings = PATIENT | FAILING | {"MARKETD_MAIL__PORT": str(server.port)}
+        async with running(tmp_path / "d", settings=settings) as it:
+            seller = await Visitor(it, session).joins("seller")
+            hook = (await seller.post("/webhooks", {"url": receiver.url, "events": ["product.*"]})).expect(201)
+            other = (await seller.post("/webhooks", {"url": receiver.url, "events": ["order.*"]})).expect(201)
+            (await seller.ask("PATCH", f"/webhooks/{other['id']}", {"disabled": True})).expect(200)
+            await seller.offers()
+            await wait_until(seller, lambda: told(server, "webhook-disabled"))
+            found = (await seller.get(f"/webhooks/{hook['id']}")).expect(200)
+
+    (mail,) = told(server, "webhook-disabled")
+    assert (seller.email, True) == (mail["To"], f"{it.url}/webhooks/{hook['id']}" in text_of(mail))
+    assert "failing" == found["disabledReason"]
 
 
 async def test_an_operator_sees_the_breaker_and_what_waits(tmp_path: Path, session: ClientSession) -> None:

@@ -1,5 +1,5 @@
 """
-The ways on which notices of orders reach people: by mail, and by push to each browser that they have.
+The ways on which notices reach people: by mail, and by push to each browser that they have.
 
     copies      who gets a notice: one mailbox, or so many browsers
     send        takes one of them there, through a circuit breaker
@@ -11,27 +11,20 @@ whoever's does not answer keeps no message from the others.
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 from urllib.parse import urlsplit
 
-from marketd.actors import order, preferences
-from marketd.actors.notices.order_letters import Notice, OrderLetters
+from marketd.actors import preferences
+from marketd.actors.notices.facts import Facts
+from marketd.actors.notices.notice_letters import NoticeLetters
 from marketd.actors.notices.port import PUSH_CIRCUIT, Carrier, Gone, NoticeFailed, PushCarrier, Rejected, Sent
+from marketd.actors.notices.triggers import Notice
 from marketd.actors.preferences import Contact
-from marketd.actors.product import File
 from marketd.bus.breaker import Breaker, Circuit, State
 
 SERVICES_MAX: Final = 256  # push services that are remembered apart
 
 Outcome = Sent | Rejected | Gone
-
-
-class Facts(NamedTuple):
-    """All that a notice is written of."""
-
-    view: order.View
-    files: tuple[File, ...]
-    contact: Contact
 
 
 class Channel(Protocol):
@@ -60,7 +53,7 @@ class ByMail:
     name: preferences.Channel = "email"
     has_files = True
 
-    def __init__(self, carrier: Carrier, breaker: Breaker, letters: OrderLetters) -> None:
+    def __init__(self, carrier: Carrier, breaker: Breaker, letters: NoticeLetters) -> None:
         self._carrier, self._breaker, self._letters = carrier, breaker, letters
 
     @property
@@ -71,7 +64,7 @@ class ByMail:
         return [self.name]
 
     async def send(self, notice: Notice, copy: str, facts: Facts) -> Outcome:
-        mail = self._letters.mail(notice, facts.view, facts.files, facts.contact.email)
+        mail = self._letters.mail(notice, facts)
         return await self._breaker.call(partial(self._carrier.send, mail), NoticeFailed)
 
 
@@ -82,7 +75,7 @@ class ByPush:
     has_files = False
     is_closed = False
 
-    def __init__(self, carrier: PushCarrier, services: "PushServices", letters: OrderLetters, keep_s: float) -> None:
+    def __init__(self, carrier: PushCarrier, services: "PushServices", letters: NoticeLetters, keep_s: float) -> None:
         self._carrier, self._services, self._letters = carrier, services, letters
         self._keep_ms = int(keep_s * 1000)
 
@@ -91,7 +84,7 @@ class ByPush:
 
     async def send(self, notice: Notice, copy: str, facts: Facts) -> Outcome:
         (to,) = (s for s in facts.contact.preferences.subscriptions if s.subscription_id == copy)
-        message = self._letters.push(notice, facts.view, notice.at + self._keep_ms)
+        message = self._letters.push(notice, facts, notice.at + self._keep_ms)
         breaker = self._services.breaker_of(to.endpoint)
         return await breaker.call(partial(self._carrier.send, message, to), NoticeFailed)
 

@@ -1,5 +1,5 @@
 """
-Sees to it that people are told what became of their orders, over one channel.
+Sees to it that people are told what became of their orders and webhooks, over one channel.
 
 The one rule: only the log starts a notice. A record that makes one due opens it here; it is closed when everybody who
 is to get it over this channel has got it, or it can't be or need not be told any more. The checkpoint lies before the
@@ -15,17 +15,17 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Protocol
 
 from msgspec import Struct
 
-from marketd.actors import order, product
 from marketd.actors.address import Address
-from marketd.actors.notices.channels import Channel, Facts
-from marketd.actors.notices.order_letters import Notice
+from marketd.actors.notices.channels import Channel
+from marketd.actors.notices.facts import Facts, gather
 from marketd.actors.notices.port import Gone, NoticeFailed, Rejected, Sent
-from marketd.actors.notices.triggers import RECEIPT, due
-from marketd.actors.preferences import Contact, EndPush, ReadContact
+from marketd.actors.notices.triggers import Notice, due
+from marketd.actors.preferences import EndPush
 from marketd.bus.breaker import BreakerOpen
 from marketd.bus.port import Bus, BusError, Envelope
 from marketd.bus.subjects import command_subject
@@ -108,13 +108,10 @@ class Notifier:
                 await self._hear(record, tasks)
 
     async def _hear(self, record: Recorded, tasks: asyncio.TaskGroup) -> None:
-        triggers = due(record.commit.events)
-        if not triggers or self._is_over(record.commit.at):  # then it was over before we were ever there
+        if self._is_over(record.commit.at):  # then it was over before we were ever there
             return
-        order_id = Address.parse(record.stream).key
-        for trigger in triggers:
+        for notice in due(record):
             await self._room.acquire()  # until then the log stays unread: it keeps what is due better than we do
-            notice = Notice(f"{order_id}.{record.version}.{trigger.kind}", trigger, order_id, record.commit.at)
             self._follower.take_up(notice.notice_id, record)
             tasks.create_task(self._see_to(notice))
 
@@ -146,9 +143,9 @@ class Notifier:
         except BreakerOpen:  # somebody else is trying whether they are back
             pass
         except (NoticeFailed, BusError) as error:
-            log.warning("order/%s: the notice %s waits: %s", notice.order_id, self._name(notice), error)
+            log.warning("%s: the notice %s waits: %s", notice.address, self._name(notice), error)
         except Exception:  # a defect in one notice must not stop the others; it is over when patience ends
-            log.exception("order/%s: the notice %s crashed", notice.order_id, self._name(notice))
+            log.exception("%s: the notice %s crashed", notice.address, self._name(notice))
         return False
 
     async def _wait_turn(self) -> None:
@@ -184,13 +181,13 @@ class Notifier:
             case Sent():
                 self._end(notice, "sent")
             case Rejected(why):
-                log.warning("order/%s: %s was refused for good: %s", notice.order_id, self._name(notice), why)
+                log.warning("%s: %s was refused for good: %s", notice.address, self._name(notice), why)
                 self._end(notice, "rejected")
             case Gone():
                 user_id = facts.contact.user_id
-                address = await self._account(user_id, 0)
+                address = await self._account(user_id)
                 await self._ask(notice, address, EndPush(copy, "the push service knows it no more"))
-                log.info("order/%s: a browser of user %s is there no more", notice.order_id, user_id)
+                log.info("%s: a browser of user %s is there no more", notice.address, user_id)
 
     async def _note(self, notice: Notice, copy: str) -> None:
         """Note that it went out; what can't be noted does not go out again for that, unless there is a crash."""
@@ -199,7 +196,7 @@ class Notifier:
             if self._ends["sent"] % self._limits.checkpoint_every == 0:
                 await self._forget()
         except NoticeFailed as error:
-            log.warning("order/%s: that %s went out can't be noted: %s", notice.order_id, self._name(notice), error)
+            log.warning("%s: that %s went out can't be noted: %s", notice.address, self._name(notice), error)
 
     async def _forget(self) -> None:
         """Forget what nobody will hear of again: the checkpoint as it is in the log, not as it was offered."""
@@ -211,7 +208,7 @@ class Notifier:
     def _end(self, notice: Notice, how: str) -> None:
         self._ends[how] += 1
         level = logging.WARNING if how == "given up" else logging.DEBUG
-        log.log(level, "order/%s: the notice %s: %s", notice.order_id, self._name(notice), how)
+        log.log(level, "%s: the notice %s: %s", notice.address, self._name(notice), how)
 
     def _name(self, notice: Notice) -> str:
         return f"{notice.trigger.kind} by {self._channel.name}"
@@ -220,23 +217,16 @@ class Notifier:
 
     async def _facts(self, notice: Notice) -> Facts | None:
         """Ask for it; None where it is true no more, or nobody wants to hear it."""
-        trigger, position = notice.trigger, self._follower.open[notice.notice_id].first
-        view = await self._ask(notice, Address("order", notice.order_id), order.Describe())
-        assert isinstance(view, order.View), f"order/{notice.order_id} answered {view!r}"
-        if (view.status, view.payment_status) != (trigger.status, trigger.payment):
-            return None
-        account = await self._account(view.buyer_id if trigger.whom == "buyer" else view.seller_id, position)
-        contact = await self._ask(notice, account, ReadContact())
-        assert isinstance(contact, Contact), f"{account} answered {contact!r}"
-        if not contact.preferences.chosen.wants(trigger.topic, self._channel.name):
-            return None
-        if trigger is not RECEIPT or not self._channel.has_files:
-            return Facts(view, (), contact)
-        sold = await self._ask(notice, Address("product", view.product_id), product.Describe())
-        assert isinstance(sold, product.Description), f"product/{view.product_id} answered {sold!r}"
-        return Facts(view, sold.offer.files, contact)
+        position = self._follower.open[notice.notice_id].first
+        return await gather(
+            notice,
+            self._channel.name,
+            partial(self._ask, notice),
+            partial(self._account, position=position),
+            has_files=self._channel.has_files,
+        )
 
-    async def _account(self, user_id: str, position: int) -> Address:
+    async def _account(self, user_id: str, position: int = 0) -> Address:
         address = await self._find_account(user_id, position)
         if address is None:
             raise NoticeFailed("the read models do not know the person yet")
@@ -251,6 +241,6 @@ class Notifier:
             deadline=self._clock.now_ms() + int(self._limits.reply_wait_s_max * 1000),
             principal="notifier",
             trace=within(work.meta.trace) or taken_up(work.meta.trace, self._clock),
-            at_least=work.newest if address.kind == order.ORDER.kind else 0,
+            at_least=work.newest if address == notice.address else 0,
         )
         return (await self._bus.ask(command_subject(address), envelope)).value

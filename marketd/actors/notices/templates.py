@@ -7,7 +7,8 @@ The words of our mails, by Jinja2: of each kind a text and the same as HTML, fro
 Whatever people have written (titles, names, reasons) is one line wherever it is put in.
 
 The one rule: a template that can't be used is found out at the start, with its file and line, and not with the first
-letter. So each is tried with every value that it may use, and once with as few as there may be.
+letter. So each is tried with every value that it may use, and once with as few as there may be; where it says why, with
+each reason.
 
     TemplateFault   a template can't be used; the message is one line for the operator
 """
@@ -15,10 +16,12 @@ letter. So each is tried with every value that it may use, and once with as few 
 import re
 from pathlib import Path
 from traceback import extract_tb
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, get_args
 
 from jinja2 import FileSystemLoader, StrictUndefined, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from marketd.actors.webhook import Why
 
 OURS: Final = Path(__file__).parent / "templates"
 SUBJECT: Final = "Subject:"
@@ -28,6 +31,8 @@ _TOKEN: Final = {"token": "MDE5MmYzYTQ", "link": "https://shop.example/auth#toke
 _FILE: Final = {"name": "rain.zip", "size": "1.2 MB", "url": "https://shop.example/downloads/x"}
 _ORDER: Final = {"order_id": "0192f3ae", "title": "Rain <1>", "price": "USD 19.99", "at": "1 May", "reason": "sold out"}
 _BOUGHT: Final = {"licence_key": "RAIN-4711", "files": [_FILE], "until": "8 May"}
+_WEBHOOK: Final = {"webhook_id": "0192f3ae", "host": "hooks.example", "description": "Books <1>", "at": "1 May"}
+_WHYS: Final = tuple(why for why in get_args(Why) if why != "by hand")
 TRIED: Final[dict[str, dict[str, Any]]] = {
     "verify-email": _TOKEN,
     "password-reset": _TOKEN,
@@ -37,8 +42,9 @@ TRIED: Final[dict[str, dict[str, Any]]] = {
     "refund": _ORDER,
     "order-failed": _ORDER,
     "refund-delayed": _ORDER,
+    "webhook-disabled": _WEBHOOK | {"why": _WHYS[0]},
 }
-_LEAST: Final = {"licence_key": "", "files": [], "unsubscribe": ""}
+_LEAST: Final = {"description": "", "licence_key": "", "files": [], "unsubscribe": ""}
 _UNSEEN: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
@@ -84,7 +90,8 @@ class Templates:
     def _try(self, kind: str, values: dict[str, Any]) -> None:
         try:
             first, _, _ = self._environment.get_template(f"{kind}.txt").render({"shop": "", **values}).partition("\n")
-            for tried in (values, {**values, **_LEAST}):
+            whys = [{**values, "why": why} for why in _WHYS if "why" in values]
+            for tried in (values, {**values, **_LEAST}, *whys):
                 self.write(kind, tried)
         except TemplateError as error:
             raise TemplateFault(f"{self._place(error, kind)}: {one_line(str(error))}") from None

@@ -1,38 +1,61 @@
 """
-What of the log is told to whom: a record of an order makes notices due, each for one person.
+What of the log is told to whom: a record makes notices due, each for one person.
 
-What comes to be told of another kind of actor gets a row here, words in templates/, and its facts where the notifier
-gathers them: that a webhook was disabled, for one.
+What comes to be told of another kind of actor gets a row here, words in templates/, and its facts in facts.py.
 """
 
 from collections.abc import Sequence
 from typing import Any, Final, Literal, NamedTuple
 
-from marketd.actors import order
+from msgspec import Struct
+
+from marketd.actors import order, webhook
+from marketd.actors.address import Address
 from marketd.actors.preferences import Topic
+from marketd.storage.log import Recorded
 
 
-class Trigger(NamedTuple):
-    """
-    One kind of notice: which templates it is written by, under which topic its reader may switch it off, who that is,
-    and what order and payment have to be for it to be true, at the moment when it is told.
-    """
+class Trigger(Struct, frozen=True):
+    """One kind of notice: which templates it is written by, and under which topic its reader may switch it off."""
 
     kind: str
     topic: Topic
+
+
+class OfOrder(Trigger, frozen=True):
+    """Who is told; and what order and payment have to be for it to be true, at the moment when it is told."""
+
     whom: Literal["buyer", "seller"]
     status: Literal["completed", "failed", "refunded"]
     payment: Literal["captured", "refunded", "refund_failed"]
 
 
-RECEIPT: Final = Trigger("receipt", "receipts", "buyer", "completed", "captured")
-SALE: Final = Trigger("sale", "sales", "seller", "completed", "captured")
-REFUND: Final = Trigger("refund", "refunds", "buyer", "refunded", "refunded")
-ORDER_FAILED: Final = Trigger("order-failed", "refunds", "buyer", "failed", "refunded")
-REFUND_DELAYED: Final = Trigger("refund-delayed", "refunds", "buyer", "failed", "refund_failed")
-TRIGGERS: Final = (RECEIPT, SALE, REFUND, ORDER_FAILED, REFUND_DELAYED)
+class OfWebhook(Trigger, frozen=True):
+    """Its owner is told, while it is disabled and not by themselves."""
 
-_BY_EVENT: Final[dict[type, tuple[Trigger, ...]]] = {
+
+class Notice(NamedTuple):
+    """
+    One thing that one person is told, since `at` (ms since the epoch): of the order or webhook `subject_id`, on record
+    at the actor of that address. Its id is its own alone and never changes.
+    """
+
+    notice_id: str
+    trigger: Trigger
+    address: Address
+    subject_id: str
+    at: int
+
+
+RECEIPT: Final = OfOrder("receipt", "receipts", "buyer", "completed", "captured")
+SALE: Final = OfOrder("sale", "sales", "seller", "completed", "captured")
+REFUND: Final = OfOrder("refund", "refunds", "buyer", "refunded", "refunded")
+ORDER_FAILED: Final = OfOrder("order-failed", "refunds", "buyer", "failed", "refunded")
+REFUND_DELAYED: Final = OfOrder("refund-delayed", "refunds", "buyer", "failed", "refund_failed")
+WEBHOOK_DISABLED: Final = OfWebhook("webhook-disabled", "webhooks")
+TRIGGERS: Final = (RECEIPT, SALE, REFUND, ORDER_FAILED, REFUND_DELAYED, WEBHOOK_DISABLED)
+
+_OF_ORDERS: Final[dict[type, tuple[OfOrder, ...]]] = {
     order.Completed: (RECEIPT, SALE),
     order.Refunded: (REFUND,),
     order.Failed: (ORDER_FAILED,),  # which is no news where nothing had been charged
@@ -40,6 +63,21 @@ _BY_EVENT: Final[dict[type, tuple[Trigger, ...]]] = {
 }
 
 
-def due(events: Sequence[Any]) -> tuple[Trigger, ...]:
-    """Say what a record's events make due, if it is true."""
-    return tuple(trigger for event in events for trigger in _BY_EVENT.get(type(event), ()))
+def due(record: Recorded) -> Sequence[Notice]:
+    """Say what a record makes due, if it is true."""
+    found = [pair for event in record.commit.events for pair in _follows(event, record.stream)]
+    if not found:
+        return ()
+    address, at = Address.parse(record.stream), record.commit.at
+    return [
+        Notice(f"{subject_id}.{record.version}.{trigger.kind}", trigger, address, subject_id, at)
+        for trigger, subject_id in found
+    ]
+
+
+def _follows(event: Any, stream: str) -> list[tuple[Trigger, str]]:
+    match event:
+        case webhook.Disabled(webhook_id, why) if why != "by hand":
+            return [(WEBHOOK_DISABLED, webhook_id)]
+        case _:
+            return [(trigger, Address.parse(stream).key) for trigger in _OF_ORDERS.get(type(event), ())]

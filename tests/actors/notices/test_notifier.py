@@ -1,4 +1,4 @@
-"""People are told what became of their orders, whatever dies in between; twice only after a crash, and recognisably."""
+"""People are told what became of theirs, whatever dies in between; twice only after a crash, and recognisably."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,14 +10,14 @@ import pytest_asyncio
 from msgspec import Struct
 from msgspec.structs import replace
 
-from marketd.actors import account, order, product
+from marketd.actors import account, order, product, webhook
 from marketd.actors.account import Register
 from marketd.actors.address import Address
 from marketd.actors.house import House, HouseLimits
 from marketd.actors.money import Money
 from marketd.actors.notices.channels import ByMail, ByPush, Channel, PushServices
+from marketd.actors.notices.notice_letters import NoticeLetters
 from marketd.actors.notices.notifier import Notifier, NotifierLimits
-from marketd.actors.notices.order_letters import OrderLetters
 from marketd.actors.notices.port import Gone, Mail, NoticeFailed, PushMessage, Rejected, Sent
 from marketd.actors.notices.templates import Templates
 from marketd.actors.notices.tokens import MailTokens
@@ -40,6 +40,7 @@ pytestmark = pytest.mark.asyncio
 CODEC: Final = message_codec()
 TEMPLATES: Final = Templates("Shop")
 LIMITS: Final = NotifierLimits(retry_s=1, retry_s_max=8, patience_s=3600, second_max=1e9, checkpoint_every=1)
+URL: Final = "https://hooks.example/1"
 COMPLETED: Final = (Step.PROCESS_PAYMENT, Step.UPDATE_INVENTORY, Step.PREPARE_DELIVERY, Step.NOTIFY_BUYER)
 REFUNDED: Final = (Step.REVOKE_DELIVERY, Step.REFUND_PAYMENT)
 
@@ -120,7 +121,7 @@ class Office:
         self.breaker = Breaker("mail", clock, failures_max=3, open_s=30)
         self.services = PushServices(lambda name: Breaker(name, clock, failures_max=3, open_s=30))
         self.people = {name: account.address_of(f"{name}@example.org") for name in ("ann", "sam")}
-        letters = OrderLetters(
+        letters = NoticeLetters(
             "https://shop", MailTokens(bytes(32)), TEMPLATES, lambda *facts: "https://shop/d", link_hours=1
         )
         channel: Channel
@@ -179,6 +180,17 @@ class Office:
         for endpoint in endpoints:
             subscription = Subscription(new_id(self.clock), endpoint, "B", "a", self.clock.now_ms())
             await self.tell(self.people[who], SubscribePush(subscription))
+
+    async def has_webhook(self, who: str = "sam") -> None:
+        endpoint = webhook.Endpoint("w1", URL, ("*",), "", "own", (webhook.Secret("s1"),), 1, 1)
+        await self.tell(Address("webhook", who), webhook.Register(endpoint, 9))
+
+    async def disables(self, why: webhook.Why = "failing", who: str = "sam") -> None:
+        await self.tell(Address("webhook", who), webhook.Disable("w1", URL, why, self.clock.now_ms()))
+
+    async def revises(self, *, disabled: bool, who: str = "sam") -> None:
+        command = webhook.Revise("w1", self.clock.now_ms(), disabled=disabled)
+        await self.tell(Address("webhook", who), command)
 
     async def browsers(self, who: str) -> list[str]:
         contact = await self.tell(self.people[who], ReadContact())
@@ -300,6 +312,66 @@ async def test_what_was_switched_off_for_browsers_comes_by_mail(office: Office, 
     await rest(office)
 
     assert 2 == len(mails.sent)
+
+
+# Webhooks.
+
+
+async def test_of_a_webhook_that_was_disabled_its_owner_is_told(office: Office, mails: FakeMails) -> None:
+    await office.has_webhook()
+    await office.disables()
+    await rest(office)
+
+    assert [("webhook-disabled", "sam@example.org")] == mails.kinds
+
+
+async def test_of_a_webhook_that_its_owner_has_disabled_nobody_is_told(office: Office, mails: FakeMails) -> None:
+    await office.has_webhook()
+    await office.revises(disabled=True)
+    await rest(office)
+
+    assert [] == mails.kinds
+
+
+@pytest.mark.parametrize("event", ["enabled", "disabled by hand", "removed"])
+async def test_of_a_webhook_that_is_another_meanwhile_nobody_is_told(
+    office: Office, mails: FakeMails, event: str
+) -> None:
+    mails.is_down = True
+    await office.has_webhook()
+    await office.disables()
+    await rest(office, waiting=1)
+    if event == "removed":
+        await office.tell(Address("webhook", "sam"), webhook.Remove("w1", office.clock.now_ms()))
+    else:
+        await office.revises(disabled=False)
+    if event == "disabled by hand":
+        await office.revises(disabled=True)
+    mails.is_down = False
+    await office.clock.advance(60)
+    await rest(office)
+
+    assert [] == mails.kinds
+
+
+async def test_who_does_not_want_to_hear_of_webhooks_is_not_told(office: Office, mails: FakeMails) -> None:
+    await office.chooses("sam", Choice("webhooks", "email", False))
+    await office.has_webhook()
+    await office.disables()
+    await rest(office)
+
+    assert [] == mails.kinds
+
+
+async def test_a_webhook_that_is_disabled_twice_is_told_of_twice(office: Office, mails: FakeMails) -> None:
+    await office.has_webhook()
+    await office.disables()
+    await rest(office)
+    await office.revises(disabled=False)
+    await office.disables("gone")
+    await rest(office)
+
+    assert 2 == len(mails.sent) == len(set(mails.sent))
 
 
 # What fails.
@@ -561,7 +633,33 @@ async def test_what_was_over_before_we_were_there_is_not_told(
     assert 0 == mails.tried
 
 
+async def test_a_webhook_that_was_disabled_before_a_crash_is_told_of_after_it_and_once(
+    log: WatchedLog, clock: TestClock, mails: FakeMails, sent: FakeSent
+) -> None:
+    mails.is_down = True
+    async with Office(log, clock, mails, sent) as office:
+        await office.opens()
+        await office.has_webhook()
+        await office.disables()
+        await rest(office, waiting=1)
+    mails.is_down = False
+    for _ in range(2):
+        async with Office(log, clock, mails, sent) as office:
+            await rest(office)
+
+    assert [("webhook-disabled", "sam@example.org")] == mails.kinds
+
+
 # Browsers.
+
+
+async def test_of_a_webhook_browsers_are_told_as_well(pushing: Office, pushes: FakePushes) -> None:
+    await pushing.subscribes("sam", "https://a.example/1")
+    await pushing.has_webhook()
+    await pushing.disables()
+    await rest(pushing)
+
+    assert [("webhook-disabled", "https://a.example/1")] == pushes.kinds
 
 
 async def test_every_browser_of_a_person_is_told(pushing: Office, pushes: FakePushes) -> None:

@@ -119,6 +119,12 @@ def test_a_template_that_is_no_good_is_found_at_the_start(tmp_path: Path, text: 
     assert "\n" not in said
 
 
+def test_what_is_wrong_only_for_one_of_the_reasons_is_found_too(tmp_path: Path) -> None:
+    text = '{% if why == "gone" %}{{ titel }}{% endif %}'
+
+    assert "'titel' is undefined" in fault(tmp_path, "webhook-disabled.html", text)
+
+
 def test_what_is_wrong_only_where_there_is_little_to_say_is_found_too(tmp_path: Path) -> None:
     assert "line 1" in fault(tmp_path, "receipt.html", "{{ files[0].name }}")
 
