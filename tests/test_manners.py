@@ -93,7 +93,7 @@ FOREIGN: Final = {
     "jinja2": {"actors.notices.templates", "http.pages.frame"},
     "jwt": {"http.tokens"},
     "bcrypt": {"bus.integrators"},  # whose hashes nats-server can check
-    "nats": {"bus.nats", "bus.jetstream"},
+    "nats": {"bus.connection", "bus.nats", "bus.jetstream"},
     "opentelemetry": {"otel"},
     "prometheus_client": {"http.exposition"},
     "py_vapid": {"actors.notices.push"},

@@ -15,7 +15,6 @@ from typing import Any, Final, Self
 
 import msgspec
 from msgspec import Struct
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
@@ -23,6 +22,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolic
 from nats.js.client import JetStreamContext
 from nats.js.errors import APIError, NotFoundError
 
+from marketd.bus.connection import Connection, heeding
 from marketd.bus.nats import (
     CLOSE_WAIT_S_MAX,
     NOBODYS_SUBJECT,
@@ -97,7 +97,7 @@ class JetStream:
         self._url, self._limits = url, limits
         self._stream, self._above = name, above
         self._user, self._password = user, password
-        self._connection = Client()
+        self._connection = Connection()
         self._window: _Window | None = None
         self._windows = 0
 
@@ -223,14 +223,12 @@ class JetStream:
         """Ask within the time there is, and call the errors by our names."""
         try:
             async with asyncio.timeout(self._limits.answer_wait_s_max):
-                yield self._api
+                with heeding():
+                    yield self._api
         except APIError as error:
-            _heed_cancellation()
             raise StreamRefused(error.description or repr(error)) from None
         except (TimeoutError, OSError, NatsError) as error:
-            _heed_cancellation()
             raise StreamAway(f"no answer from JetStream at {self._url}: {error!r}") from None
-        _heed_cancellation()
 
     async def _on_answer(self, message: Msg) -> None:
         if self._window is not None and message.subject.endswith(f".{self._windows}"):  # not of one that was given up
@@ -242,13 +240,6 @@ class JetStream:
 
     async def _on_error(self, error: Exception) -> None:
         log.debug("NATS: %r", error)  # the carrier of commands, on its own line, says so aloud
-
-
-def _heed_cancellation() -> None:
-    """End who is to end: nats-py keeps a cancellation to itself that comes while it flushes."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 def _filters_of(config: ConsumerConfig) -> list[str]:

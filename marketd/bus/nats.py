@@ -13,13 +13,13 @@ from contextlib import AsyncExitStack, suppress
 from typing import Any, Final, Self
 
 from msgspec.structs import replace
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.errors import MaxPayloadError, NoRespondersError
 
 from marketd.actors.aggregate import Refused
 from marketd.bus.codec import Codec
+from marketd.bus.connection import Connection, heeding
 from marketd.bus.memory import MemoryBus, attend
 from marketd.bus.port import Answer, BusError, Busy, Envelope, Handler, NoAnswer, NobodyServes, Undecodable
 from marketd.bus.tally import Tally
@@ -65,7 +65,7 @@ class NatsBus:
         self._connect_s_max = connect_s_max
         self.tally = Tally(clock)
         self._local = MemoryBus(clock, tally=self.tally)
-        self._connection = Client()
+        self._connection = Connection()
         self._in_hand = 0
         self.asks = Outcomes()  # by the name of the message
         self._lost = asyncio.Event()
@@ -161,7 +161,7 @@ class NatsBus:
         Wait until the server knows all that we said before, because what comes over one line it takes in order: nobody
         may be told, by way of another line, that nobody serves. (nats-py's own flush() overtakes what it should flush.)
         """
-        with suppress(NoRespondersError):
+        with suppress(NoRespondersError), heeding():
             await self._connection.request(NOBODYS_SUBJECT, timeout=self._connect_s_max)
 
     async def ask(self, subject: str, envelope: Envelope) -> Answer:
@@ -191,9 +191,9 @@ class NatsBus:
         try:
             async with asyncio.timeout(left_s):  # publish() itself may block while the line is down
                 named = {"traceparent": envelope.trace} if is_recording() and envelope.trace else None
-                reply = await self._connection.request(
-                    subject, self._codec.pack(envelope), timeout=max(left_s, 0.001), headers=named
-                )
+                packed = self._codec.pack(envelope)
+                with heeding():
+                    reply = await self._connection.request(subject, packed, timeout=max(left_s, 0.001), headers=named)
         except NoRespondersError:
             raise NobodyServes(f"nobody serves {subject}") from None
         except MaxPayloadError:

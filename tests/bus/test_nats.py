@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import os
+import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -239,6 +241,76 @@ async def test_what_nobody_waits_for_any_more_is_in_hand_no_more(tmp_path: Path)
             await asking.ask(SUBJECT, envelope(wait_ms=SHORT_MS))
 
         await wait_until(lambda: serving.statistics()["in_hand"] == 0)
+
+
+# Who is to end.
+
+
+async def test_who_is_cancelled_as_the_answer_comes_is_cancelled(tmp_path: Path) -> None:
+    """Whichever of the two its task hears of first."""
+    ended: list[bool] = []
+    async with two(tmp_path) as (_, asking, serving), asyncio.TaskGroup() as tasks:
+        await serving.serve(SUBJECT, quote)
+        for turns in range(8):
+            before = asking.statistics()["in_msgs"]
+            asked = tasks.create_task(outcome(asking.ask(SUBJECT, envelope())))
+            while asking.statistics()["in_msgs"] == before:
+                await asyncio.sleep(0)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            if asked.cancel():
+                await asyncio.wait([asked])
+                ended.append(asked.cancelled())
+
+    assert True in ended and False not in ended, ended
+
+
+@asynccontextmanager
+async def stopped(server: NatsServer) -> AsyncIterator[None]:
+    """A server that takes nothing for a while, though the line is up."""
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+
+
+async def crowd(bus: NatsBus, wait_ms: int) -> list[asyncio.Task[Answer | Exception]]:
+    """Ask for more than a line holds that nobody reads from."""
+    asked = [
+        asyncio.create_task(outcome(bus.ask(SUBJECT, envelope(wait_ms=wait_ms, correlation=LARGE[2048:]))))
+        for _ in range(8)
+    ]
+    await asyncio.sleep(0.1)
+    return asked
+
+
+async def test_who_is_cancelled_while_the_line_is_full_ends_at_once(tmp_path: Path) -> None:
+    async with two(tmp_path) as (server, asking, serving):
+        await serving.serve(SUBJECT, quote)
+        async with stopped(server):
+            asked = await crowd(asking, wait_ms=5_000)
+            for one in asked:
+                one.cancel()
+            done, _ = await asyncio.wait(asked, timeout=2)
+        await asyncio.wait(asked)
+
+    assert [True] * 8 == [one in done and one.cancelled() for one in asked]
+
+
+async def test_who_waits_while_the_line_is_full_waits_until_the_deadline_and_no_longer(tmp_path: Path) -> None:
+    async with two(tmp_path) as (server, asking, serving):
+        await serving.serve(SUBJECT, quote)
+        async with stopped(server):
+            asked = await crowd(asking, wait_ms=1_000)
+            done, _ = await asyncio.wait(asked, timeout=1.5)
+        await asyncio.wait(asked)
+
+    assert [(True, NoAnswer)] * 8 == [(one in done, type(one.result())) for one in asked]
+
+
+# The end.
 
 
 async def test_who_closes_finishes_what_is_in_hand(tmp_path: Path) -> None:
