@@ -20,7 +20,7 @@ from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolicy, StreamConfig
 from nats.js.client import JetStreamContext
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
 from marketd.bus.connection import Connection, heeding
 from marketd.bus.nats import (
@@ -226,6 +226,8 @@ class JetStream:
                 with heeding():
                     yield self._api
         except APIError as error:
+            if isinstance(error, ServiceUnavailableError) and not error.description:  # nobody has answered
+                raise StreamAway(f"the server at {self._url} has no JetStream, or not yet") from None
             raise StreamRefused(error.description or repr(error)) from None
         except (TimeoutError, OSError, NatsError) as error:
             raise StreamAway(f"no answer from JetStream at {self._url}: {error!r}") from None

@@ -31,8 +31,8 @@ from marketd.config.folder import Folder, is_in_use, opened
 from marketd.config.settings import Settings
 
 OUTSIDE: Final = (
-    "this service uses the NATS server at {url}, whose users its operator makes: make one there that may subscribe"
-    " to market.events.> and pull from a consumer of the stream " + EVENTS_STREAM + " (docs/integrators.md)"
+    "this service uses the NATS server at {url}, whose users its operator makes: make one there that may pull from a"
+    " consumer of the stream " + EVENTS_STREAM + ", and nothing else, as docs/nats.md shows"
 )
 SNIPPET: Final = """\
 # {name} may read {subjects}. The password is not shown again.

@@ -76,6 +76,7 @@ def load(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]
     refuse_crossed_limits(values, sources)
     refuse_keyless_stripe(values, sources)
     refuse_half_of_tls(values, sources)
+    refuse_leaf_of_others(values, sources)
     return Loaded(assembled(values), sources)
 
 
@@ -208,6 +209,14 @@ def refuse_half_of_tls(values: Mapping[str, Any], sources: Mapping[str, str]) ->
     for key, other in (names, names[::-1]):
         if values[key] is not None and values[other] is None:
             raise ImpossibleValue(key, shown(values[key]), sources[key], f"{other} to be set beside it")
+
+
+def refuse_leaf_of_others(values: Mapping[str, Any], sources: Mapping[str, str]) -> None:
+    """Raise `ImpossibleValue` for a hub that only a NATS server of our own could connect to."""
+    hub, elsewhere = values["nats.leaf_url"], values["nats.url"]
+    if hub is not None and elsewhere is not None:
+        expected = f"none, because the server at nats.url = {shown(elsewhere)} is not ours ({sources['nats.url']})"
+        raise ImpossibleValue("nats.leaf_url", shown(hub), sources["nats.leaf_url"], expected)
 
 
 def assembled(values: Mapping[str, Any]) -> Settings:
