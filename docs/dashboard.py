@@ -124,6 +124,26 @@ PANELS: Final[tuple[Panel, ...]] = (
             ("marketd_mail_waiting_accounts", "accounts that await mail"),
         ),
     ),
+    (
+        "Webhooks",
+        "short",
+        (
+            rate("marketd_webhook_posts_total", "outcome"),
+            ("marketd_webhook_waiting_deliveries", "waiting, webhook {{state}}"),
+            ("marketd_webhook_late_seconds", "seconds late"),
+            ('marketd_webhook_endpoints{state="disabled"}', "disabled webhooks"),
+        ),
+    ),
+    (
+        "Public events over NATS",
+        "short",
+        (
+            ("rate(marketd_events_published_total[$__rate_interval])", "published a second"),
+            ("marketd_events_relay_up == 0", "they wait in the log"),
+        ),
+    ),
+    ("The oldest thing in hand", "s", (("marketd_follower_oldest_seconds", "{{follower}}"),)),
+    ("Notices", "ops", (rate("marketd_notices_total", "channel", "end"),)),
     ("Lag of the event loop", "s", quantiles("marketd_event_loop_lag_seconds")),
     ("Memory", "bytes", (("process_resident_memory_bytes", "resident"),)),
     ("Processor", "percentunit", (("rate(process_cpu_seconds_total[$__rate_interval])", "of one core"),)),

@@ -105,6 +105,11 @@ class Fulfilment:
         claims = len(self._orphans)
         return {"position": self._follower.heard, "open_orders": len(self._follower.open) - claims, "claims": claims}
 
+    @property
+    def oldest_at(self) -> int | None:
+        """When what is in hand longest was begun, in ms since the epoch; None where nothing is."""
+        return self._follower.oldest_at
+
     async def run(self) -> None:
         """Follow the log for ever."""
         async with asyncio.TaskGroup() as tasks, aclosing(self._follower.records()) as records:

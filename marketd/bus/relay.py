@@ -95,6 +95,8 @@ class Relay:
             wait_s = min(wait_s * 2, self._limits.retry_s_max)
 
     async def _follow(self) -> None:
+        if not self._position:  # so that who looks sees how far it came before
+            self._position = min(await self._log.checkpoint(CHECKPOINT), self._log.head)
         await self._prepare()
         teller = PublicEvents(self._log, self._source)
         place = await self._find_place(teller)

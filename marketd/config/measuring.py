@@ -10,6 +10,8 @@ from marketd.actors.notices.courier import Courier
 from marketd.actors.payments.stripe_news import StripeNews
 from marketd.bus.breaker import Circuit, State
 from marketd.bus.nats import NatsBus
+from marketd.bus.relay import Relay
+from marketd.clock import Clock
 from marketd.config.mailing import Notices
 from marketd.config.wiring import Service
 from marketd.http.admission import Admission
@@ -151,17 +153,25 @@ def of_saga(fulfilment: Fulfilment) -> Source:
     return tell
 
 
-def of_followers(fulfilment: Fulfilment, notices: Notices, courier: Courier, events: SqliteLog) -> Source:
-    """Tell how far those who act on the log are behind it, who waits for mail, and what became of notices."""
+def of_followers(
+    fulfilment: Fulfilment, notices: Notices, courier: Courier, relay: Relay, events: SqliteLog, clock: Clock
+) -> Source:
+    """Tell how far those who act on the log are behind it, what they have in hand, and what became of notices."""
 
     def tell() -> Iterable[Measure]:
         postman, channels = notices.postman, {"email": notices.by_mail, "push": notices.by_push}
         heard = {"fulfilment": fulfilment.statistics()["position"], "mail": postman.statistics()["position"]}
-        heard["webhooks"] = courier.heard
+        heard |= {"webhooks": courier.heard, "events": relay.statistics()["position"]}
         heard |= {f"notices by {name}": channel.statistics()["position"] for name, channel in channels.items()}
         lags = [Sample((name,), events.head - position) for name, position in heard.items()]
         told = "Records it has not heard of yet"
         yield Measure("gauge", "marketd_follower_lag_commits", told, ("follower",), lags)
+        oldest = {"fulfilment": fulfilment.oldest_at, "mail": postman.oldest_at}
+        oldest |= {f"notices by {name}": channel.oldest_at for name, channel in channels.items()}
+        now_ms = clock.now_ms()
+        ages = [Sample((name,), max(0, now_ms - (at or now_ms)) / 1000) for name, at in oldest.items()]
+        told = "How old the oldest thing in hand is; 0 where there is none"
+        yield Measure("gauge", "marketd_follower_oldest_seconds", told, ("follower",), ages)
         waiting = postman.statistics()["waiting"]
         yield gauge("marketd_mail_waiting_accounts", "Accounts that may await mail", waiting)
         now = {name: channel.statistics() for name, channel in channels.items()}
@@ -169,6 +179,17 @@ def of_followers(fulfilment: Fulfilment, notices: Notices, courier: Courier, eve
         yield Measure("gauge", "marketd_notices_waiting", "Notices in hand that wait", ("channel",), open_ones)
         ends = [Sample((name, end), counts[end]) for name, counts in now.items() for end in ENDS]
         yield Measure("counter", "marketd_notices_total", "Notices that came to an end", ("channel", "end"), ends)
+
+    return tell
+
+
+def of_relay(relay: Relay) -> Source:
+    """Tell how the public events go out; how far the relay is behind is told among the followers."""
+
+    def tell() -> Iterable[Measure]:
+        yield gauge("marketd_events_relay_up", "0 while public events wait in the log", float(relay.trouble is None))
+        published = relay.statistics()["published"]
+        yield counter("marketd_events_published_total", "Public events put into the stream", published)
 
     return tell
 
@@ -226,6 +247,19 @@ def of_news(news: StripeNews | None) -> Source:
     return lambda: [counter("marketd_payments_refunds_failed_total", told, news.failed_refunds if news else 0)]
 
 
+async def of_deliveries(courier: Courier) -> list[Measure]:
+    """Tell what waits for webhooks; nothing where it can't be read."""
+    try:
+        found = await courier.backlog()
+    except StorageError:
+        return []
+    counts = [Sample(("enabled",), found.waiting), Sample(("disabled",), found.disabled)]
+    return [
+        Measure("gauge", "marketd_webhook_waiting_deliveries", "Deliveries that wait to be sent", ("state",), counts),
+        gauge("marketd_webhook_late_seconds", "How long ago the first that waits was to be tried", found.late_s),
+    ]
+
+
 async def of_alerts(projector: Projector) -> list[Measure]:
     """Tell of the open alerts; nothing where they can't be read."""
     try:
@@ -239,7 +273,7 @@ def make_metrics(
     service: Service, traffic: Traffic, pulse: Pulse, admission: Admission, lines: Lines, streams: Streams
 ) -> Metrics:
     """Make who is asked for the metrics; whoever else has something to tell adds it to `service.measures`."""
-    measures, events = service.measures, service.log
+    measures, events, courier = service.measures, service.log, service.webhooks.courier
     for source in (
         of_build,
         of_breakers(service.circuits),
@@ -249,8 +283,9 @@ def make_metrics(
         of_actors(service.house),
         of_log(events),
         of_models(service.projector, events),
-        of_followers(service.fulfilment, service.notices, service.webhooks.courier, events),
-        of_webhooks(service.webhooks.courier),
+        of_followers(service.fulfilment, service.notices, courier, service.relay, events, service.clock),
+        of_relay(service.relay),
+        of_webhooks(courier),
         of_saga(service.fulfilment),
         of_news(service.news),
         of_index(service.index),
@@ -259,7 +294,7 @@ def make_metrics(
         measures.add(source)
 
     async def look() -> list[Measure]:
-        return [*measures.read(), *await of_alerts(service.projector)]
+        return [*measures.read(), *await of_alerts(service.projector), *await of_deliveries(courier)]
 
     wanted = service.settings.metrics
     return Metrics(look, wanted.networks, wanted.token)

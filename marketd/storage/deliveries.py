@@ -230,6 +230,14 @@ class Tried(NamedTuple):
     counts: bool  # whether it says something of the endpoint's health
 
 
+class Backlog(NamedTuple):
+    """How many deliveries wait for an endpoint, and when the first of them was to be tried, if that has a time."""
+
+    webhook_id: str
+    waiting: int
+    next_at: int | None
+
+
 class Book(NamedTuple):
     """
     What is known at the start: how far the log was followed, from where on it counts, for whom something waits, and who
@@ -296,6 +304,10 @@ class Deliveries:
     async def troubles(self) -> tuple[dict[str, int], dict[str, int]]:
         """Say how many wait for each endpoint for which any do, and since when each has failed that does."""
         return await self._reader.run(_troubles)
+
+    async def backlogs(self) -> list[Backlog]:
+        """Say of each endpoint for which something waits how much that is."""
+        return await self._reader.run(_backlogs)
 
     async def note(self, tried: Tried) -> int | None:
         """Note an attempt; say since when the endpoint has not taken anything, or None if it has."""
@@ -396,6 +408,11 @@ def _waiting(db: Connection, webhook_id: str) -> int:
 def _troubles(db: Connection) -> tuple[dict[str, int], dict[str, int]]:
     counting = "SELECT webhook_id, count(*) FROM deliveries WHERE state = 'pending' GROUP BY webhook_id"
     return dict(db.execute(counting).fetchall()), dict(db.execute("SELECT * FROM health").fetchall())
+
+
+def _backlogs(db: Connection) -> list[Backlog]:
+    counting = "SELECT webhook_id, count(*), min(nullif(next_at, ?)) FROM deliveries WHERE state = 'pending'"
+    return [Backlog(*row) for row in db.execute(f"{counting} GROUP BY webhook_id", (AT_ONCE,))]
 
 
 def _note(db: Connection, tried: Tried) -> int | None:

@@ -16,13 +16,14 @@ from marketd.trace import Cause
 
 class Work(NamedTuple):
     """
-    Something that may be open: the record it was first heard of by, and the newest one, as positions; and how the
-    newest came about.
+    Something that may be open: the record it was first heard of by, and the newest one, as positions; how the newest
+    came about; and when the first was written, in ms since the epoch.
     """
 
     first: int
     newest: int
     meta: Meta
+    at: int
 
     @property
     def cause(self) -> Cause:
@@ -49,6 +50,11 @@ class Follower:
         oldest = next(iter(self._open.values()), None)
         return oldest.first - 1 if oldest else self._heard
 
+    @property
+    def oldest_at(self) -> int | None:
+        """When the record was written that began what is open longest; None where nothing is open."""
+        return next((work.at for work in self._open.values()), None)
+
     async def records(self) -> AsyncGenerator[Recorded, None]:
         """Follow the log for ever; a record counts as heard when the next one is asked for."""
         self._heard = self._noted = await self._log.checkpoint(self._name)
@@ -61,8 +67,9 @@ class Follower:
 
     def take_up(self, key: str, record: Recorded) -> None:
         """Have it open from the record on; of what is open already, this is the newest."""
-        known = self._open.get(key)
-        self._open[key] = Work(known.first if known else record.position, record.position, record.commit.meta)
+        known, commit = self._open.get(key), record.commit
+        first, at = (known.first, known.at) if known else (record.position, commit.at)
+        self._open[key] = Work(first, record.position, commit.meta, at)
 
     def close(self, key: str) -> None:
         """Have it at its end."""

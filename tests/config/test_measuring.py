@@ -19,10 +19,11 @@ from marketd.bus.breaker import Breaker, BreakerOpen
 from marketd.clock import SystemClock
 from marketd.config.fronting import front
 from marketd.config.settings import Breakers, Data, Limits, Metrics, Search, Settings, Storage
+from marketd.config.telling import Mail
 from marketd.config.webhook_settings import Webhooks
 from marketd.config.wiring import Service, running
 from marketd.measures import Measure, Sample
-from tests.actors.notices.receiver import Receiver
+from tests.actors.notices.receiver import Receiver, status
 from tests.journeys.people import PASSWORD
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.slow]
@@ -202,6 +203,39 @@ async def test_posts_to_webhooks_are_counted_by_how_they_ended(tmp_path: Path) -
 
     assert (1, 0) == (found["marketd_webhook_endpoints"][("enabled",)], found["marketd_webhook_posts_in_hand"][()])
     assert 1 == found["marketd_circuit_breaker_state"][("webhooks", "closed")]
+
+
+async def test_what_is_due_and_can_not_be_posted_is_counted(tmp_path: Path) -> None:
+    wanted = Webhooks(allow_http=True, allow_private=True, retries_s=(0.0,))
+    async with Receiver(status(503)).up() as receiver, shop_with(tmp_path / "data", webhooks=wanted) as shop:
+        seller = await shop.joins("seller")
+        await shop.ask("POST", "/webhooks", {"url": receiver.url, "events": ["product.*"]}, seller)
+        await shop.sells()
+        async with asyncio.timeout(10):
+            while not (found := await shop.scraped())["marketd_webhook_waiting_deliveries"][("enabled",)]:
+                await asyncio.sleep(0.01)
+
+    assert 0 == found["marketd_webhook_waiting_deliveries"][("disabled",)]
+
+
+async def test_public_events_are_counted_and_how_far_the_relay_is_behind(shop: Shop) -> None:
+    await shop.sells()
+    async with asyncio.timeout(10):
+        while (found := await shop.scraped())["marketd_events_published_total"][()] < 6:
+            await asyncio.sleep(0.01)
+
+    assert (0, 1) == (found["marketd_follower_lag_commits"][("events",)], found["marketd_events_relay_up"][()])
+
+
+async def test_a_notice_that_waits_grows_old(tmp_path: Path) -> None:
+    closed = Mail(host="127.0.0.1", port=1)
+    async with shop_with(tmp_path / "data", mail=closed) as shop:
+        await shop.sells()
+        async with asyncio.timeout(10):
+            while not (found := await shop.scraped())["marketd_follower_oldest_seconds"][("notices by email",)]:
+                await asyncio.sleep(0.01)
+
+    assert 0 == found["marketd_follower_oldest_seconds"][("notices by push",)]
 
 
 # The documentation.

@@ -11,6 +11,7 @@ from marketd.storage.deliveries import (
     ATTEMPTS_KEPT_MAX,
     SPAN_RECORDS,
     Attempt,
+    Backlog,
     Book,
     Deliveries,
     Delivery,
@@ -350,3 +351,13 @@ async def test_what_waits_is_not_swept_away_for_being_too_much(deliveries: Deliv
     await deliveries.take(heard(1, *(message(f"d{n}") for n in range(5))))
 
     assert (0, 5) == (await deliveries.sweep(0, 2), await deliveries.waiting("w1"))
+
+
+async def test_what_waits_is_counted_by_endpoint_with_the_time_of_the_first(deliveries: Deliveries) -> None:
+    await deliveries.add(
+        [message("d1", at=NOW + 5), message("d2", at=NOW + 2), message("d3"), message("t1", source="test")]
+    )
+    await deliveries.add([message("e1", "w2", source="test")])
+    await deliveries.note(tried("d3", "delivered", TAKEN))
+
+    assert [Backlog("w1", 3, NOW + 2), Backlog("w2", 1, None)] == sorted(await deliveries.backlogs())

@@ -72,6 +72,19 @@ async def test_the_checkpoint_lies_before_the_oldest_that_is_open() -> None:
         assert 1 == follower.checkpoint
 
 
+async def test_the_age_of_the_oldest_is_that_of_the_record_it_was_first_heard_of_by() -> None:
+    follower = follower_of(await log_of(4))
+    async with following(follower, 4) as heard:
+        ages = [follower.oldest_at]
+        follower.take_up("b", heard[1])
+        follower.take_up("c", heard[2])
+        follower.take_up("b", heard[3])
+        ages.append(follower.oldest_at)
+        follower.close("b")
+
+        assert [None, heard[1].commit.at, heard[2].commit.at] == [*ages, follower.oldest_at]
+
+
 async def test_the_oldest_is_known_by_the_record_it_was_first_heard_of_by() -> None:
     follower = follower_of(await log_of(4))
     async with following(follower, 4) as heard:

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from functools import reduce
 from hashlib import sha256
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -50,6 +50,14 @@ class Telling(Struct, frozen=True):
     name: str
     seller_id: str | None
     body: bytes
+
+
+class Backlog(NamedTuple):
+    """How many deliveries wait for endpoints that are on, and for those that are off; how late the latest is."""
+
+    waiting: int
+    disabled: int
+    late_s: float
 
 
 Tell = Callable[[Recorded], Awaitable[Sequence[Telling]]]
@@ -101,6 +109,14 @@ class Courier:
         disabled = sum(endpoint.disabled is not None for endpoint in self._endpoints.values())
         counts = {"position": self._heard, "endpoints": len(self._endpoints), "disabled": disabled}
         return {**counts, **self.rounds.statistics()}
+
+    async def backlog(self) -> Backlog:
+        """Say what waits; raise `StorageError`."""
+        found = [one for one in await self._deliveries.backlogs() if one.webhook_id in self._endpoints]
+        on = [one for one in found if self._endpoints[one.webhook_id].disabled is None]
+        waiting, now_ms = sum(one.waiting for one in on), self._clock.now_ms()
+        due_at = min((one.next_at for one in on if one.next_at is not None), default=now_ms)
+        return Backlog(waiting, sum(one.waiting for one in found) - waiting, max(0, now_ms - due_at) / 1000)
 
     def endpoint(self, owner_id: str, webhook_id: str) -> Endpoint | None:
         """Find an endpoint of somebody's."""

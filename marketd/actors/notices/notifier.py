@@ -99,6 +99,11 @@ class Notifier:
         ends = {"sent": self._ends["sent"], "rejected": self._ends["rejected"], "given_up": self._ends["given up"]}
         return {"position": self._follower.heard, "waiting": len(self._follower.open), **ends}
 
+    @property
+    def oldest_at(self) -> int | None:
+        """When what is in hand longest was begun, in ms since the epoch; None where nothing is."""
+        return self._follower.oldest_at
+
     async def run(self) -> None:
         """Follow the log for ever."""
         self._known = self._log.head

@@ -69,6 +69,11 @@ class Postman:
         """How far the log was heard, and how many accounts may await letters."""
         return {"position": self._follower.heard, "waiting": len(self._follower.open)}
 
+    @property
+    def oldest_at(self) -> int | None:
+        """When what is in hand longest was begun, in ms since the epoch; None where nothing is."""
+        return self._follower.oldest_at
+
     async def run(self) -> None:
         """Follow the log for ever."""
         async with asyncio.TaskGroup() as tasks, aclosing(self._follower.records()) as records:

@@ -8,7 +8,7 @@ import pytest_asyncio
 
 from marketd.actors import account
 from marketd.actors.address import Address
-from marketd.actors.notices.courier import CourierLimits
+from marketd.actors.notices.courier import Backlog, CourierLimits
 from marketd.actors.notices.posting import Answered
 from marketd.actors.webhook import Disabled, Remove, Revise
 from marketd.bus.port import NoAnswer
@@ -636,3 +636,34 @@ async def test_webhooks_are_counted(dispatch: Dispatch) -> None:
     counts = dispatch.courier.statistics()
 
     assert (2, 1, 1, 0) == (counts["endpoints"], counts["disabled"], counts["delivered"], counts["in_hand"])
+
+
+# What waits.
+
+
+async def test_how_much_waits_and_how_late_it_is_can_be_asked(world: World) -> None:
+    """It is late while it is due and nobody tries: here because the breaker is open."""
+    async with world.process() as dispatch:
+        world.line.answers[URL] = ERROR
+        await dispatch.register()
+        backlogs = [await dispatch.courier.backlog()]
+        for number in range(4):
+            await dispatch.lists(f"p{number}")
+        await world.clock.advance(29)
+        backlogs.append(await dispatch.courier.backlog())
+
+    (first, then) = backlogs
+    assert ((0, 0, 0), (4, 0)) == (first, (then.waiting, then.disabled))
+    assert 20 < then.late_s < 30
+
+
+async def test_what_waits_for_a_disabled_endpoint_is_counted_apart_and_is_never_late(world: World) -> None:
+    async with world.process() as dispatch:
+        world.line.answers[URL] = ERROR
+        await dispatch.register()
+        await dispatch.lists("p1")
+        await dispatch.tell(SUE, Revise(HOOK.webhook_id, 1, disabled=True))
+        await dispatch.settled()
+        await world.clock.advance(DAY_S)
+
+        assert Backlog(0, 1, 0) == await dispatch.courier.backlog()
