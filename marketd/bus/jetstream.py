@@ -9,7 +9,7 @@ published just as many. Answers are counted until all are there.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Self
 
@@ -100,6 +100,7 @@ class JetStream:
         self._connection = Connection()
         self._window: _Window | None = None
         self._windows = 0
+        self._look_again: Callable[[], None] = lambda: None
 
     async def __aenter__(self) -> Self:
         connection = self._connection
@@ -114,6 +115,7 @@ class JetStream:
             "pending_size": PENDING_BYTES_MAX,
             "error_cb": self._on_error,
             "disconnected_cb": self._on_disconnected,
+            "reconnected_cb": self._on_reconnected,
         }
         try:
             async with asyncio.timeout(self._limits.answer_wait_s_max):
@@ -133,6 +135,9 @@ class JetStream:
         with suppress(TimeoutError, OSError, NatsError):
             async with asyncio.timeout(CLOSE_WAIT_S_MAX):
                 await self._connection.close()
+
+    def on_back(self, look_again: Callable[[], None]) -> None:
+        self._look_again = look_again
 
     async def prepare(self, consumers: Consumers) -> None:
         async with self._asking() as api:
@@ -239,6 +244,9 @@ class JetStream:
     async def _on_disconnected(self) -> None:
         if self._window is not None:
             self._window.fail(StreamAway(f"the line to NATS at {self._url} is down"))
+
+    async def _on_reconnected(self) -> None:
+        self._look_again()
 
     async def _on_error(self, error: Exception) -> None:
         log.debug("NATS: %r", error)  # the carrier of commands, on its own line, says so aloud

@@ -2,12 +2,14 @@
 The relay: follows the log and publishes what is public in the stream of events.
 
 The one rule: what it has published, the stream itself says. It goes on after the last event that it finds there, and
-every event has to follow the one before it; after any failure it looks again. So neither a crash between publishing and
-noting, nor a second relay, nor a server that has lost its newest messages with the power, puts one in twice or leaves
-one out. Only where the stream's last event is not there any more (all are too old) is it a checkpoint that says where
-to go on, which may be a little old. A stream that never had a message gets all that it would still keep.
+every event has to follow the one before it; after any failure, and when the server was away, it looks again. So neither
+a crash between publishing and noting, nor a second relay, nor a server that has lost its newest messages with the
+power, puts one in twice or leaves one out. Only where the stream's last event is not there any more (all are too old)
+is it a checkpoint that says where to go on, which may be a little old. A stream that never had a message gets all that
+it would still keep.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
@@ -63,6 +65,7 @@ class Relay:
         self._prepare, self._limits = prepare, limits
         self._position = self._noted = self._published = 0
         self._trouble: str | None = None
+        self._following: asyncio.Timeout | None = None
 
     @property
     def trouble(self) -> str | None:
@@ -76,11 +79,15 @@ class Relay:
 
     async def run(self) -> None:
         """Follow the log for ever; whoever sells does not wait for it."""
+        self._stream.on_back(self._look_again)
         wait_s = self._limits.retry_s
         while True:
             published = self._published
             try:
-                await self._follow()
+                async with asyncio.timeout(None) as self._following:
+                    await self._follow()
+            except TimeoutError:  # which only `_look_again` brings about
+                pass
             except StreamError as error:
                 if self._trouble is None:
                     log.warning("public events wait in the log: %s", error)
@@ -89,10 +96,18 @@ class Relay:
                 if self._trouble is None:
                     log.exception("public events wait in the log, after position %d", self._position)
                 self._trouble = f"{type(error).__name__}: {error}"
+            finally:
+                self._following = None
             if self._published > published:
                 wait_s = self._limits.retry_s
             await self._clock.sleep(jittered(self._clock, wait_s))
             wait_s = min(wait_s * 2, self._limits.retry_s_max)
+
+    def _look_again(self) -> None:
+        """Find the place anew: also where nothing more is to be published that would show what is lost."""
+        following, self._following = self._following, None
+        if following is not None:
+            following.reschedule(0)
 
     async def _follow(self) -> None:
         if not self._position:  # so that who looks sees how far it came before

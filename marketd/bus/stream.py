@@ -11,7 +11,7 @@ two who publish, one finds out.
     └── StreamRefused    it does not want this, whoever asks
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from msgspec import Struct
@@ -88,6 +88,10 @@ class EventStream(Protocol):
         """Publish one after the other, the first one after the message of that number; raise a `StreamError`."""
         ...
 
+    def on_back(self, look_again: Callable[[], None]) -> None:
+        """Have this called when it was away and is back: what it took last may be lost."""
+        ...
+
 
 class MemoryStream:
     """A list that keeps the port's promises: the twin for tests."""
@@ -95,6 +99,15 @@ class MemoryStream:
     def __init__(self) -> None:
         self.messages: list[Message] = []
         self.consumers: Consumers = {}
+        self._look_again: Callable[[], None] = lambda: None
+
+    def on_back(self, look_again: Callable[[], None]) -> None:
+        self._look_again = look_again
+
+    def lose(self, count: int) -> None:
+        """Be away, and come back without the newest so many."""
+        del self.messages[max(0, len(self.messages) - count) :]
+        self._look_again()
 
     async def prepare(self, consumers: Consumers) -> None:
         self.consumers = consumers

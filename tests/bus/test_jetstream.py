@@ -182,6 +182,15 @@ async def test_while_the_line_is_down_everything_is_refused_at_once(tmp_path: Pa
             await stream.publish(messages(1), 0)
 
 
+async def test_that_the_server_is_back_is_told(tmp_path: Path) -> None:
+    async with prepared(tmp_path) as (server, stream):
+        back = asyncio.Event()
+        stream.on_back(back.set)
+        kill(server)
+        async with asyncio.timeout(10):
+            await back.wait()
+
+
 async def test_a_window_in_the_line_that_breaks_ends_at_once(tmp_path: Path) -> None:
     async with prepared(tmp_path) as (server, stream):
         await stream.publish(messages(1), 0)

@@ -231,6 +231,30 @@ class ForgetfulStream(TroubledStream):
         return Last(len(self.messages), None)
 
 
+@pytest.mark.parametrize("count", [1, 3, 100])
+async def test_what_was_lost_while_nothing_happens_is_there_again_when_the_server_is(shop: Shop, count: int) -> None:
+    await shop.sells(3)
+    async with shop.relayed() as relay:
+        await shop.come_to_rest(relay)
+        shop.stream.lose(count)
+        await settle(200)
+        await shop.come_to_rest(relay)
+
+    assert await shop.told() == shop.stream.ids
+
+
+async def test_a_server_that_is_back_before_anybody_looked_stops_nobody(shop: Shop) -> None:
+    await shop.sells(3)
+    shop.stream.is_away = True
+    async with shop.relayed() as relay:
+        for _ in range(3):
+            shop.stream.lose(0)
+        shop.stream.is_away = False
+        await shop.come_to_rest(relay)
+
+    assert await shop.told() == shop.stream.ids
+
+
 async def test_where_all_messages_are_too_old_the_checkpoint_says_where_to_go_on(shop: Shop) -> None:
     await shop.sells(3)
     async with shop.relayed():

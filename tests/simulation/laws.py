@@ -14,17 +14,26 @@ from typing import TYPE_CHECKING, Any, Final
 from marketd.actors import buyer, order, product
 from marketd.actors.address import Address
 from marketd.actors.aggregate import Aggregate, Refused, reason_code
+from marketd.actors.notices.triggers import TRIGGERS, Notice, OfOrder
 from marketd.actors.order import AWAITS, NO_ANSWER, ORDER
+from marketd.bus.events import Known, public
 from marketd.bus.port import Answer, Crashed, Envelope
 from marketd.bus.subjects import address_of
 from marketd.config.codecs import AGGREGATES
 from marketd.storage.log import Recorded, Refusal
+from tests.simulation.telling import DEVICES, Told
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 KINDS: Final[dict[str, Aggregate[Any, Any, Any]]] = {aggregate.kind: aggregate for aggregate in AGGREGATES}
-SECRETS: Final = ("-key", "-new", "pm_card")  # in every licence key and payment method that the people have
+SECRETS: Final = (
+    "-key",
+    "-new",
+    "pm_card",
+    "@example",
+)  # in every licence key, payment method and address that there is
+NOTED_S: Final = 1.0  # so soon after a notice went out it is noted, if nothing goes wrong
 CLAIMS_HOLD_S: Final = 30.0
 ALWAYS_RECORDED: Final = (order.Place, product.List)  # and every step of a saga
 
@@ -100,6 +109,10 @@ class Laws:
         self._unnoticed: set[str] = set()
         self._claimed_s: dict[str, float] = {}  # when first something was set aside for an order
         self._promised: dict[str, set[type]] = {}  # by order, what may not become of it
+        self._got: Counter[tuple[str, str, str]] = (
+            Counter()
+        )  # notices: of which order, of which kind, who, on each device
+        self._told_s: dict[Told, float] = {}  # when each notice went out last
         self.accepted: set[str] = set()
 
     # At every step.
@@ -221,6 +234,23 @@ class Laws:
         if not is_same:
             raise Broken("7 a repeat gets the same answer", f"{stream} {record.commit.command_id}: {outcome!r}")
 
+    def on_notice(self, notice: Notice, device: str, user_id: str) -> None:
+        """Look at what somebody is told of an order, on one of their devices."""
+        told, now_s = (notice.notice_id, device), self._world.loop.time()
+        last_s = self._told_s.get(told)
+        if last_s is not None and not self._may_repeat(told, last_s):
+            raise Broken("11 nobody is told twice but where somebody died or failed in between", str(told))
+        self._told_s[told] = now_s
+        placed = self._orders()[notice.subject_id].placed
+        if user_id not in (placed.buyer_id, placed.seller_id):
+            raise Broken("11 nobody is told of others' orders", f"{notice.notice_id} to {user_id}")
+        self._got[notice.subject_id, notice.trigger.kind, f"{user_id} {device}"] += 1
+
+    def _may_repeat(self, told: Told, last_s: float) -> bool:
+        """Say whether nobody may know that they were told: two hosts know nothing of each other's notices."""
+        died = any(last_s <= crashed_s <= last_s + NOTED_S for crashed_s in self._world.crashes)
+        return died or self._world.has_overlaps or told in self._world.unsure
+
     def on_accepted(self, order_id: str) -> None:
         """Remember that a buyer was told that their order is accepted."""
         self.accepted.add(order_id)
@@ -266,6 +296,9 @@ class Laws:
         self._check_units()
         self._check_notices()
         self._check_read_models()
+        if self._world.has_told:
+            self._check_told()
+            self._check_stream()
 
     def _orders(self) -> dict[str, Any]:
         prefix = f"{ORDER.kind}/"
@@ -318,6 +351,31 @@ class Laws:
         sold = {order_id for order_id, state in self._orders().items() if isinstance(state, order.Complete)}
         if untold := sold - self._unnoticed - self._world.told:
             raise Broken("who has bought is told", ", ".join(sorted(untold)))
+
+    def _check_told(self) -> None:
+        """Everybody was told, on each device, of what is true at the end."""
+        wanted = set()
+        for order_id, state in self._orders().items():
+            view = order.view(state)
+            for trigger in TRIGGERS:
+                if isinstance(trigger, OfOrder) and (view.status, view.payment_status) == (
+                    trigger.status,
+                    trigger.payment,
+                ):
+                    whom = view.buyer_id if trigger.whom == "buyer" else view.seller_id
+                    wanted |= {(order_id, trigger.kind, f"{whom} {device}") for device in DEVICES}
+        if untold := wanted - self._got.keys():
+            raise Broken("11 people are told what became of their orders", ", ".join(map(str, sorted(untold))))
+
+    def _check_stream(self) -> None:
+        """The stream has every public event of the log once, in order."""
+        known: dict[str, Known] = {}
+        wanted = []
+        for record in self._world.disk.records:
+            events, known[record.stream] = public(record, known.get(record.stream), "/shop")
+            wanted += [event.body.id for event in events]
+        if wanted != (got := [message.id for message in self._world.stream.messages]):
+            raise Broken("10 the stream has what happened, once and in order", f"{got} is not {wanted}")
 
     def _check_read_models(self) -> None:
         (host,) = self._world.hosts

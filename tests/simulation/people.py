@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from marketd.actors import buyer, order, product
+from marketd.actors import account, buyer, order, product
 from marketd.actors.address import Address
 from marketd.actors.aggregate import Refused
 from marketd.actors.money import Money
@@ -23,6 +23,7 @@ from marketd.actors.watch import AwaitOutcome
 from marketd.bus.port import Bus, BusError, Envelope
 from marketd.bus.subjects import command_subject, query_subject
 from tests.simulation.laws import Laws
+from tests.simulation.telling import email_of
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -51,7 +52,10 @@ class People:
 
     def everybody(self) -> list[Coroutine[Any, Any, None]]:
         """Say what each of them does."""
-        return [*map(self._sell, self._products), *map(self._shop, self._buyers)]
+        sellers = [seller_of(product_id) for product_id in self._products]
+        roles = dict.fromkeys(sellers, "seller") | dict.fromkeys(self._buyers, "buyer")
+        joining = [self._join(*pair) for pair in (roles.items() if self._world.has_told else ())]
+        return [*joining, *map(self._sell, self._products), *map(self._shop, self._buyers)]
 
     async def look_at_all(self) -> None:
         """Ask every order and every product what it is, as new as its last record."""
@@ -62,10 +66,17 @@ class People:
                 seen = await self._insist(address, question, f"{stream}:look", position)
                 self._world.judge(partial(Laws.on_view, stream=stream, question=question, seen=seen))
 
+    async def _join(self, user_id: str, role: Any) -> None:
+        """Register, which nobody gives up who wants to be told of things."""
+        email = email_of(user_id)
+        register = account.Register(user_id, email, user_id, role, "argon2", self._now())
+        while await self._insist(account.address_of(email), register, f"{user_id}:join") is None:
+            pass
+
     # Sellers.
 
     async def _sell(self, product_id: str) -> None:
-        chance, address, seller_id = self._chance, Address("product", product_id), f"s-{product_id}"
+        chance, address, seller_id = self._chance, Address("product", product_id), seller_of(product_id)
         stock, keys = chance.choice([None, 1, 1, 2, 3]), 0
         if chance.random() < 0.5:
             keys = chance.choice([1, 2, 3])
@@ -228,3 +239,8 @@ class People:
 
     def _now(self) -> int:
         return self._world.clock.now_ms()
+
+
+def seller_of(product_id: str) -> str:
+    """Say whose a product is."""
+    return f"s-{product_id}"

@@ -4,7 +4,7 @@ The simulation finds what it is there for: each of these faults is planted in th
 After how many seeds, each says with `-rP`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -12,8 +12,10 @@ from msgspec import Struct
 
 from marketd.actors import house, order
 from marketd.actors.address import Address
-from marketd.actors.fulfilment import Fulfilment
+from marketd.actors.fulfilment import CHECKPOINT, Fulfilment
 from marketd.actors.money import Money
+from marketd.actors.notices.notifier import Notifier
+from marketd.actors.notices.triggers import Notice
 from marketd.actors.order import Existing, Paying, PaymentDeclined
 from marketd.actors.orphans import Orphans
 from marketd.actors.payments.memory import MemoryProcessor
@@ -21,6 +23,8 @@ from marketd.actors.payments.processor import Captured, Declined
 from marketd.actors.runtime import Actor, Draft, Letter
 from marketd.actors.saga import LEGS, Commands, Leg, Patience
 from marketd.actors.steps import Outcome, Step, Unanswered
+from marketd.bus.events import PublicEvents
+from marketd.bus.relay import Relay, _Place
 from marketd.clock import new_id
 from marketd.storage.log import Commit
 from marketd.storage.log import Outcome as Appending
@@ -78,14 +82,21 @@ def test_a_log_without_expected_versions_is_caught(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(MemoryLog, "append", trustful)
 
-    assert_caught("1 ", "3 ", "4 ", "7 ")
+    assert_caught("1 ", "3 ", "4 ", "7 ", "nothing crashes")
+
+
+def forgetting(forgotten: str) -> Callable[[disk.HostLog, str], Awaitable[int]]:
+    """Make what gives checkpoints a defect: who follows the log under this name begins at its end."""
+    checkpoint = disk.HostLog.checkpoint
+
+    async def the_end(log: disk.HostLog, name: str) -> int:
+        return log.head if name == forgotten else await checkpoint(log, name)
+
+    return the_end
 
 
 def test_a_saga_that_is_not_resumed_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def the_end(log: disk.HostLog, name: str) -> int:
-        return log.head
-
-    monkeypatch.setattr(disk.HostLog, "checkpoint", the_end)
+    monkeypatch.setattr(disk.HostLog, "checkpoint", forgetting(CHECKPOINT))
 
     assert_caught("5 ")
 
@@ -132,3 +143,47 @@ def test_a_claim_without_an_order_that_is_forgotten_is_caught(monkeypatch: pytes
     monkeypatch.setattr(Orphans, "hear", lambda self, record, address: None)
 
     assert_caught("3 ")
+
+
+def test_notices_that_are_not_resumed_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk.HostLog, "checkpoint", forgetting("notices.push"))
+
+    assert_caught("11 ")
+
+
+def test_notices_of_which_nobody_notes_that_they_went_out_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nothing(notifier: Notifier, notice: Notice, copy: str) -> None:
+        pass
+
+    monkeypatch.setattr(Notifier, "_note", nothing)
+
+    assert_caught("11 ")
+
+
+def test_a_relay_that_trusts_its_checkpoint_more_than_the_stream_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def trustful(relay: Relay, teller: PublicEvents) -> _Place:
+        checkpoint = await relay._log.checkpoint("relay")
+        return _Place(checkpoint, 0, (await relay._stream.last()).sequence)
+
+    monkeypatch.setattr(Relay, "_find_place", trustful)
+
+    assert_caught("10 ")
+
+
+def test_a_relay_that_does_not_look_again_when_the_server_was_away_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Relay, "_look_again", lambda relay: None)
+
+    assert_caught("10 ")
+
+
+def test_a_relay_that_goes_on_in_the_middle_of_a_record_from_its_begin_is_caught(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    find_place = Relay._find_place
+
+    async def from_the_begin(relay: Relay, teller: PublicEvents) -> _Place:
+        return (await find_place(relay, teller))._replace(skipped=0)
+
+    monkeypatch.setattr(Relay, "_find_place", from_the_begin)
+
+    assert_caught("10 ")

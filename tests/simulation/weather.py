@@ -34,13 +34,15 @@ class Weather:
     bank_down_every_s: float
     notice: float  # a notice does not go out
     lost_notes: float  # a snapshot or a checkpoint is not kept
+    stream: float  # the stream of events does not hear, or not all, or is not heard
+    stream_lost_every_s: float  # it comes back without what it took last, about so often; 0 for never
     disorder: float  # how often the order of what is ready is by lot
 
 
-def drawn(chance: Random) -> Weather:
-    """Draw the weather of one run."""
+def drawn(chance: Random, afar: Random) -> Weather:
+    """Draw the weather of one run; that of the stream from a lot of its own, so that the rest is as it was without."""
 
-    def maybe(most: float, odds: float = 0.5) -> float:
+    def maybe(most: float, odds: float = 0.5, chance: Random = chance) -> float:
         return chance.uniform(most / 10, most) if chance.random() < odds else 0.0
 
     return Weather(
@@ -62,8 +64,10 @@ def drawn(chance: Random) -> Weather:
         bank_down_every_s=maybe(60, 0.3),
         notice=maybe(0.5),
         lost_notes=maybe(0.5),
+        stream=maybe(0.4, chance=afar),
+        stream_lost_every_s=maybe(30, 0.3, afar),
         disorder=chance.choice([0, 0.2, 1]),
     )
 
 
-CALM: Final = Weather(0, 0, 0, 0.1, 0.001, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+CALM: Final = Weather(0, 0, 0, 0.1, 0.001, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)

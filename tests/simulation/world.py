@@ -19,11 +19,13 @@ from typing import Any, Final, NamedTuple
 from marketd.actors.aggregate import Refused
 from marketd.actors.fulfilment import Fulfilment, FulfilmentLimits
 from marketd.actors.house import House, HouseLimits
+from marketd.actors.notices.notifier import Notifier, NotifierLimits
 from marketd.actors.payments.memory import MemoryProcessor
 from marketd.actors.runtime import ActorLimits
 from marketd.actors.watch import OrderWatch
 from marketd.bus.memory import attend
 from marketd.bus.port import Answer, BusError
+from marketd.bus.relay import Relay, RelayLimits
 from marketd.config.codecs import AGGREGATES, MODELS, log_codec, message_codec
 from marketd.storage.log import Recorded
 from marketd.storage.projector import Projector
@@ -34,8 +36,10 @@ from tests.simulation.network import SimulatedBus
 from tests.simulation.outside import FarNotices, FarProcessor
 from tests.simulation.people import People
 from tests.simulation.shelves import Shelves
+from tests.simulation.telling import LOST_MAX, FarBook, FarDevices, FarStream, KeptStream, Told, account_finder
 from tests.simulation.weather import CALM, CALM_S, Weather, drawn
 
+SOURCE: Final = "/shop"
 START_MS: Final = 1_700_000_000_000
 TRIP_S_MAX: Final = 0.005  # of a message, when nothing is wrong
 RESTART_S_MAX: Final = 5.0
@@ -56,6 +60,8 @@ class Limits(NamedTuple):
     house: HouseLimits
     actor: ActorLimits
     fulfilment: FulfilmentLimits
+    relay: RelayLimits
+    notifier: NotifierLimits
 
 
 class SimulatedClock:
@@ -91,6 +97,10 @@ class Host(Owner):
         self.watch = OrderWatch(self.bus, log, clock)
         self.fulfilment = Fulfilment(self.bus, log, FarProcessor(world), FarNotices(world), clock, limits.fulfilment)
         self.projector = Projector(shelves.path, log, MODELS, files=shelves.opener(self))
+        self.stream = FarStream(world, self)
+        self.relay = Relay(log, self.stream, SOURCE, partial(self.stream.prepare, {}), clock, limits.relay)
+        finding, devices = account_finder(world), FarDevices(world)
+        self.notifier = Notifier(self.bus, log, devices, FarBook(world), finding, clock, limits.notifier)
 
     async def run(self) -> None:
         """Run until it dies."""
@@ -106,6 +116,9 @@ class Host(Owner):
                 tasks.create_task(self.watch.run())
                 if self.world.has_read_models:
                     tasks.create_task(self.projector.run())
+                if self.world.has_told:
+                    tasks.create_task(self.relay.run())
+                    tasks.create_task(self.notifier.run())
                 self.is_serving = True
 
     async def attend(self, subject: str, packed: bytes, answered: asyncio.Future[bytes]) -> None:
@@ -139,6 +152,9 @@ class Host(Owner):
             self.watch.statistics()["waiting"] + self.house.statistics()["mailbox_depth"] + self.fulfilment.waiting
         )
         is_over = self.fulfilment.statistics() == {"position": head, "open_orders": 0, "claims": 0}
+        if self.world.has_told:
+            notices = self.notifier.statistics()
+            waiting += self.relay.statistics()["behind"] + head - notices["position"] + notices["waiting"]
         return is_over and read == head and not waiting
 
 
@@ -159,21 +175,25 @@ class World:
 
     def __init__(self, seed: int) -> None:
         self.seed, self.chance = seed, Random(f"world {seed}")
-        self.weather: Weather = drawn(self.chance)
-        self.limits = _limits(self.chance)
+        afar = Random(f"afar {seed}")
+        self.weather: Weather = drawn(self.chance, afar)
+        self.limits = _limits(self.chance, afar)
         self.has_read_models = self.by_chance(0.3)
+        self.has_told = afar.random() < 0.4
         self.loop = SeededLoop(seed, self.weather.disorder)
         self.clock = SimulatedClock(self.loop, self.chance)
         self.log_codec = RECORDS
         self.disk, self.bank, self.told = Disk(self), MemoryProcessor(), set[str]()
+        self.stream, self.noted, self.unsure = KeptStream(), dict[Told, int](), set[Told]()
         self.shelves = Shelves(self)
         self.is_bank_down = False
         self.laws = Laws(self)
         self.people = People(self, SimulatedBus(self, MESSAGES))
         self.hosts: list[Host] = []
         self.strikes = Owner()
+        self.has_overlaps = self.weather.overlap > 0
         self.started = 0
-        self.crashes = 0
+        self.crashes: list[float] = []
         self.trace: list[tuple[Any, ...]] = []
         self.broken: Broken | None = None
 
@@ -261,7 +281,7 @@ class World:
         """Let a process die where it stands, and another one take its place after a while."""
         if host.is_alive:
             self.note("crash", host.number)
-            self.crashes += 1
+            self.crashes.append(self.loop.time())
             self.hosts.remove(host)
             host.is_serving = False
             host.die()
@@ -287,6 +307,7 @@ class World:
             (weather.crash_every_s, self._crash_one),
             (weather.jump_every_s, self._set_clock),
             (weather.bank_down_every_s, self._close_bank),
+            (weather.stream_lost_every_s, self._lose_events),
         ):
             if every_s:
                 self.loop.begin(self._strike(every_s, deed), self.strikes)
@@ -330,7 +351,15 @@ class World:
     def _open_bank(self) -> None:
         self.is_bank_down = False
 
+    def _lose_events(self) -> None:
+        """Let the stream's server lose its power."""
+        self.stream.lose(self.chance.randint(0, LOST_MAX))
+        self.note("stream", len(self.stream.messages))
+        for host in self.hosts:
+            host.stream.come_back()
+
     async def _wait_quiet(self) -> None:
+        await asyncio.sleep(QUIET_CHECK_S)  # who has just lost something has to notice it first
         end_s = self.loop.time() + END_S_MAX
         while not (len(self.hosts) == 1 and self.hosts[0].is_serving and self.hosts[0].is_quiet):
             if self.loop.time() > end_s:
@@ -338,7 +367,7 @@ class World:
             await asyncio.sleep(QUIET_CHECK_S)
 
 
-def _limits(chance: Random) -> Limits:
+def _limits(chance: Random, afar: Random) -> Limits:
     return Limits(
         HouseLimits(chance.choice([2, 5, 5_000]), chance.choice([1, 300]), chance.choice([1, 30])),
         ActorLimits(
@@ -354,6 +383,16 @@ def _limits(chance: Random) -> Limits:
             claim_s=CLAIM_S,
             orders_max=chance.choice([1, 256]),
             checkpoint_every=chance.choice([1, 20]),
+        ),
+        RelayLimits(window_events_max=afar.choice([1, 3, 128]), checkpoint_every=afar.choice([1, 20])),
+        NotifierLimits(
+            retry_s=0.2,
+            retry_s_max=8,
+            reply_wait_s_max=afar.choice([1, 10]),
+            at_once_max=afar.choice([1, 4]),
+            waiting_max=afar.choice([1, 1_000]),
+            second_max=afar.choice([5, 1_000]),
+            checkpoint_every=afar.choice([1, 20]),
         ),
     )
 
