@@ -31,7 +31,17 @@ from marketd.bus.nats import (
     RECONNECT_WAIT_S,
     CarrierLost,
 )
-from marketd.bus.stream import Behind, Consumers, Last, Message, StreamAway, StreamLimits, StreamMoved, StreamRefused
+from marketd.bus.stream import (
+    Behind,
+    Consumers,
+    Last,
+    Message,
+    StreamAway,
+    StreamLimits,
+    StreamMoved,
+    StreamRefused,
+    StreamRepeated,
+)
 
 ID: Final = "Nats-Msg-Id"
 AFTER: Final = "Nats-Expected-Last-Sequence"
@@ -52,6 +62,7 @@ class _Taken(Struct, frozen=True):
     """The server's answer to a message: its number, or why there is none."""
 
     seq: int = 0
+    duplicate: bool = False
     error: _Refusal | None = None
 
 
@@ -60,7 +71,7 @@ class _Window:
 
     def __init__(self, after: int, count: int) -> None:
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._next, self._end = after + 1, after + count
+        self._first, self._next, self._end = after + 1, after + 1, after + count
 
     def answer(self, data: bytes) -> None:
         """Take in the next answer: they come in the order of the messages."""
@@ -71,6 +82,8 @@ class _Window:
         if taken.error is not None:
             kind = StreamMoved if taken.error.err_code in WRONG_LAST else StreamRefused
             self.fail(kind(taken.error.description))
+        elif taken.duplicate:  # by its id, within the duplicate window
+            self.fail(StreamRepeated(self._next - self._first))
         elif taken.seq != self._next:
             self.fail(StreamMoved(f"expected the number {self._next}, but the message got {taken.seq}"))
         elif self._next == self._end and not self.done.done():

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 from msgspec import Struct
 
 from marketd.bus.events import PublicEvent, PublicEvents, encode, position_of
-from marketd.bus.stream import EventStream, Message, StreamError
+from marketd.bus.stream import EventStream, Message, StreamError, StreamRepeated
 from marketd.clock import Clock, jittered
 from marketd.storage.log import EventLog, Recorded
 
@@ -133,12 +133,17 @@ class Relay:
                 self._come_to(batch[-1])
 
     async def _publish(self, events: Sequence[PublicEvent], sequence: int) -> int:
-        """Publish them after that number; give the number of the last."""
-        if events:
-            messages = [Message(event.subject, event.body.id, encode(event)) for event in events]
-            await self._stream.publish(messages, sequence)
-            self._published += len(events)
-        return sequence + len(events)
+        """Publish them after that number, but those that were in it before; give the number of the last."""
+        messages = [Message(event.subject, event.body.id, encode(event)) for event in events]
+        while messages:
+            try:
+                await self._stream.publish(messages, sequence)
+                taken, messages = len(messages), []
+            except StreamRepeated as repeated:  # which its operator has removed since, or another relay has published
+                taken, messages = repeated.taken, messages[repeated.taken + 1 :]
+            sequence += taken
+            self._published += taken
+        return sequence
 
     def _come_to(self, record: Recorded) -> None:
         self._position = record.position

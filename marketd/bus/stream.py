@@ -8,6 +8,7 @@ two who publish, one finds out.
     StreamError
     ├── StreamAway       it can't be reached, or does not say whether it took something: look what the last one is
     ├── StreamMoved      another message is the last one: nothing from there on was taken
+    ├── StreamRepeated   a message was taken before, though it may not be there any more: likewise
     └── StreamRefused    it does not want this, whoever asks
 """
 
@@ -30,6 +31,14 @@ class StreamAway(StreamError):
 
 class StreamMoved(StreamError):
     pass
+
+
+class StreamRepeated(StreamError):
+    """So many messages were taken before the one that is a repeat."""
+
+    def __init__(self, taken: int) -> None:
+        super().__init__(f"after {taken} messages one that was taken before")
+        self.taken = taken
 
 
 class StreamRefused(StreamError):
@@ -99,30 +108,46 @@ class MemoryStream:
     def __init__(self) -> None:
         self.messages: list[Message] = []
         self.consumers: Consumers = {}
+        self._purged = 0
+        self._taken: set[str] = set()
         self._look_again: Callable[[], None] = lambda: None
+
+    async def prepare(self, consumers: Consumers) -> None:
+        self.consumers = consumers
+
+    async def last(self) -> Last:
+        return Last(self._sequence, self.messages[-1].id if self.messages else None)
+
+    async def publish(self, messages: Sequence[Message], after: int) -> None:
+        for count, message in enumerate(messages):
+            if message.id in self._taken:
+                raise StreamRepeated(count)
+            if after + count != self._sequence:
+                raise StreamMoved(f"expected {after + count} to be the last message, but it is {self._sequence}")
+            self.messages.append(message)
+            self._taken.add(message.id)
 
     def on_back(self, look_again: Callable[[], None]) -> None:
         self._look_again = look_again
 
     def lose(self, count: int) -> None:
         """Be away, and come back without the newest so many."""
+        self._taken -= {message.id for message in self.messages[max(0, len(self.messages) - count) :]}
         del self.messages[max(0, len(self.messages) - count) :]
         self._look_again()
 
-    async def prepare(self, consumers: Consumers) -> None:
-        self.consumers = consumers
+    def purge(self) -> None:
+        """Keep nothing of what there is, as when its operator wishes so."""
+        self._purged += len(self.messages)
+        self.messages.clear()
 
     async def behind(self) -> Mapping[str, Behind]:
         of = {name: [m for m in self.messages if _fits(m.subject, wanted)] for name, wanted in self.consumers.items()}
         return {name: Behind(len(messages), 0) for name, messages in of.items()}  # nobody reads here
 
-    async def last(self) -> Last:
-        return Last(len(self.messages), self.messages[-1].id if self.messages else None)
-
-    async def publish(self, messages: Sequence[Message], after: int) -> None:
-        if after != len(self.messages):
-            raise StreamMoved(f"expected {after} to be the last message, but it is {len(self.messages)}")
-        self.messages += messages
+    @property
+    def _sequence(self) -> int:
+        return self._purged + len(self.messages)
 
 
 def _fits(subject: str, patterns: Sequence[str]) -> bool:

@@ -224,6 +224,7 @@ class Tried(NamedTuple):
 
     webhook_id: str
     delivery_id: str
+    step: int  # as it was when it was due
     attempt: Attempt
     state: State
     next_at: int | None
@@ -416,11 +417,14 @@ def _backlogs(db: Connection) -> list[Backlog]:
 
 
 def _note(db: Connection, tried: Tried) -> int | None:
+    # Whose owner had it sent again meanwhile, or moved its endpoint, waits for a better try than this one.
+    holds = "step = :step OR :state = 'delivered'"
     updated = (
-        "UPDATE deliveries SET state = ?, next_at = ?, step = step + 1, attempts = attempts + 1 "
-        "WHERE delivery_id = ? RETURNING attempts"
+        "UPDATE deliveries SET attempts = attempts + 1, step = step + (step = :step), "
+        f"state = iif({holds}, :state, state), next_at = iif({holds}, :next_at, next_at) "
+        "WHERE delivery_id = :delivery_id RETURNING attempts"
     )
-    noted = db.execute(updated, (tried.state, tried.next_at, tried.delivery_id)).fetchone()
+    noted = db.execute(updated, tried._asdict()).fetchone()
     if noted is None:  # its endpoint was removed meanwhile
         return None
     a = tried.attempt

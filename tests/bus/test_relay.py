@@ -219,7 +219,7 @@ async def test_a_stream_that_lost_its_newest_messages_gets_them_again(shop: Shop
     await shop.sells(3)
     async with shop.relayed():
         pass
-    del shop.stream.messages[4:]
+    shop.stream.lose(len(shop.stream.messages) - 4)
     async with shop.relayed():
         assert await shop.told() == shop.stream.ids
 
@@ -241,6 +241,19 @@ async def test_what_was_lost_while_nothing_happens_is_there_again_when_the_serve
         await shop.come_to_rest(relay)
 
     assert await shop.told() == shop.stream.ids
+
+
+async def test_what_its_operator_has_removed_does_not_hold_it_up_nor_comes_again(shop: Shop) -> None:
+    """The checkpoint is a little old, and the server knows every event by its id."""
+    await shop.sells(3)
+    told = await shop.told()
+    async with shop.relayed(msgspec.structs.replace(LIMITS, checkpoint_every=1_000)) as relay:
+        await shop.come_to_rest(relay)
+        shop.stream.purge()
+        await shop.sells(1)
+        await shop.come_to_rest(relay)
+
+    assert (await shop.told())[len(told) :] == shop.stream.ids
 
 
 async def test_a_server_that_is_back_before_anybody_looked_stops_nobody(shop: Shop) -> None:

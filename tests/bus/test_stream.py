@@ -9,7 +9,16 @@ import pytest
 
 from marketd.bus.jetstream import JetStream
 from marketd.bus.server import NatsServer
-from marketd.bus.stream import Behind, EventStream, Last, MemoryStream, Message, StreamLimits, StreamMoved
+from marketd.bus.stream import (
+    Behind,
+    EventStream,
+    Last,
+    MemoryStream,
+    Message,
+    StreamLimits,
+    StreamMoved,
+    StreamRepeated,
+)
 from marketd.bus.subjects import EVENTS, EVENTS_STREAM
 from tests.bus.post import server_at
 
@@ -103,3 +112,12 @@ async def test_a_consumer_that_reads_nothing_is_behind_by_what_is_for_it(make_st
         await stream.publish([*messages(1, 2), other], 0)
 
         assert {"acme": Behind(3, 0), "books": Behind(2, 0)} == await stream.behind()
+
+
+async def test_what_was_taken_before_is_not_taken_again_and_nothing_after_it(make_stream: Maker) -> None:
+    async with make_stream() as stream:
+        await stream.publish(messages(1, 2), 0)
+        with pytest.raises(StreamRepeated) as caught:
+            await stream.publish(messages(3, 1, 4), 2)
+
+        assert (1, Last(3, "3.0.cafe")) == (caught.value.taken, await stream.last())

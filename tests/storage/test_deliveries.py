@@ -1,6 +1,6 @@
 """The bookkeeping of webhooks: what waits, what was tried, and how far the log was followed."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -54,8 +54,15 @@ def heard(
     return Heard(position, boards or {}, gone, renewed, messages, spans or {}, NOW + 500)
 
 
-def tried(key: str, state: State, attempt: Attempt = REFUSED, next_at: int | None = None, counts: bool = True) -> Tried:
-    return Tried("w1", key, attempt, state, next_at, counts)
+def tried(
+    key: str,
+    state: State,
+    attempt: Attempt = REFUSED,
+    next_at: int | None = None,
+    counts: bool = True,
+    step: int = 0,
+) -> Tried:
+    return Tried("w1", key, step, attempt, state, next_at, counts)
 
 
 async def ids_due(
@@ -361,3 +368,36 @@ async def test_what_waits_is_counted_by_endpoint_with_the_time_of_the_first(deli
     await deliveries.note(tried("d3", "delivered", TAKEN))
 
     assert [Backlog("w1", 3, NOW + 2), Backlog("w2", 1, None)] == sorted(await deliveries.backlogs())
+
+
+async def renewed(deliveries: Deliveries) -> None:
+    await deliveries.take(heard(2, renewed=("w1",)))
+
+
+async def resent(deliveries: Deliveries) -> None:
+    await deliveries.resend("w1", "d1")
+
+
+@pytest.mark.parametrize("anew", [renewed, resent])
+@pytest.mark.parametrize("state", ["pending", "failed"])
+async def test_an_attempt_from_before_it_was_sent_anew_does_not_put_it_off(
+    deliveries: Deliveries, state: State, anew: Callable[[Deliveries], Awaitable[None]]
+) -> None:
+    """It was under way meanwhile, maybe to another address."""
+    await deliveries.take(heard(1, message("d1")))
+    for step in range(3):
+        await deliveries.note(tried("d1", "pending", next_at=NOW, step=step))
+    await anew(deliveries)
+    await deliveries.note(tried("d1", state, next_at=NOW + 86_400_000 if state == "pending" else None, step=3))
+    found = await deliveries.find("w1", "d1")
+
+    assert (["d1"], 4) == (await ids_due(deliveries, NOW + 500), found and found.attempt_count)
+
+
+async def test_an_attempt_from_before_it_was_sent_anew_that_arrives_is_enough(deliveries: Deliveries) -> None:
+    await deliveries.take(heard(1, message("d1")))
+    await deliveries.note(tried("d1", "pending", next_at=NOW))
+    await deliveries.resend("w1", "d1")
+    await deliveries.note(tried("d1", "delivered", TAKEN, step=1))
+
+    assert [] == await ids_due(deliveries, NOW + 500)

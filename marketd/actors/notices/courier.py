@@ -185,7 +185,7 @@ class Courier:
                 self._put(key, after)
                 boards[key] = msgspec.json.encode(after)
             elif record.position > self._begun_at and self._endpoints:
-                messages += [message for told in await self._tell(record) for message in self._messages(told)]
+                messages += [message for told in await self._told(record) for message in self._messages(told)]
         now_ms = self._clock.now_ms()
         _widen(self._unnoted, batch)
         heard = Heard(batch[-1].position, boards, gone, renewed, messages, self._unnoted, now_ms)
@@ -195,6 +195,15 @@ class Courier:
         self._news.set()
         self._news = asyncio.Event()
         await self._go_on(heard)
+
+    async def _told(self, record: Recorded) -> Sequence[Telling]:
+        """Find out what a record tells; while that can't be found out nothing goes on here, but all sales do."""
+        while True:
+            try:
+                return await self._tell(record)
+            except Exception:  # a defect, or a log that can't be read
+                log.exception("deliveries wait in the log, after position %d", record.position - 1)
+            await self._clock.sleep(MISHAP_S)
 
     def _messages(self, told: Telling) -> list[Message]:
         """Make a message of an event for each endpoint that is to be told of it."""
@@ -228,20 +237,30 @@ class Courier:
     async def _go_on(self, heard: Heard) -> None:
         for webhook_id in heard.gone:
             self.rounds.forget(webhook_id)
+            self._queued.pop(webhook_id, None)
         for webhook_id in heard.renewed:
             self.rounds.hurry(webhook_id, anew=True)
-        for webhook_id, count in Counter(message.webhook_id for message in heard.messages).items():
+        counts = Counter(message.webhook_id for message in heard.messages)
+        for webhook_id in (known for known in counts if known in self._endpoints):
             self.rounds.hurry(webhook_id)
-            self._queued[webhook_id] += count
+            self._queued[webhook_id] += counts[webhook_id]
             if self._queued[webhook_id] * LOOKS >= self._limits.waiting_max:
                 self._queued[webhook_id] = 0
                 await self._look_at(webhook_id)
 
     async def _look_at(self, webhook_id: str) -> None:
         """Disable an endpoint for which too many wait: what is not queued then is still in the log."""
-        endpoint = self._endpoints.get(webhook_id)
-        if endpoint and await self._deliveries.waiting(webhook_id) >= self._limits.waiting_max:
+        try:
+            is_full = await self.room(webhook_id) == 0
+        except StorageError as error:  # the next that are queued will have it looked at again
+            log.error("what waits for webhook/%s can't be counted: %s", webhook_id, error)
+            return
+        if is_full and (endpoint := self._endpoints.get(webhook_id)):
             await self._disable(endpoint, "too many waiting")
+
+    async def room(self, webhook_id: str) -> int:
+        """Say how many more may be made to wait for an endpoint; raise `StorageError`."""
+        return max(0, self._limits.waiting_max - await self._deliveries.waiting(webhook_id))
 
     async def _disable(self, endpoint: Endpoint, why: Why) -> None:
         """Have the owner's actor put on record that nothing more is sent; the record is what makes it so."""

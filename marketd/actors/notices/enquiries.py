@@ -39,7 +39,10 @@ REPLAYS_MAX: Final = 16
 
 
 class Enquiries:
-    """Answers `market.query.deliveries` and its like; a replay sends `replay_events_max` events at most."""
+    """
+    Answers `market.query.deliveries` and its like; a replay sends `replay_events_max` events at most, and no more than
+    there is room for beside what waits.
+    """
 
     def __init__(
         self,
@@ -120,7 +123,7 @@ class Enquiries:
             return Replayed(0, is_too_much=True)
         finally:
             self._replays -= 1
-        if len(found) > self._replay_events_max:
+        if len(found) > min(self._replay_events_max, await self._courier.room(endpoint.webhook_id)):
             return Replayed(0, is_too_much=True)
         at, drawn_from = made_at(asked.replay_id), asked.replay_id
         await self._deliveries.add([message_of(endpoint, told, "replay", at, drawn_from=drawn_from) for told in found])

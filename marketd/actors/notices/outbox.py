@@ -7,6 +7,7 @@ The one rule: they are for the service's own user alone, and there are never mor
 import asyncio
 import os
 from pathlib import Path
+from threading import Lock
 
 from marketd.actors.notices.mime import Sender, message_of
 from marketd.actors.notices.port import Mail, NoticeFailed, Rejected, Sent
@@ -18,6 +19,7 @@ class Outbox:
     def __init__(self, folder: Path, sender: Sender, *, files_max: int) -> None:
         self._folder, self._sender, self._files_max = folder, sender, files_max
         self._names: dict[str, None] | None = None  # the oldest first
+        self._writing = Lock()
 
     async def send(self, mail: Mail) -> Sent | Rejected:
         """Write the file; that of a repeat takes its place."""
@@ -28,6 +30,7 @@ class Outbox:
         return Sent()
 
     def _write(self, mail: Mail) -> None:
+        """In a thread, of which there may be several at a time."""
         self._folder.mkdir(mode=0o700, exist_ok=True)
         path = self._folder / f"{mail.mail_id}.eml"
         fresh = path.with_suffix(".new")
@@ -36,9 +39,10 @@ class Outbox:
             file.write(message_of(mail, self._sender).as_bytes())
             file.flush()
             os.fsync(file.fileno())
-        fresh.replace(path)
-        for oldest in self._surplus(path.name):
-            (self._folder / oldest).unlink(missing_ok=True)
+        with self._writing:
+            fresh.replace(path)
+            for oldest in self._surplus(path.name):
+                (self._folder / oldest).unlink(missing_ok=True)
 
     def _surplus(self, name: str) -> list[str]:
         """Take a name in, and give those that are too many."""

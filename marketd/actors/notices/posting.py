@@ -142,7 +142,12 @@ class _Resolver(AbstractResolver):
         await self._places.acquire()
         loop = asyncio.get_running_loop()
         looked: asyncio.Future[list[ResolveResult]] = loop.create_future()
-        Thread(target=self._look_up, args=(loop, looked, host, port, family), name="webhooks", daemon=True).start()
+        thread = Thread(target=self._look_up, args=(loop, looked, host, port, family), name="webhooks", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # there are as many as the system allows
+            self._places.release()
+            raise OSError(str(error)) from None
         found = await looked
         if not self._limits.allow_private and not all(is_public(one["host"]) for one in found):
             raise _AddressRefused("the address is not a public one")

@@ -285,7 +285,7 @@ class Rounds:
         else:
             attempt = Attempt(at, took_ms, None, outcome.why, b"")
         state, next_at = self._follows(due, outcome)
-        return Tried(endpoint.webhook_id, due.delivery_id, attempt, state, next_at, due.source != "test")
+        return Tried(endpoint.webhook_id, due.delivery_id, due.step, attempt, state, next_at, due.source != "test")
 
     def _follows(self, due: Due, outcome: Answered | Unreached) -> tuple[State, int | None]:
         """Say what becomes of a delivery, and when it is tried again."""

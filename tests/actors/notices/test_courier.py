@@ -1,20 +1,21 @@
 """Every event reaches every webhook that may be told of it, whatever dies in between, and no other."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 import pytest_asyncio
 
-from marketd.actors import account
+from marketd.actors import account, product
 from marketd.actors.address import Address
-from marketd.actors.notices.courier import Backlog, CourierLimits
+from marketd.actors.notices.courier import Backlog, CourierLimits, Telling
 from marketd.actors.notices.posting import Answered
 from marketd.actors.webhook import Disabled, Remove, Revise
 from marketd.bus.port import NoAnswer
 from marketd.storage.database import DiskTrouble
 from marketd.storage.deliveries import Heard, Replay, Replayed, Resend, SendTest, Tried
 from marketd.storage.log import Recorded
+from tests.actors.desk import OFFER
 from tests.actors.notices.dispatch import DAY_S, ERROR, HOOK, LIMITS, ROUNDS, SHOP, SILENCE, Dispatch, FarLine
 from tests.actors.watched import WatchedLog
 from tests.clock import TestClock
@@ -245,6 +246,56 @@ async def test_while_the_disk_is_full_nothing_is_lost(world: World, monkeypatch:
         await dispatch.passes(10)
 
     assert ["p1"] == world.line.abouts
+
+
+async def test_while_it_can_not_be_found_out_what_to_tell_everything_waits_in_the_log(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever is told and whoever sells must not end with it."""
+    async with world.process() as dispatch:
+        tell = dispatch.courier._tell
+
+        async def fails(record: Recorded) -> Sequence[Telling]:
+            raise ZeroDivisionError("a defect")
+
+        await dispatch.register()
+        dispatch.courier._tell = fails
+        await dispatch.lists("p1", "p2")
+        waiting = list(world.line.abouts)
+        dispatch.courier._tell = tell
+        await dispatch.passes(10)
+
+    assert ([], ["p1", "p2"]) == (waiting, world.line.abouts)
+    assert "deliveries wait in the log, after position 1" in caplog.text
+
+
+async def test_where_it_can_not_be_counted_how_many_wait_things_go_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(webhook_id: str) -> int:
+        raise DiskTrouble("the disk is broken")
+
+    async with world.process() as dispatch:
+        await dispatch.register()
+        monkeypatch.setattr(dispatch.deliveries, "waiting", fails)
+        await dispatch.lists(*(f"p{number}" for number in range(20)))
+
+    assert 20 == len(world.line.sent)
+
+
+async def test_nothing_is_kept_in_memory_of_an_endpoint_that_is_gone(dispatch: Dispatch) -> None:
+    """Also where it goes with the very batch of records that has something for it."""
+    await dispatch.register()
+    rounds, queued = dispatch.courier.rounds._rounds, dispatch.courier._queued
+    await dispatch.lists("p1")
+    before = (len(rounds), len(queued))
+    await asyncio.gather(
+        dispatch.tell(Address("product", "p2"), product.List("sue", OFFER, None, (), 1)),
+        dispatch.tell(SUE, Remove("w1", 3)),
+    )
+    await dispatch.settled()
+
+    assert ((1, 1), (0, 0)) == (before, (len(rounds), len(queued)))
 
 
 async def test_what_can_not_be_noted_is_sent_again_under_its_id(
@@ -619,6 +670,16 @@ async def test_what_is_too_much_is_not_sent_at_all(dispatch: Dispatch) -> None:
     await dispatch.register()
 
     assert (Replayed(0, True), []) == (await dispatch.ask(replaying()), dispatch.line.sent)
+
+
+async def test_no_more_is_sent_from_the_log_than_may_wait(dispatch: Dispatch) -> None:
+    dispatch.line.answers[URL] = SILENCE
+    await dispatch.lists(*(f"p{number}" for number in range(20)))
+    await dispatch.register()
+    told = [await dispatch.ask(replaying(key=str(number))) for number in range(4)]
+
+    assert [Replayed(20), Replayed(20), Replayed(0, True), Replayed(0, True)] == told
+    assert 40 == len(await dispatch.all())
 
 
 async def test_old_deliveries_are_swept_away(dispatch: Dispatch) -> None:

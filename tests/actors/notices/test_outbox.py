@@ -1,5 +1,6 @@
 """Mails as files: whole, private, and never more than so many."""
 
+import asyncio
 import stat
 from email import message_from_bytes
 from pathlib import Path
@@ -67,3 +68,12 @@ async def test_a_mail_that_can_not_be_kept_is_tried_again_later(tmp_path: Path) 
 
     with pytest.raises(NoticeFailed, match="can't be kept"):
         await outbox(tmp_path).send(MAIL)
+
+
+async def test_there_are_never_more_than_so_many_however_many_come_at_once(tmp_path: Path) -> None:
+    for lot in range(10):
+        box = outbox(tmp_path / str(lot))
+        (tmp_path / str(lot)).mkdir()
+        await asyncio.gather(*(box.send(replace(MAIL, mail_id=f"{number:03}")) for number in range(40)))
+
+        assert 3 == len(names(tmp_path / str(lot)))

@@ -273,6 +273,22 @@ async def test_a_silent_name_server_holds_up_nobody_elses_threads_and_not_the_en
     assert [("webhooks", True)] == threads
 
 
+async def test_where_no_thread_is_to_be_had_nobody_has_to_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    near = LineLimits(allow_private=True, allow_http=True, wait_s_max=1, lookups_max=1)
+    async with Receiver().up() as receiver, Line(near) as line:
+        url = receiver.url.replace("127.0.0.1", "localhost")
+        with monkeypatch.context() as patched:
+            patched.setattr("marketd.actors.notices.posting.Thread.start", cannot_start)
+            refused = await line.post(url, {}, b"")
+        answered = await line.post(url, {}, b"")
+
+    assert isinstance(refused, Unreached) and isinstance(answered, Answered)
+
+
+def cannot_start(thread: object) -> None:
+    raise RuntimeError("can't start new thread")
+
+
 async def test_only_so_many_names_are_looked_up_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     is_over, asked = threading.Event(), list[str]()
 
