@@ -2,6 +2,7 @@
 The gate: lets those integrators in that stand in the register, each with its consumers, and disconnects nobody else.
 """
 
+import asyncio
 from collections.abc import Mapping
 
 from msgspec import Struct
@@ -23,6 +24,7 @@ class Gate:
 
     def __init__(self, register: Register, server: NatsServer, streams: Mapping[str, EventStream]) -> None:
         self._register, self._server, self._streams = register, server, streams
+        self._preparing = asyncio.Lock()  # what one has just removed the other would not find
 
     async def open(self, bus: Bus) -> None:
         """Serve who has changed the register, and who wants to know of those in it."""
@@ -31,9 +33,10 @@ class Gate:
 
     async def prepare(self) -> None:
         """Have the streams there, each with the consumers that it is to have; raise a `StreamError`."""
-        guests = self._register.read()
-        for name, stream in self._streams.items():
-            await stream.prepare({one.name: filters(one)[name] for one in guests})
+        async with self._preparing:
+            guests = self._register.read()
+            for name, stream in self._streams.items():
+                await stream.prepare({one.name: filters(one)[name] for one in guests})
 
     async def _answer(self, subject: str, envelope: Envelope) -> Answer:
         try:

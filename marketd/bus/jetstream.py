@@ -160,8 +160,9 @@ class JetStream:
             for name in ours - consumers.keys():
                 await api.delete_consumer(self._stream, name)
             for name, subjects in consumers.items():
-                if name not in theirs or _filters_of(theirs[name]) != list(subjects):
-                    await api.add_consumer(self._stream, self._consumer(name, subjects))
+                wanted = self._consumer(name, subjects)
+                if name not in theirs or _terms_of(theirs[name]) != _terms_of(wanted):
+                    await api.add_consumer(self._stream, wanted)  # where there is one, it goes on from where it was
 
     async def _make_stream(self, api: JetStreamContext) -> None:
         limits = self._limits
@@ -265,5 +266,6 @@ class JetStream:
         log.debug("NATS: %r", error)  # the carrier of commands, on its own line, says so aloud
 
 
-def _filters_of(config: ConsumerConfig) -> list[str]:
-    return list(config.filter_subjects or [config.filter_subject or ""])
+def _terms_of(config: ConsumerConfig) -> tuple[list[str], float | None, int | None]:
+    """Say what of a consumer may have to be changed."""
+    return list(config.filter_subjects or [config.filter_subject or ""]), config.ack_wait, config.max_ack_pending

@@ -135,6 +135,20 @@ async def test_a_consumer_stays_where_it_was(tmp_path: Path) -> None:
         assert 1 == (await api.consumer_info(EVENTS_STREAM, "acme")).ack_floor.stream_seq
 
 
+async def test_a_consumer_keeps_to_other_limits_from_where_it_was(tmp_path: Path) -> None:
+    async with prepared(tmp_path) as (server, stream), operating(server) as api:
+        await stream.prepare({"acme": ORDERS})
+        await stream.publish(messages(1, 2, 3), 0)
+        (first, *_) = await (await api.pull_subscribe_bind("acme", EVENTS_STREAM)).fetch(1)
+        await first.ack_sync()
+        other = msgspec.structs.replace(LIMITS, ack_wait_s=7, unacknowledged_max=3)
+        async with jetstream_at(server, other) as again:
+            await again.prepare({"acme": ORDERS})
+        info = await api.consumer_info(EVENTS_STREAM, "acme")
+
+        assert (7, 3, 1) == (info.config.ack_wait, info.config.max_ack_pending, info.ack_floor.stream_seq)
+
+
 async def test_a_consumer_of_nobody_goes(tmp_path: Path) -> None:
     async with prepared(tmp_path) as (server, stream), operating(server) as api:
         await stream.prepare({"acme": ORDERS, "books": ORDERS})
