@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from marketd.actors import buyer, order, product
+from marketd.actors import buyer, order, product, webhook
 from marketd.actors.address import Address
 from marketd.actors.aggregate import Aggregate, Refused, reason_code
 from marketd.actors.notices.triggers import TRIGGERS, Notice, OfOrder
 from marketd.actors.order import AWAITS, NO_ANSWER, ORDER
-from marketd.bus.events import Known, public
+from marketd.bus.events import Known, PublicEvent, public
 from marketd.bus.port import Answer, Crashed, Envelope
 from marketd.bus.subjects import address_of
 from marketd.config.codecs import AGGREGATES
@@ -113,6 +114,7 @@ class Laws:
             Counter()
         )  # notices: of which order, of which kind, who, on each device
         self._told_s: dict[Told, float] = {}  # when each notice went out last
+        self._posted: dict[str, set[str]] = {}  # to whom, of which events
         self.accepted: set[str] = set()
 
     # At every step.
@@ -236,15 +238,22 @@ class Laws:
 
     def on_notice(self, notice: Notice, device: str, user_id: str) -> None:
         """Look at what somebody is told of an order, on one of their devices."""
-        told, now_s = (notice.notice_id, device), self._world.loop.time()
-        last_s = self._told_s.get(told)
-        if last_s is not None and not self._may_repeat(told, last_s):
-            raise Broken("11 nobody is told twice but where somebody died or failed in between", str(told))
-        self._told_s[told] = now_s
+        self._count((notice.notice_id, device))
         placed = self._orders()[notice.subject_id].placed
         if user_id not in (placed.buyer_id, placed.seller_id):
             raise Broken("11 nobody is told of others' orders", f"{notice.notice_id} to {user_id}")
         self._got[notice.subject_id, notice.trigger.kind, f"{user_id} {device}"] += 1
+
+    def on_post(self, owner_id: str, message_id: str) -> None:
+        """Look at what somebody's webhook is sent."""
+        self._count((f"w-{owner_id}", message_id))
+        self._posted.setdefault(owner_id, set()).add(message_id)
+
+    def _count(self, told: Told) -> None:
+        last_s = self._told_s.get(told)
+        if last_s is not None and not self._may_repeat(told, last_s):
+            raise Broken("11 nobody is told twice but where somebody died or failed in between", str(told))
+        self._told_s[told] = self._world.loop.time()
 
     def _may_repeat(self, told: Told, last_s: float) -> bool:
         """Say whether nobody may know that they were told: two hosts know nothing of each other's notices."""
@@ -296,9 +305,12 @@ class Laws:
         self._check_units()
         self._check_notices()
         self._check_read_models()
+        public_events = list(self._public_events())
         if self._world.has_told:
             self._check_told()
-            self._check_stream()
+            self._check_stream(public_events)
+        if self._world.has_hooks:
+            self._check_hooks(public_events)
 
     def _orders(self) -> dict[str, Any]:
         prefix = f"{ORDER.kind}/"
@@ -367,15 +379,28 @@ class Laws:
         if untold := wanted - self._got.keys():
             raise Broken("11 people are told what became of their orders", ", ".join(map(str, sorted(untold))))
 
-    def _check_stream(self) -> None:
-        """The stream has every public event of the log once, in order."""
+    def _public_events(self) -> Iterator[PublicEvent]:
+        """Tell the whole log once more."""
         known: dict[str, Known] = {}
-        wanted = []
         for record in self._world.disk.records:
             events, known[record.stream] = public(record, known.get(record.stream), "/shop")
-            wanted += [event.body.id for event in events]
-        if wanted != (got := [message.id for message in self._world.stream.messages]):
+            yield from events
+
+    def _check_stream(self, events: Sequence[PublicEvent]) -> None:
+        """The stream has every public event of the log once, in order."""
+        wanted, got = [event.body.id for event in events], [message.id for message in self._world.stream.messages]
+        if wanted != got:
             raise Broken("10 the stream has what happened, once and in order", f"{got} is not {wanted}")
+
+    def _check_hooks(self, events: Sequence[PublicEvent]) -> None:
+        """Every webhook was sent what happened to its owner since it was there, and nothing else."""
+        for record in self._world.disk.records:
+            owner_id = Address.parse(record.stream).key
+            if any(isinstance(event, webhook.Registered) for event in record.commit.events):
+                own = [event for event in events if event.seller_id == owner_id and event.position > record.position]
+                wanted = {event.body.id for event in own if not event.name.startswith("seller.")}
+                if wanted != (got := self._posted.get(owner_id, set())):
+                    raise Broken("11 webhooks are sent what happens", f"{owner_id}: {sorted(wanted ^ got)}")
 
     def _check_read_models(self) -> None:
         (host,) = self._world.hosts

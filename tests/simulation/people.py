@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from marketd.actors import account, buyer, order, product
+from marketd.actors import account, buyer, order, product, webhook
 from marketd.actors.address import Address
 from marketd.actors.aggregate import Refused
 from marketd.actors.money import Money
@@ -22,6 +22,7 @@ from marketd.actors.payments.sandbox import REFUND_FAILS
 from marketd.actors.watch import AwaitOutcome
 from marketd.bus.port import Bus, BusError, Envelope
 from marketd.bus.subjects import command_subject, query_subject
+from tests.simulation.hooks import endpoint_of
 from tests.simulation.laws import Laws
 from tests.simulation.telling import email_of
 
@@ -55,6 +56,7 @@ class People:
         sellers = [seller_of(product_id) for product_id in self._products]
         roles = dict.fromkeys(sellers, "seller") | dict.fromkeys(self._buyers, "buyer")
         joining = [self._join(*pair) for pair in (roles.items() if self._world.has_told else ())]
+        joining += [self._hook(seller_id) for seller_id in (sellers if self._world.has_hooks else ())]
         return [*joining, *map(self._sell, self._products), *map(self._shop, self._buyers)]
 
     async def look_at_all(self) -> None:
@@ -71,6 +73,13 @@ class People:
         email = email_of(user_id)
         register = account.Register(user_id, email, user_id, role, "argon2", self._now())
         while await self._insist(account.address_of(email), register, f"{user_id}:join") is None:
+            pass
+
+    async def _hook(self, seller_id: str) -> None:
+        """Have what happens posted, from some time on."""
+        await self._idle(DAY_S / 4)
+        register = webhook.Register(endpoint_of(seller_id, self._now()), 20)
+        while await self._insist(Address("webhook", seller_id), register, f"{seller_id}:hook") is None:
             pass
 
     # Sellers.

@@ -14,6 +14,7 @@ from marketd.actors import house, order
 from marketd.actors.address import Address
 from marketd.actors.fulfilment import CHECKPOINT, Fulfilment
 from marketd.actors.money import Money
+from marketd.actors.notices.courier import Courier
 from marketd.actors.notices.notifier import Notifier
 from marketd.actors.notices.triggers import Notice
 from marketd.actors.order import Existing, Paying, PaymentDeclined
@@ -26,6 +27,7 @@ from marketd.actors.steps import Outcome, Step, Unanswered
 from marketd.bus.events import PublicEvents
 from marketd.bus.relay import Relay, _Place
 from marketd.clock import new_id
+from marketd.storage.deliveries import Deliveries, Tried
 from marketd.storage.log import Commit
 from marketd.storage.log import Outcome as Appending
 from marketd.storage.memory import MemoryLog
@@ -187,3 +189,24 @@ def test_a_relay_that_goes_on_in_the_middle_of_a_record_from_its_begin_is_caught
     monkeypatch.setattr(Relay, "_find_place", from_the_begin)
 
     assert_caught("10 ")
+
+
+def test_a_courier_that_begins_where_the_log_is_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    opening = Courier.open
+
+    async def forgetful(courier: Courier) -> None:
+        await opening(courier)
+        courier._heard = courier._log.head
+
+    monkeypatch.setattr(Courier, "open", forgetful)
+
+    assert_caught("11 ")
+
+
+def test_deliveries_that_nobody_notes_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nothing(deliveries: Deliveries, tried: Tried) -> None:
+        pass
+
+    monkeypatch.setattr(Deliveries, "note", nothing)
+
+    assert_caught("11 ", "5 ")

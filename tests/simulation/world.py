@@ -13,13 +13,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from hashlib import blake2b
+from pathlib import Path
 from random import Random
 from typing import Any, Final, NamedTuple
 
 from marketd.actors.aggregate import Refused
 from marketd.actors.fulfilment import Fulfilment, FulfilmentLimits
 from marketd.actors.house import House, HouseLimits
+from marketd.actors.notices.courier import Courier
 from marketd.actors.notices.notifier import Notifier, NotifierLimits
+from marketd.actors.notices.signing import WebhookSigner
 from marketd.actors.payments.memory import MemoryProcessor
 from marketd.actors.runtime import ActorLimits
 from marketd.actors.watch import OrderWatch
@@ -27,9 +30,12 @@ from marketd.bus.memory import attend
 from marketd.bus.port import Answer, BusError
 from marketd.bus.relay import Relay, RelayLimits
 from marketd.config.codecs import AGGREGATES, MODELS, log_codec, message_codec
+from marketd.config.webhooking import teller
+from marketd.storage.deliveries import Deliveries
 from marketd.storage.log import Recorded
 from marketd.storage.projector import Projector
 from tests.simulation.disk import Disk, HostLog
+from tests.simulation.hooks import LIMITS, FarLine
 from tests.simulation.laws import Broken, Laws
 from tests.simulation.loop import Owner, SeededLoop
 from tests.simulation.network import SimulatedBus
@@ -40,6 +46,7 @@ from tests.simulation.telling import LOST_MAX, FarBook, FarDevices, FarStream, K
 from tests.simulation.weather import CALM, CALM_S, Weather, drawn
 
 SOURCE: Final = "/shop"
+BOOKS: Final = Path("webhooks.db")
 START_MS: Final = 1_700_000_000_000
 TRIP_S_MAX: Final = 0.005  # of a message, when nothing is wrong
 RESTART_S_MAX: Final = 5.0
@@ -99,6 +106,9 @@ class Host(Owner):
         self.projector = Projector(shelves.path, log, MODELS, files=shelves.opener(self))
         self.stream = FarStream(world, self)
         self.relay = Relay(log, self.stream, SOURCE, partial(self.stream.prepare, {}), clock, limits.relay)
+        self.deliveries = Deliveries(BOOKS, files=world.books.opener(self))
+        tell, line, signer = teller(log, SOURCE), FarLine(world), WebhookSigner(bytes(32))
+        self.courier = Courier(self.bus, log, tell, self.deliveries, line, signer, clock, LIMITS)
         finding, devices = account_finder(world), FarDevices(world)
         self.notifier = Notifier(self.bus, log, devices, FarBook(world), finding, clock, limits.notifier)
 
@@ -108,6 +118,8 @@ class Host(Owner):
             if self.world.has_read_models:
                 await stack.enter_async_context(self.projector)
                 await self.projector.open(self.bus)
+            if self.world.has_hooks:
+                await self.courier.open()
             await stack.enter_async_context(self.house)
             await self.house.open(self.bus)
             await self.watch.open()
@@ -119,6 +131,8 @@ class Host(Owner):
                 if self.world.has_told:
                     tasks.create_task(self.relay.run())
                     tasks.create_task(self.notifier.run())
+                if self.world.has_hooks:
+                    tasks.create_task(self.courier.run())
                 self.is_serving = True
 
     async def attend(self, subject: str, packed: bytes, answered: asyncio.Future[bytes]) -> None:
@@ -155,6 +169,8 @@ class Host(Owner):
         if self.world.has_told:
             notices = self.notifier.statistics()
             waiting += self.relay.statistics()["behind"] + head - notices["position"] + notices["waiting"]
+        if self.world.has_hooks:
+            waiting += head - self.courier.heard + self.courier.statistics()["rounds"]
         return is_over and read == head and not waiting
 
 
@@ -180,12 +196,13 @@ class World:
         self.limits = _limits(self.chance, afar)
         self.has_read_models = self.by_chance(0.3)
         self.has_told = afar.random() < 0.4
+        self.has_hooks = afar.random() < 0.3 and not self.weather.overlap  # which need a file to themselves
         self.loop = SeededLoop(seed, self.weather.disorder)
         self.clock = SimulatedClock(self.loop, self.chance)
         self.log_codec = RECORDS
         self.disk, self.bank, self.told = Disk(self), MemoryProcessor(), set[str]()
         self.stream, self.noted, self.unsure = KeptStream(), dict[Told, int](), set[Told]()
-        self.shelves = Shelves(self)
+        self.shelves, self.books = Shelves(self), Shelves(self)
         self.is_bank_down = False
         self.laws = Laws(self)
         self.people = People(self, SimulatedBus(self, MESSAGES))
