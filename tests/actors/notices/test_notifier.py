@@ -32,6 +32,7 @@ from marketd.bus.subjects import command_subject
 from marketd.clock import new_id
 from marketd.config.codecs import AGGREGATES, message_codec
 from tests.actors.desk import OFFER
+from tests.actors.notices.rest import come_to_rest
 from tests.actors.watched import WatchedLog
 from tests.clock import TestClock, settle
 
@@ -229,13 +230,7 @@ async def pushing(log: WatchedLog, clock: TestClock, pushes: FakePushes, sent: F
 
 async def rest(office: Office, waiting: int = 0) -> None:
     """Let everybody work until so many notices wait and nothing is on its way."""
-    for _ in range(200):
-        await settle(10)
-        statistics = office.notifier.statistics()
-        if (statistics["position"], statistics["waiting"]) == (office.log.head, waiting):
-            await settle(50)
-            return
-    raise AssertionError(office.notifier.statistics())
+    await come_to_rest(office.notifier, office.log, waiting)
 
 
 # Who is told what.

@@ -28,6 +28,7 @@ from marketd.bus.subjects import command_subject
 from marketd.clock import new_id
 from marketd.config.codecs import AGGREGATES, message_codec
 from tests.actors.notices.mail_server import MailServer
+from tests.actors.notices.rest import come_to_rest
 from tests.actors.watched import Trouble, WatchedLog
 from tests.clock import TestClock, settle
 
@@ -130,12 +131,7 @@ async def office(log: WatchedLog, clock: TestClock, carrier: FakeCarrier) -> Asy
 
 async def rest(office: Office, waiting: int = 0) -> None:
     """Let everybody work until so many accounts wait and nothing is on its way."""
-    for _ in range(200):
-        await settle(10)
-        if office.postman.statistics() == {"position": office.log.head, "waiting": waiting}:
-            await settle(50)
-            return
-    raise AssertionError(office.postman.statistics())
+    await come_to_rest(office.postman, office.log, waiting)
 
 
 async def test_who_registers_is_written_to(office: Office, carrier: FakeCarrier) -> None:
