@@ -25,7 +25,9 @@ QUICK: Final = {
 }
 START_S_MAX: Final = 20.0
 STOP_S_MAX: Final = 20.0
-READY: Final = re.compile(r"marketd ready http=(?P<http>https?://\S+) nats=(?P<nats>nats://\S+) data=(?P<data>.*)\n")
+READY: Final = re.compile(
+    r"marketd ready http=(?P<http>https?://\S+) nats=(?P<nats>(?:nats|tls)://\S+) data=(?P<data>.*)\n"
+)
 
 
 class NotReady(Exception):

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import ssl
 from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from nats.js.errors import NotFoundError
 
 from marketd.bus.server import find_executable, reserve_port
+from tests.certificates import Files, write_certificate
 from tests.journeys.people import Person, Visitor
 from tests.journeys.process import Service, marketd, running
 
@@ -33,9 +35,11 @@ SALE: Final = ["market.order.placed", "market.order.paid", "market.order.complet
 class Outside:
     """A nats-server that marketd did not start."""
 
-    def __init__(self, folder: Path, conf: str) -> None:
-        self.port = reserve_port(folder)
-        self.url = f"nats://127.0.0.1:{self.port}"
+    def __init__(self, folder: Path, conf: str, *, proof: Files | None = None) -> None:
+        """Speak TLS where there is a certificate to prove by who it is."""
+        self.port, self._proof = reserve_port(folder), proof
+        self.url = f"{'tls' if proof else 'nats'}://127.0.0.1:{self.port}"
+        conf = f'tls {{ cert_file: "{proof.chain}", key_file: "{proof.key}" }}\n{conf}' if proof else conf
         self._conf = folder / "nats-server.conf"
         conf = conf.replace("127.0.0.1:4222", f"127.0.0.1:{self.port}").replace("/var/lib/nats", str(folder / "store"))
         self._conf.write_text(conf, encoding="utf-8")
@@ -61,7 +65,13 @@ class Outside:
         async def silent(error: Exception) -> None:
             pass
 
-        options: dict[str, Any] = {"inbox_prefix": f"_INBOX_{user}", "max_reconnect_attempts": -1, "error_cb": silent}
+        trusting = ssl.create_default_context(cafile=self._proof.chain) if self._proof else None
+        options: dict[str, Any] = {
+            "tls": trusting,
+            "inbox_prefix": f"_INBOX_{user}",
+            "max_reconnect_attempts": -1,
+            "error_cb": silent,
+        }
         async with asyncio.timeout(SOON_S):
             client = await nats.connect(
                 self.url, user=user, password=password, allow_reconnect=True, reconnect_time_wait=0.05, **options
@@ -115,6 +125,21 @@ async def test_what_is_sold_is_told_there(service: Service, outside: Outside, se
 
     joined = ["market.seller.registered", "market.buyer.registered", "market.product.listed"]
     assert [*joined, *SALE] == await outside.kept(6)
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_over_tls_it_has_to_prove_who_it_is(tmp_path: Path, session: ClientSession, is_known: bool) -> None:
+    proof = write_certificate(tmp_path)
+    outside = Outside(tmp_path, documented(), proof=proof)
+    settings = outside.settings | {"MARKETD_NATS__START_S_MAX": "2"}
+    async with outside.up():
+        if is_known:
+            async with running(tmp_path / "data", settings=settings | {"SSL_CERT_FILE": str(proof.chain)}) as service:
+                await people(service, session)
+                assert 2 == len(await outside.kept(2))
+        else:
+            ended = await marketd("serve", "--data", str(tmp_path / "data"), "--port", "0", settings=settings)
+            assert (1, True) == (ended.code, "certificate verify failed" in ended.err.splitlines()[-1]), ended
 
 
 async def test_who_may_read_it_reads_just_what_is_theirs(
