@@ -71,7 +71,7 @@ class StreamLimits(Struct, frozen=True):
     """What the stream keeps and how long one waits for it; seconds and bytes."""
 
     keep_s: float = 30 * 86_400
-    keep_bytes_max: int = 512 * 1024 * 1024
+    keep_bytes_max: int = 64 * 1024 * 1024
     duplicate_window_s: float = 600
     answer_wait_s_max: float = 5
     ack_wait_s: float = 30

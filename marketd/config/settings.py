@@ -135,8 +135,13 @@ class Events(Struct, frozen=True):
 
     keep_days: Annotated[float, Meta(description="how long an event is kept for who has yet to read it", gt=0)] = 30.0
     keep_bytes_max: Annotated[
-        int, Meta(description="how many bytes of them are kept; the oldest go first", ge=MIB, le=KIB * GIB)
-    ] = 512 * MIB
+        int,
+        Meta(
+            description="how many bytes of them are kept; the oldest go first. The server has half as much in memory",
+            ge=MIB,
+            le=KIB * GIB,
+        ),
+    ] = 64 * MIB
     duplicate_window_s: Annotated[
         float, Meta(description="how long the server recognises a repeat by its id", ge=1, le=600)
     ] = 600.0
