@@ -24,7 +24,7 @@ from marketd.config.fields import FIELDS
 from marketd.http.app import make_app
 from marketd.storage.cards import ReadProduct
 from marketd.storage.catalog import BrowseProducts
-from marketd.storage.deliveries import ListDeliveries, ReadDelivery, ReadStandings, Replay, Resend, SendTest
+from marketd.storage.enquiries import ListDeliveries, ReadDelivery, ReadStandings, Replay, Resend, SendTest
 from marketd.storage.finding import FindRelated, Suggest
 from marketd.storage.history import ReadHistory
 from marketd.storage.projector import AskReached

@@ -22,7 +22,8 @@ from marketd.bus.guests import Guests, ListIntegrators
 from marketd.bus.micro import Service
 from marketd.storage.cards import EncodedProduct, ReadProduct
 from marketd.storage.catalog import CATALOG, BrowseProducts
-from marketd.storage.deliveries import (
+from marketd.storage.earnings import Earnings, Newest
+from marketd.storage.enquiries import (
     Delivery,
     DeliveryPage,
     ListDeliveries,
@@ -34,7 +35,6 @@ from marketd.storage.deliveries import (
     SendTest,
     Standings,
 )
-from marketd.storage.earnings import Earnings, Newest
 from marketd.storage.finding import FindRelated, FoundPage, Related, Suggest, Suggestions
 from marketd.storage.history import History, ReadHistory
 from marketd.storage.library import LIBRARY, Library

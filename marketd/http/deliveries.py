@@ -20,7 +20,7 @@ from marketd.http.operation import SELLERS_AND_ADMINS, Answer, holding, operatio
 from marketd.http.problems import BadRequest, Fault, NotFound, WrongState
 from marketd.http.tokens import Principal
 from marketd.http.webhooks import EventPatterns, board_of, refuse
-from marketd.storage.deliveries import (
+from marketd.storage.enquiries import (
     Delivery,
     DeliveryPage,
     ListDeliveries,

@@ -11,12 +11,10 @@ waited, and may be had again from the log.
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Literal, NamedTuple, Self
-
-from msgspec import Struct
+from typing import Final, NamedTuple, Self
 
 from marketd.storage.database import Connection, Database, Row
-from marketd.storage.pages import Page
+from marketd.storage.enquiries import Attempt, Delivery, DeliveryPage, ListDeliveries, Source, State
 from marketd.storage.together import Together, in_transaction
 
 SCHEMA_VERSION: Final = 1
@@ -60,124 +58,6 @@ TABLES: Final = """
         PRIMARY KEY(delivery_id, number)
     ) STRICT, WITHOUT ROWID;
 """
-
-State = Literal["pending", "delivered", "failed"]
-Source = Literal["event", "replay", "test"]
-
-
-# What may be asked over the bus.
-
-
-class ListDeliveries(Struct, frozen=True, tag="deliveries"):
-    """What was sent or is to be sent to an endpoint, the newest first; None for all states."""
-
-    webhook_id: str
-    state: State | None = None
-    page: Page = Page()
-
-
-class ReadDelivery(Struct, frozen=True, tag="delivery"):
-    webhook_id: str
-    delivery_id: str
-
-
-class Resend(Struct, frozen=True, tag="resend-delivery"):
-    """Send a delivery once more, and again until it arrives, whatever has become of it."""
-
-    webhook_id: str
-    delivery_id: str
-
-
-class SendTest(Struct, frozen=True, tag="send-test-delivery"):
-    """Send an event that says no more than that it is one, once."""
-
-    owner_id: str
-    webhook_id: str
-    delivery_id: str
-
-
-class Replay(Struct, frozen=True, tag="replay-deliveries"):
-    """
-    Send what happened from `since` on and before `until` (ms since the epoch), of it what `events` names and the
-    endpoint may be told. Asked again under the same id, nothing is sent a second time.
-    """
-
-    owner_id: str
-    webhook_id: str
-    replay_id: str
-    since: int
-    until: int
-    events: tuple[str, ...]
-
-
-# What is answered.
-
-
-class ReadStandings(Struct, frozen=True, tag="webhook-standings"):
-    """Ask how all endpoints fare, at most so many of them, first those that are in trouble."""
-
-    count_max: int
-
-
-class Attempt(Struct, frozen=True):
-    """One request: when it was made, how long it took, and the answer's status and beginning, or why there was none."""
-
-    at: int
-    ms: int
-    status: int | None
-    error: str | None
-    answer: bytes
-
-
-class Delivery(Struct, frozen=True, tag="webhook.delivery"):
-    """
-    One event for one endpoint, by its name as `order.completed` and its own id; `next_at` is when a pending one is
-    tried next, None for at once. The attempts and the body are there where one delivery was asked for.
-    """
-
-    delivery_id: str
-    message_id: str
-    name: str
-    source: Source
-    state: State
-    created_at: int
-    attempt_count: int
-    next_at: int | None
-    attempts: tuple[Attempt, ...] = ()
-    body: bytes = b""
-
-
-class DeliveryPage(Struct, frozen=True, tag="webhook.delivery-page"):
-    total: int
-    deliveries: tuple[Delivery, ...]
-
-
-class Standing(Struct, frozen=True):
-    """
-    How one endpoint fares: whose and where it is, as a host and nothing that may be a secret; why nothing is sent, how
-    many deliveries wait, since when none has arrived, and how an attempt last failed since the service started.
-    """
-
-    webhook_id: str
-    owner_id: str
-    host: str
-    disabled: str | None
-    waiting: int
-    failing_since: int | None
-    last_failure: str | None
-
-
-class Standings(Struct, frozen=True, tag="webhook.standings"):
-    total: int
-    standings: tuple[Standing, ...]
-
-
-class Replayed(Struct, frozen=True, tag="webhook.replayed"):
-    """How many events are sent; none of them where there are more than may be (`is_too_much`)."""
-
-    events: int
-    is_too_much: bool = False
-
 
 # What is written.
 
@@ -302,9 +182,9 @@ class Deliveries:
         """Say how many wait for an endpoint."""
         return await self._reader.run(_waiting, webhook_id)
 
-    async def troubles(self) -> tuple[dict[str, int], dict[str, int]]:
-        """Say how many wait for each endpoint for which any do, and since when each has failed that does."""
-        return await self._reader.run(_troubles)
+    async def failing(self) -> dict[str, int]:
+        """Say since when each endpoint has failed that does."""
+        return await self._reader.run(_failing)
 
     async def backlogs(self) -> list[Backlog]:
         """Say of each endpoint for which something waits how much that is."""
@@ -406,9 +286,8 @@ def _waiting(db: Connection, webhook_id: str) -> int:
     return int(db.execute(counting, (webhook_id,)).fetchone()[0])
 
 
-def _troubles(db: Connection) -> tuple[dict[str, int], dict[str, int]]:
-    counting = "SELECT webhook_id, count(*) FROM deliveries WHERE state = 'pending' GROUP BY webhook_id"
-    return dict(db.execute(counting).fetchall()), dict(db.execute("SELECT * FROM health").fetchall())
+def _failing(db: Connection) -> dict[str, int]:
+    return dict(db.execute("SELECT * FROM health").fetchall())
 
 
 def _backlogs(db: Connection) -> list[Backlog]:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from marketd.actors import webhook
 from marketd.actors.aggregate import Refused
 from marketd.actors.webhook import Reason, View
-from marketd.storage.deliveries import (
+from marketd.storage.enquiries import (
     Attempt,
     Delivery,
     DeliveryPage,

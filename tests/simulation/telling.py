@@ -8,7 +8,7 @@ knows. The stream may come back without what it took last, as a server does that
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from marketd.actors.account import address_of
@@ -19,7 +19,7 @@ from marketd.actors.notices.notifier import FindAccount
 from marketd.actors.notices.port import NoticeFailed, Sent
 from marketd.actors.notices.triggers import Notice
 from marketd.actors.preferences import Channel, Contact
-from marketd.bus.stream import Consumers, Last, MemoryStream, Message, StreamAway, StreamError, StreamMoved
+from marketd.bus.stream import Behind, Consumers, Last, MemoryStream, Message, StreamAway, StreamError, StreamMoved
 
 if TYPE_CHECKING:
     from tests.simulation.world import Host, World
@@ -59,6 +59,10 @@ class FarStream:
 
     async def prepare(self, consumers: Consumers) -> None:
         await self._trip()
+
+    async def behind(self) -> Mapping[str, Behind]:
+        await self._trip()
+        return await self._kept.behind()
 
     async def last(self) -> Last:
         await self._trip()

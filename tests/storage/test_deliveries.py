@@ -10,19 +10,15 @@ from marketd.storage.deliveries import (
     AT_ONCE,
     ATTEMPTS_KEPT_MAX,
     SPAN_RECORDS,
-    Attempt,
     Backlog,
     Book,
     Deliveries,
-    Delivery,
     Due,
     Heard,
-    ListDeliveries,
     Message,
-    Source,
-    State,
     Tried,
 )
+from marketd.storage.enquiries import Attempt, Delivery, ListDeliveries, Source, State
 from marketd.storage.pages import Page
 
 pytestmark = pytest.mark.asyncio

@@ -28,7 +28,8 @@ from marketd.bus.port import Bus, BusError, Envelope, NoAnswer
 from marketd.bus.subjects import command_subject
 from marketd.clock import Clock, id_of, new_id
 from marketd.storage.database import StorageError
-from marketd.storage.deliveries import SPAN_RECORDS, SWEPT_MAX, Deliveries, Heard, Message, Source
+from marketd.storage.deliveries import SPAN_RECORDS, SWEPT_MAX, Deliveries, Heard, Message
+from marketd.storage.enquiries import Source
 from marketd.storage.log import EventLog, Recorded
 
 SWEEP_S: Final = 3_600.0

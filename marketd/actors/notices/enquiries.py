@@ -19,12 +19,11 @@ from marketd.bus.port import Answer, Bus, Busy, Envelope, NoAnswer
 from marketd.bus.subjects import query_subject
 from marketd.clock import Clock, instant, made_at
 from marketd.storage.database import StorageError
-from marketd.storage.deliveries import (
-    Deliveries,
+from marketd.storage.deliveries import Deliveries, Message
+from marketd.storage.enquiries import (
     Delivery,
     DeliveryPage,
     ListDeliveries,
-    Message,
     ReadDelivery,
     Replay,
     Replayed,

@@ -27,7 +27,8 @@ from marketd.bus.breaker import Breaker, BreakerOpen, Circuit
 from marketd.bus.port import Busy
 from marketd.clock import Clock, jittered
 from marketd.storage.database import StorageError
-from marketd.storage.deliveries import Attempt, Deliveries, Due, State, Tried
+from marketd.storage.deliveries import Deliveries, Due, Tried
+from marketd.storage.enquiries import Attempt, State
 
 CIRCUIT: Final = "webhooks"
 GONE: Final = 410

@@ -6,8 +6,9 @@ from marketd.actors.notices.courier import Courier
 from marketd.bus.port import Answer, Bus, Envelope, NoAnswer
 from marketd.bus.subjects import query_subject
 from marketd.storage.database import StorageError
-from marketd.storage.deliveries import Deliveries, ReadStandings, Standing
-from marketd.storage.deliveries import Standings as Found
+from marketd.storage.deliveries import Deliveries
+from marketd.storage.enquiries import ReadStandings, Standing
+from marketd.storage.enquiries import Standings as Found
 
 
 class Standings:
@@ -23,7 +24,8 @@ class Standings:
     async def _answer(self, subject: str, envelope: Envelope) -> Answer:
         assert isinstance(envelope.message, ReadStandings)
         try:
-            waiting, failing = await self._deliveries.troubles()
+            waiting = {one.webhook_id: one.waiting for one in await self._deliveries.backlogs()}
+            failing = await self._deliveries.failing()
         except StorageError as error:
             raise NoAnswer(str(error)) from None
         found = [

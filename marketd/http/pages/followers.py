@@ -9,7 +9,7 @@ from marketd.bus.guests import Guest, Guests, ListIntegrators
 from marketd.http.asking import find, read
 from marketd.http.gathering import Gathering
 from marketd.http.keys import LIMITS
-from marketd.storage.deliveries import ReadStandings, Standing, Standings
+from marketd.storage.enquiries import ReadStandings, Standing, Standings
 from marketd.storage.people import FindPerson, Person
 
 SHOWN_MAX: Final = 50

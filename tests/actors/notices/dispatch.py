@@ -27,7 +27,8 @@ from marketd.bus.subjects import command_subject, query_subject
 from marketd.clock import new_id
 from marketd.config.codecs import AGGREGATES, message_codec
 from marketd.config.webhooking import teller
-from marketd.storage.deliveries import Deliveries, Delivery, DeliveryPage, ListDeliveries, ReadDelivery
+from marketd.storage.deliveries import Deliveries
+from marketd.storage.enquiries import Delivery, DeliveryPage, ListDeliveries, ReadDelivery
 from marketd.storage.pages import Page
 from tests.actors.desk import OFFER
 from tests.actors.watched import WatchedLog

@@ -13,7 +13,8 @@ from marketd.actors.notices.posting import Answered
 from marketd.actors.webhook import Disabled, Remove, Revise
 from marketd.bus.port import NoAnswer
 from marketd.storage.database import DiskTrouble
-from marketd.storage.deliveries import Heard, Replay, Replayed, Resend, SendTest, Tried
+from marketd.storage.deliveries import Heard, Tried
+from marketd.storage.enquiries import Replay, Replayed, Resend, SendTest
 from marketd.storage.log import Recorded
 from tests.actors.desk import OFFER
 from tests.actors.notices.dispatch import DAY_S, ERROR, HOOK, LIMITS, ROUNDS, SHOP, SILENCE, Dispatch, FarLine

@@ -8,7 +8,7 @@ import pytest_asyncio
 
 from marketd.actors.address import Address
 from marketd.actors.webhook import Revise
-from marketd.storage.deliveries import ReadStandings, Standing, Standings
+from marketd.storage.enquiries import ReadStandings, Standing, Standings
 from tests.actors.notices.dispatch import ERROR, SILENCE, Dispatch, FarLine
 from tests.actors.watched import WatchedLog
 from tests.clock import TestClock

@@ -10,7 +10,7 @@ from marketd.actors import order
 from marketd.bus.guests import Guest, Guests, ListIntegrators
 from marketd.bus.port import NoAnswer
 from marketd.http.keys import Readiness
-from marketd.storage.deliveries import ReadStandings, Standing, Standings
+from marketd.storage.enquiries import ReadStandings, Standing, Standings
 from marketd.storage.orders import ListAlerts, OrderEntry, OrderPage
 from marketd.storage.people import FindPerson, Person
 from tests.http.pages.browsers import Browser
