@@ -81,6 +81,7 @@ CAREFUL: Final = {
 }
 
 COURIERS: Final = {f"actors.notices.{name}" for name in ("courier", "enquiries", "rounds", "standings")}
+COURIERS_KNOW: Final = {"storage.database", "storage.deliveries", "storage.enquiries"}
 
 FOREIGN: Final = {
     "PIL": {"storage.shrinking"},
@@ -205,7 +206,7 @@ def test_the_actors_know_the_ports_and_no_adapter() -> None:
 
     def may(i: Import) -> bool:
         keeps_a_file = i.module.startswith(keeping) and i.source == "storage.database"
-        keeps_a_file |= i.module in COURIERS and i.source in ("storage.database", "storage.deliveries")
+        keeps_a_file |= i.module in COURIERS and i.source in COURIERS_KNOW
         is_careful = i.module in CAREFUL and i.source == "bus.breaker"
         return within("actors")(i.source) or i.source in ports or keeps_a_file or is_careful
 
@@ -248,7 +249,7 @@ def test_the_front_knows_messages_queries_and_the_port_of_the_bus() -> None:
     known = {*AGGREGATE_MODULES, *READ_MODELS, "actors.watch", "bus.port", "bus.subjects", "clock"} - {"actors.saga"}
     known |= {"measures", "spans", "trace"}
     known |= {"storage.answers", "storage.files", "storage.images", "storage.pages", "actors.notices.tokens"}
-    known |= {"storage.deliveries", "actors.notices.addresses", "actors.notices.signing", "bus.guests"}
+    known |= {"storage.enquiries", "actors.notices.addresses", "actors.notices.signing", "bus.guests"}
     names = {
         ("marketd", "__version__"),
         ("storage.projector", "AskReached"),

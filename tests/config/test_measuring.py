@@ -154,8 +154,8 @@ async def test_a_sale_moves_what_it_went_through(shop: Shop) -> None:
     assert [1] * 4 == [found["marketd_saga_steps_total"]["succeeded", step] for step in steps]
     assert 1 == found["marketd_bus_asks_total"]["order.place", "answered"]
     assert 1 == found["marketd_bus_ask_duration_seconds_count"]["order.place",]
-    assert found["marketd_actor_turn_duration_seconds_count"]["order",] >= 5
-    assert found["marketd_actor_turn_messages_sum"]["order",] >= 5
+    assert found["marketd_actor_turn_duration_seconds_count"]["order",] >= 4
+    assert found["marketd_actor_turn_messages_sum"]["order",] >= 4
     assert found["marketd_log_append_commits_sum"][()] == found["marketd_log_position"][()]
     assert found["marketd_log_append_duration_seconds_count"][()] == found["marketd_log_append_commits_count"][()]
     assert 1 == found["marketd_http_requests_total"]["POST", "/orders", "202"]
@@ -232,10 +232,11 @@ async def test_a_notice_that_waits_grows_old(tmp_path: Path) -> None:
     async with shop_with(tmp_path / "data", mail=closed) as shop:
         await shop.sells()
         async with asyncio.timeout(10):
-            while not (found := await shop.scraped())["marketd_follower_oldest_seconds"][("notices by email",)]:
+            while True:  # until the one waits, and the other has told what it had to tell
+                found = (await shop.scraped())["marketd_follower_oldest_seconds"]
+                if found["notices by email",] and not found["notices by push",]:
+                    break
                 await asyncio.sleep(0.01)
-
-    assert 0 == found["marketd_follower_oldest_seconds"][("notices by push",)]
 
 
 # The documentation.
