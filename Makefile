@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-binary fuzz simulate crash check bench bench-compare soak binary docs format clean
+.PHONY: help install run test test-binary fuzz simulate crash check bench bench-compare soak profile binary docs format clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -50,6 +50,9 @@ endif
 
 soak: .venv/.installed  ## run the service at half load for 30 minutes, and write docs/soak.md
 	$(BIN)/python -m bench.soak --minutes $(or $(MINUTES),30) $(if $(RATE),--rate $(RATE))
+
+profile: .venv/.installed-dev  ## take the flame graphs in docs/profiles
+	$(BIN)/python -m bench.profile
 
 binary: dist/marketd  ## make dist/marketd, one file for Linux that needs no Python
 

@@ -96,11 +96,15 @@ def _mappings(pid: int) -> Iterator[tuple[tuple[str, ...], int, int]]:
             yield mapping, resident_kib, int(fields[0])
 
 
+def children_of(pid: int, command: str) -> list[int]:
+    """Find those below a process whose command line has these words."""
+    wanted = command.replace(" ", "\0").encode()
+    return [one for one in _family(pid) if wanted in Path(f"/proc/{one}/cmdline").read_bytes()]
+
+
 def children_mib(pid: int, command: str) -> float:
     """Resident memory of those below a process whose command line has these words."""
-    wanted = command.replace(" ", "\0").encode()
-    found = [one for one in _family(pid) if wanted in Path(f"/proc/{one}/cmdline").read_bytes()]
-    return sum(map(_resident_kib, found)) / 1024
+    return sum(map(_resident_kib, children_of(pid, command))) / 1024
 
 
 def memory_mib(pid: int) -> dict[str, float]:
