@@ -4,8 +4,8 @@ Leads every open order along the saga: asks what it awaits, of whom, and again u
 The one rule: only the log starts a step. Each record of an order wakes its walker, which sees from the records what
 the order awaits; takes that one step; and reports the outcome, which is the next record. So it makes no difference
 whether a step follows the last one or a crash: at the start the log is followed from a checkpoint that lies before
-every order still open. An order whose beginning lies before that, as when a sale of last year is taken back, is asked
-itself what it awaits.
+every order still open. An order that was placed before the start is asked itself what it awaits: of what it went
+through then, the end may lie pages further on in the log than what has been heard, and no step is taken twice.
 """
 
 import asyncio
@@ -72,13 +72,14 @@ class Fulfilment:
         clock: Clock,
         limits: FulfilmentLimits,
     ) -> None:
-        self._bus, self._clock = bus, clock
+        self._bus, self._log, self._clock = bus, events, clock
         self._processor, self._notices, self._limits = processor, notices, limits
         self._follower = Follower(events, CHECKPOINT, checkpoint_every=limits.checkpoint_every)
         self._orphans = Orphans(
             bus, self._follower, clock, claim_s=limits.claim_s, reply_wait_s_max=limits.reply_wait_s_max
         )
-        self._told: dict[str, list[order.Event]] = {}  # of open orders that were heard of from their first record on
+        self._known = 0  # up to here a record may have been acted upon by another process before
+        self._told: dict[str, list[order.Event]] = {}  # of open orders that were placed since
         self._walking: set[str] = set()
         self._resting: dict[str, asyncio.Timeout] = {}
         self._places = asyncio.Semaphore(limits.orders_max)
@@ -112,6 +113,7 @@ class Fulfilment:
 
     async def run(self) -> None:
         """Follow the log for ever."""
+        self._known = self._log.head
         async with asyncio.TaskGroup() as tasks, aclosing(self._follower.records()) as records:
             tasks.create_task(self._orphans.run())
             async for record in records:
@@ -123,7 +125,7 @@ class Fulfilment:
         if address.kind != order.ORDER.kind:
             return
         self._follower.take_up(address.key, record)
-        if record.version == 1 or address.key in self._told:
+        if (record.version == 1 and record.position > self._known) or address.key in self._told:
             self._told.setdefault(address.key, []).extend(record.commit.events)
         if address.key not in self._walking:
             self._walking.add(address.key)

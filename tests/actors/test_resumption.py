@@ -180,6 +180,18 @@ async def test_who_starts_again_follows_the_log_from_the_checkpoint() -> None:
         assert [] == log.woken
 
 
+@pytest.mark.parametrize("story", STORIES)
+async def test_no_step_is_taken_again_of_an_order_whose_end_is_further_on_in_the_log(story: Story) -> None:
+    """What is far behind the checkpoint is read page by page, and steps are taken meanwhile."""
+    whole = await told(story)
+    log = await log_until(whole.records, len(whole.records))
+    log.page_records_max = 1
+    async with Shop(log, restarted(), FakeProcessor()) as shop:
+        await shop.rest()
+
+        assert ([], []) == (shop.processor.asked, shop.notices.sent)
+
+
 async def test_an_open_order_is_taken_up_from_the_checkpoint() -> None:
     log, processor = WatchedLog(), FakeProcessor()
     async with Shop(log, TestClock(), processor) as first:

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from enum import Enum
 
 from marketd.config.codecs import log_codec
 from marketd.storage.log import Commit, LogFull, Outcome, Recorded, Snapshot, Unknown
 from marketd.storage.memory import MemoryLog
+from tests.clock import settle
 
 CODEC = log_codec()
 
@@ -36,6 +38,7 @@ class WatchedLog(MemoryLog):
         self.checkpoints: list[int] = []
         self.troubles: deque[Trouble] = deque()  # of the next appends
         self.trouble_at: dict[int, Trouble] = {}  # by the number of the append, from 1
+        self.page_records_max = 1_000  # of those who follow it, who wait for each page as for a file's
         self.gate = asyncio.Event()  # an append waits until it is open
         self.gate.set()
 
@@ -62,6 +65,14 @@ class WatchedLog(MemoryLog):
     async def wake(self, stream: str, fingerprint: str) -> tuple[Snapshot | None, list[Recorded]]:
         self.woken.append(stream)
         return await super().wake(stream, fingerprint)
+
+    async def tail(self, after: int) -> AsyncGenerator[Sequence[Recorded], None]:
+        async with aclosing(super().tail(after)) as batches:
+            async for batch in batches:
+                yield batch[: self.page_records_max]
+                for first in range(self.page_records_max, len(batch), self.page_records_max):
+                    await settle()
+                    yield batch[first : first + self.page_records_max]
 
     def offer_snapshot(self, snapshot: Snapshot) -> None:
         self.snapshots.append(snapshot)
