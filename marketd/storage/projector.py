@@ -252,17 +252,19 @@ class Projector:
     def _advance_all(
         self, db: Connection, batch: Sequence[Recorded], standings: dict[str, Standing]
     ) -> dict[str, Standing]:
-        newest, after = batch[-1].position, {}
+        newest, moved = batch[-1].position, {}
         for model in self._models:
-            standing = after[model.name] = standings[model.name]
+            standing = standings[model.name]
             if standing.halted:
                 continue
             for record in batch:
                 if record.position > standing.position:
                     model.apply(db, record)
-            after[model.name] = Standing(max(standing.position, newest), None)
-        db.execute("UPDATE models SET position = ? WHERE halted IS NULL AND position < ?", (newest, newest))
-        return after
+            moved[model.name] = Standing(max(standing.position, newest), None)
+        # By their names: the file may hold a model that this marketd does not know, and another one will go on with.
+        names = ",".join("?" * len(moved))
+        db.execute(f"UPDATE models SET position = ? WHERE position < ? AND name IN ({names})", (newest, newest, *moved))
+        return standings | moved
 
 
 @contextmanager

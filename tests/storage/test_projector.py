@@ -129,6 +129,16 @@ async def test_after_a_restart_it_goes_on_where_it_was(tmp_path: Path) -> None:
     assert [1, 2, 3] == noted(tmp_path)
 
 
+async def test_a_model_that_was_left_out_for_a_while_catches_up(tmp_path: Path) -> None:
+    log = await log_of("1")
+    await projected(tmp_path, log, [NOTES, STUMBLES])
+    await append(log, A, "2")
+    await projected(tmp_path, log, [STUMBLES])  # as an older marketd has it
+    await projected(tmp_path, log, [NOTES, STUMBLES])
+
+    assert [1, 2] == noted(tmp_path)
+
+
 async def test_a_crash_leaves_rows_and_position_as_they_were(tmp_path: Path) -> None:
     log = await log_of("1", "2")
     models = [NOTES, replace(STUMBLES, apply=stumbling(4, PowerCut()))]
