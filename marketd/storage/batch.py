@@ -1,5 +1,5 @@
 """
-What one transaction adds to the log: one statement asks, one writes, however many commits there are.
+What one transaction adds to the log: one statement asks, one writes, or a few where there are many commits.
 
 Around every step of a statement sqlite3 gives Python's lock away, and the writer's thread has to wait until the loop
 lets it have the lock again: statement by statement a batch of eight commits took 4 ms, of which the disk had a quarter
@@ -28,6 +28,7 @@ INCOMING: Final = """
     END;
 """
 COLUMNS: Final = 10
+ROWS_MAX: Final = 64  # a statement; SQLite keeps one ready for each number of rows, and takes 32,766 values
 KNOWN: Final = """
     SELECT json_group_array(json_array(s.name, s.id, s.version, c.command_id))
     FROM json_each(?) asked CROSS JOIN streams s ON s.name = json_extract(asked.value, '$[0]')
@@ -69,12 +70,13 @@ class Batch:
         self._rows: list[tuple[Any, ...]] = []
 
     def write(self, db: Connection, additions: Sequence[Addition]) -> list[Outcome]:
-        """Add what can be added."""
+        """Add what can be added; more than ROWS_MAX commits need a transaction around it."""
         known = _known(db, additions)
         outcomes = [self._decide(db, addition, known.get(addition.stream)) for addition in additions]
-        if self._rows:
-            rows = ",".join([f"({','.join('?' * COLUMNS)})"] * len(self._rows))
-            db.execute(f"INSERT INTO incoming VALUES {rows}", list(flat.from_iterable(self._rows)))
+        for first in range(0, len(self._rows), ROWS_MAX):
+            rows = self._rows[first : first + ROWS_MAX]
+            values = ",".join([f"({','.join('?' * COLUMNS)})"] * len(rows))
+            db.execute(f"INSERT INTO incoming VALUES {values}", list(flat.from_iterable(rows)))
         return outcomes
 
     def _decide(self, db: Connection, addition: Addition, known: _Known | None) -> Outcome:

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, Self
 import msgspec
 
 from marketd.measures import SIZES, Histogram
-from marketd.storage.batch import INCOMING, Addition, Batch, End
+from marketd.storage.batch import INCOMING, ROWS_MAX, Addition, Batch, End
 from marketd.storage.database import Connection, Database, Row, StorageError
 from marketd.storage.log import (
     GENESIS,
@@ -240,7 +240,8 @@ class SqliteLog:
     ) -> tuple[list[Outcome], list[Recorded], End]:
         """Write everything in one transaction. Runs in the writer's thread."""
         batch = Batch(self._end, self._records)
-        if not any(notes):  # one statement is a transaction by itself
+        commits = sum(len(addition.commits) for addition in additions)
+        if commits <= ROWS_MAX and not any(notes):  # one statement is a transaction by itself
             return batch.write(db, additions), batch.added, batch.end
         db.execute("BEGIN IMMEDIATE")
         try:

@@ -93,6 +93,39 @@ async def test_a_transaction_has_a_limit(tmp_path: Path) -> None:
         assert log.statistics()["batches"] >= 10
 
 
+async def test_a_transaction_may_have_more_values_than_a_statement(tmp_path: Path) -> None:
+    def limit(db: sqlite3.Connection) -> None:
+        db.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 32_766)  # SQLite's own, which some systems raise
+
+    async with sqlite_log(tmp_path, batch_commits_max=10_000) as log:
+        await log._writer.run(limit)
+        await asyncio.gather(*(append(log, f"order/{n}", "one", version=0) for n in range(4_000)))
+
+        assert (4_000, 1) == (log.head, log.statistics()["batches"])
+
+
+async def test_a_full_disk_takes_nothing_of_a_transaction_of_many_statements(tmp_path: Path) -> None:
+    async with sqlite_log(tmp_path) as log:
+        await limit_pages(log, 100)
+        full = await asyncio.gather(*(log.append(f"order/{n}", 0, [big("one")]) for n in range(300)))
+        await limit_pages(log, None)
+        again = await asyncio.gather(*(log.append(f"order/{n}", 0, [big("one")]) for n in range(300)))
+
+    assert {Unknown} == {type(outcome) for outcome in full}
+    assert [Appended(n) for n in range(1, 301)] == again
+
+
+async def test_a_full_disk_takes_nothing_of_one_statement(tmp_path: Path) -> None:
+    async with sqlite_log(tmp_path) as log:
+        await limit_pages(log, 10)
+        full = await asyncio.gather(*(log.append(f"order/{n}", 0, [big("one")]) for n in range(30)))
+        await limit_pages(log, None)
+        again = await asyncio.gather(*(log.append(f"order/{n}", 0, [big("one")]) for n in range(30)))
+
+    assert {Unknown} == {type(outcome) for outcome in full}
+    assert [Appended(n) for n in range(1, 31)] == again
+
+
 async def test_a_conflict_is_the_business_of_its_caller_alone(tmp_path: Path) -> None:
     async with sqlite_log(tmp_path) as log:
         outcomes = await asyncio.gather(
