@@ -22,6 +22,7 @@ from marketd.actors.notices.tokens import MailTokens
 from marketd.bus.breaker import Breaker
 from marketd.bus.port import Answer, Envelope, Handler
 from marketd.http.admission import Admission, Orders
+from marketd.http.answers import USUAL
 from marketd.http.app import make_app
 from marketd.http.cors import Cors
 from marketd.http.ended import EndedSessions
@@ -162,13 +163,17 @@ class FakeViews:
 
 
 class Client(TestClient[web.Request, web.Application]):
-    """A client that holds every answer to the document of the API, unless a test has the impossible happen."""
+    """
+    A client that holds every answer to its usual headers, once each; and to the document of the API, unless a test has
+    the impossible happen.
+    """
 
     is_strict = True
 
     async def _request(self, method: str, path: StrOrURL, **kwargs: Any) -> ClientResponse:
         response = await super()._request(method, path, **kwargs)
         body = await response.read()
+        assert {1} == {len(response.headers.getall(name, ())) for name in (*USUAL, "X-Request-Id")}, response
         if self.is_strict:
             assert_conforms(response.method, response.url.path, response.status, response.headers, body)
         return response
