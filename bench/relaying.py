@@ -29,6 +29,7 @@ SALES_PER_S: Final = 100.0
 ROUND_S: Final = 5.0
 SALES_STORED: Final = 33_334  # each is three public events
 BARE_EVENTS: Final = 5_000
+ROOM_BYTES: Final = 512 * 1024 * 1024  # so that none of them goes before it is counted
 
 
 async def event_delay(folder: Path) -> list[Figure]:
@@ -88,7 +89,7 @@ async def catching_up(folder: Path) -> list[Figure]:
 
 async def _relay(data: Path, server: NatsServer) -> float:
     clock = SystemClock()
-    limits = StreamLimits()
+    limits = StreamLimits(keep_bytes_max=ROOM_BYTES)
     async with (
         SqliteLog(data / "events.db", log_codec(), check_commits=0) as log,
         JetStream(server.url, EVENTS_STREAM, EVENTS, limits, user=server.user, password=server.password) as stream,
