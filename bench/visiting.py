@@ -9,7 +9,7 @@ import itertools
 import json
 import random
 import time
-from collections import Counter
+from collections import Counter, deque
 from itertools import accumulate
 from typing import Any, Final
 from urllib.parse import quote
@@ -54,7 +54,7 @@ class Visitors:
         self._asked = words.ranked(0, WORDS_ASKED)
         self._weights = list(accumulate(1 / rank for rank in range(1, WORDS_ASKED + 1)))
         self._numbers = itertools.count()
-        self._free: list[Connection] = []
+        self._free: deque[Connection] = deque()  # each in its turn: the server closes what nobody uses
         self._open = 0
         self.heard = Heard()
 
@@ -70,7 +70,7 @@ class Visitors:
         product_id = self._products[(number // len(self._buyers) + mine * 17) % len(self._products)]
         connection = None
         try:
-            connection = self._free.pop() if self._free else await self._connect()
+            connection = self._free.popleft() if self._free else await self._connect()
             await self._walk(connection, self._buyers[mine], product_id, number)
         except (Wrong, OSError, TimeoutError) as error:
             self.heard.errors[str(error) if isinstance(error, Wrong) else type(error).__name__] += 1
