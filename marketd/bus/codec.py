@@ -70,6 +70,8 @@ class Codec:
             message = self._messages.decode(x.message)
         except UNREADABLE as error:
             raise Undecodable(str(error)) from None
+        if "\0" in x.id:  # SQLite's functions for text see none of what is behind it, so no repeat would be known
+            raise Undecodable("a command's id has no NUL")
         return Envelope(x.id, message, x.correlation, x.deadline, x.cause, x.principal, x.trace, x.at_least, x.is_step)
 
     def pack_answer(self, answer: Answer) -> bytes:

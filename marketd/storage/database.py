@@ -27,7 +27,7 @@ import aiosqlite
 
 APPLICATION_ID: Final = 0x6D6B7464  # "mktd"
 BUSY_WAIT_MS_MAX: Final = 5_000
-CACHE_KIB: Final = 8_192
+CACHE_KIB: Final = 2_048
 CHECKPOINT_PAGES: Final = 4_000
 JOURNAL_BYTES_MAX: Final = 64 * 1024 * 1024
 CUT_TRIES_MAX: Final = 10_000
@@ -122,8 +122,8 @@ class Database:
             db.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'NORMAL'}")
             db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
             db.execute(f"PRAGMA journal_size_limit = {JOURNAL_BYTES_MAX}")
+            db.execute("PRAGMA temp_store = MEMORY")  # or every statement of many rows makes a file, to undo it by
         db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-        db.execute("PRAGMA temp_store = MEMORY")  # or every statement of many rows makes a file, to undo it by
         if not self._read_only:
             self._make_tables(db)
 

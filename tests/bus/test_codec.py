@@ -79,6 +79,7 @@ def test_an_error_keeps_what_it_says() -> None:
         pytest.param(CODEC.pack(ENVELOPE)[:-1], id="cut off"),
         pytest.param(CODEC.pack(ENVELOPE) + b"\x00", id="with a tail"),
         pytest.param(CODEC.pack(ENVELOPE).replace(b"id-1", b"\xff\xff-1"), id="not UTF-8"),
+        pytest.param(CODEC.pack(ENVELOPE).replace(b"id-1", b"id\x001"), id="an id with a NUL"),
         pytest.param(CODEC.pack(ENVELOPE).replace(b"reserve", b"reverse"), id="an unknown message"),
         pytest.param(CODEC.pack(ENVELOPE).replace(b"order_id", b"other_id"), id="a field short"),
         pytest.param(b"\x91" * 100_000, id="as deep as the sea"),
