@@ -205,7 +205,7 @@ def test_the_actors_know_the_ports_and_no_adapter() -> None:
     keeping = ("actors.payments.", "actors.notices.sent")
 
     def may(i: Import) -> bool:
-        keeps_a_file = i.module.startswith(keeping) and i.source == "storage.database"
+        keeps_a_file = i.module.startswith(keeping) and i.source in {"storage.database", "storage.together"}
         keeps_a_file |= i.module in COURIERS and i.source in COURIERS_KNOW
         is_careful = i.module in CAREFUL and i.source == "bus.breaker"
         return within("actors")(i.source) or i.source in ports or keeps_a_file or is_careful

@@ -8,7 +8,7 @@ one key, so that what it took can be held against what the orders say.
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Concatenate, Final, ParamSpec, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from marketd.actors.money import Money
 from marketd.actors.payments.processor import (
@@ -24,10 +24,11 @@ from marketd.actors.payments.processor import (
     RefundDenied,
 )
 from marketd.bus.breaker import Breaker, BreakerOpen
+from marketd.bus.port import Busy
 from marketd.clock import Clock
 from marketd.storage.database import Connection, Database, Row, StorageError, rows
+from marketd.storage.together import Together
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 SCHEMA_VERSION: Final = 1
@@ -76,6 +77,7 @@ class SandboxProcessor:
 
     def __init__(self, path: Path, clock: Clock, breaker: Breaker, *, delay_ms: int = 0) -> None:
         self._ledger, self._breaker = Database(path, SCHEMA_VERSION, TABLES), breaker
+        self._together = Together(self._ledger)
         self._clock, self._delay_s = clock, delay_ms / 1000
         self._stack = AsyncExitStack()
 
@@ -98,22 +100,22 @@ class SandboxProcessor:
             await self._clock.sleep(self._delay_s)
         return await self._run(_refund, order_id, self._clock.now_ms())
 
-    async def _run(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def _run(self, function: Callable[..., T], *args: Any) -> T:
         try:
-            return await self._breaker.call(lambda: self._ledger.run(function, *args, **kwargs), StorageError)
-        except (StorageError, BreakerOpen) as error:
+            result: T = await self._breaker.call(lambda: self._together.run(function, *args), StorageError)
+        except (StorageError, Busy, BreakerOpen) as error:
             raise ProcessorUnavailable(str(error)) from None
+        return result
 
 
 def _charge(db: Connection, order_id: str, price: Money, method: str, at: int) -> Captured | Declined:
-    known = db.execute("SELECT outcome, why FROM charges WHERE order_id = ?", (order_id,)).fetchone()
-    if known is None:
-        why = why_declined(method)
-        known = ("declined" if why else "captured", why)
-        row = (order_id, price.minor, price.currency, method, *known, at)
-        db.execute("INSERT INTO charges VALUES(?,?,?,?,?,?,?)", row)
-    outcome, why = known
-    return Captured() if outcome == "captured" else Declined(why)
+    why = why_declined(method)
+    row = (order_id, price.minor, price.currency, method, "declined" if why else "captured", why, at)
+    charged = db.execute("INSERT INTO charges VALUES(?,?,?,?,?,?,?) ON CONFLICT DO NOTHING", row)
+    if not charged.rowcount:
+        outcome, why = db.execute("SELECT outcome, why FROM charges WHERE order_id = ?", (order_id,)).fetchone()
+        return Captured() if outcome == "captured" else Declined(why)
+    return Declined(why) if why else Captured()
 
 
 def _refund(db: Connection, order_id: str, at: int) -> PaidBack | RefundDenied:
@@ -121,14 +123,7 @@ def _refund(db: Connection, order_id: str, at: int) -> PaidBack | RefundDenied:
     if known is None:
         charge = db.execute("SELECT payment_method_id FROM charges WHERE order_id = ?", (order_id,)).fetchone()
         known = ("denied" if charge and charge[0] == REFUND_FAILS else "paid back",)
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            if charge is None:
-                db.execute("INSERT INTO charges VALUES(?, 0, '', '', 'voided', ?, ?)", (order_id, VOIDED, at))
-            db.execute("INSERT INTO refunds VALUES(?, ?, ?)", (order_id, *known, at))
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
+        if charge is None:
+            db.execute("INSERT INTO charges VALUES(?, 0, '', '', 'voided', ?, ?)", (order_id, VOIDED, at))
+        db.execute("INSERT INTO refunds VALUES(?, ?, ?)", (order_id, *known, at))
     return PaidBack() if known[0] == "paid back" else RefundDenied(REFUND_DENIED)
