@@ -11,7 +11,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from ssl import SSLContext
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from aiohttp import HttpVersion10, HttpVersion11, web
 from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError, InvalidURLError, LineTooLong
@@ -31,6 +31,7 @@ from marketd.http.problems import (
     response_of,
 )
 from marketd.http.proxies import HOST
+from marketd.http.sending import Gathering, Round
 
 CLEANUP_S_MAX: Final = 0.1  # what is left to who is cut off; to aiohttp, 0 means for ever
 
@@ -47,12 +48,12 @@ class Tls(NamedTuple):
 class Connection(web.RequestHandler):
     """A client's connection. What comes over it that is no request says nothing about us, so it is no error of ours."""
 
-    def __init__(self, server: web.Server, clock: Clock, lines: Lines) -> None:
+    def __init__(self, server: web.Server, clock: Clock, lines: Lines, round_: Round) -> None:
         loop = asyncio.get_running_loop()
         # No access log, as aiohttp does it itself; its timer for idle lines comes after ours, which spares a late head.
         idle_s_max = lines.limits.keep_alive_s_max + lines.limits.head_read_s_max + SWEEP_S
         super().__init__(server, loop=loop, access_log=None, keepalive_timeout=idle_s_max)  # type: ignore[arg-type]
-        self._clock, self._lines = clock, lines
+        self._clock, self._lines, self._round = clock, lines, round_
         self.head_since_s: float | None = None
         self.address = ""
 
@@ -61,6 +62,7 @@ class Connection(web.RequestHandler):
         peer = transport.get_extra_info("peername")
         self.address = str(peer[0]) if peer else ""
         super().connection_made(transport)
+        self.transport = Gathering(cast(asyncio.Transport, transport), self._round)  # type: ignore[assignment]
         if not self._lines.opened(self):
             self._say_and_hang_up(Overloaded("too many connections", retry_after_s=RETRY_AFTER_S))
 
@@ -156,8 +158,10 @@ async def serving(
 
     server.request_handler = looked_at
     try:
-        listening = await asyncio.get_running_loop().create_server(
-            lambda: Connection(server, clock, lines),
+        loop = asyncio.get_running_loop()
+        round_ = Round(loop)
+        listening = await loop.create_server(
+            lambda: Connection(server, clock, lines, round_),
             sock=listener,
             backlog=backlog_max,
             ssl=tls.context if tls else None,
