@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from functools import reduce
 from typing import Final
 
 from msgspec import Struct
@@ -79,7 +80,7 @@ class Fulfilment:
             bus, self._follower, clock, claim_s=limits.claim_s, reply_wait_s_max=limits.reply_wait_s_max
         )
         self._known = 0  # up to here a record may have been acted upon by another process before
-        self._told: dict[str, list[order.Event]] = {}  # of open orders that were placed since
+        self._told: dict[str, order.State] = {}  # what open orders that were placed since have come to
         self._walking: set[str] = set()
         self._resting: dict[str, asyncio.Timeout] = {}
         self._places = asyncio.Semaphore(limits.orders_max)
@@ -126,7 +127,8 @@ class Fulfilment:
             return
         self._follower.take_up(address.key, record)
         if (record.version == 1 and record.position > self._known) or address.key in self._told:
-            self._told.setdefault(address.key, []).extend(record.commit.events)
+            told = self._told.get(address.key, order.ORDER.initial)
+            self._told[address.key] = reduce(order.evolve, record.commit.events, told)
         if address.key not in self._walking:
             self._walking.add(address.key)
             tasks.create_task(self._walk(address.key))
@@ -159,17 +161,18 @@ class Fulfilment:
         if outcome is None:
             return False
         reports = [Report(awaited.step, outcome)]
-        if isinstance(outcome, Succeeded) and (along := ALONG_WITH.get(awaited.step)):
-            told = await self._carry_out(order_id, replace(awaited, step=along), walk)
-            reports += [Report(along, told)] if told else []
+        while isinstance(reports[-1].outcome, Succeeded) and (along := ALONG_WITH.get(reports[-1].step)):
+            outcome = await self._try(order_id, replace(awaited, step=along), walk)
+            if outcome is None:  # then what is known goes on record first, and this is what the order awaits next
+                break
+            reports.append(Report(along, outcome))
         advance = order.Advance(tuple(reports), self._clock.now_ms())
         await self._ask_until_answered(Address("order", order_id), advance, new_id(self._clock), walk)
         return False
 
     async def _awaited(self, order_id: str, walk: Work) -> Awaited:
         """Say what the order waits for since its newest record."""
-        if told := self._told.get(order_id):
-            state = order.ORDER.replay(told)
+        if state := self._told.get(order_id):
             assert not isinstance(state, order.Absent), f"order/{order_id} has records and was never placed"
             return order.awaited(state)
         question, address = order.ReadAwaited(), Address("order", order_id)
@@ -180,24 +183,30 @@ class Fulfilment:
     async def _carry_out(self, order_id: str, awaited: Awaited, walk: Work) -> Outcome | None:
         """Ask until there is an outcome, patience ends, or the order has gone another way (None)."""
         assert awaited.step is not None
-        leg = LEGS[awaited.step]
-        ask = leg.ask(order_id, awaited)
-        wait_s = self._limits.retry_s
+        patience, wait_s = LEGS[awaited.step].patience, self._limits.retry_s
         while True:
-            try:
-                async with self._places:
-                    return await self._counted(order_id, awaited.step, ask, walk)
-            except (ProcessorUnavailable, NoticeFailed, BusError, TimeoutError) as error:
-                log.warning("order/%s: %s: %s %s", order_id, awaited.step, type(error).__name__, error)
+            if outcome := await self._try(order_id, awaited, walk):
+                return outcome
             waited_s = (self._clock.now_ms() - awaited.since) / 1000
-            if leg.patience is Patience.NONE:
+            if patience is Patience.NONE:
                 return Unanswered()
-            if leg.patience is Patience.BOUNDED and waited_s + wait_s > self._limits.patience_s:
+            if patience is Patience.BOUNDED and waited_s + wait_s > self._limits.patience_s:
                 return Unanswered()
             await self._rest_awake(order_id, wait_s)
             wait_s = min(wait_s * 2, self._limits.retry_s_max)
             if self._follower.open[order_id].newest != walk.newest:
                 return None
+
+    async def _try(self, order_id: str, awaited: Awaited, walk: Work) -> Outcome | None:
+        """Ask once; None where nobody answers."""
+        assert awaited.step is not None
+        ask = LEGS[awaited.step].ask(order_id, awaited)
+        try:
+            async with self._places:
+                return await self._counted(order_id, awaited.step, ask, walk)
+        except (ProcessorUnavailable, NoticeFailed, BusError, TimeoutError) as error:
+            log.warning("order/%s: %s: %s %s", order_id, awaited.step, type(error).__name__, error)
+            return None
 
     async def _counted(self, order_id: str, step: Step, ask: Ask, walk: Work) -> Outcome:
         """Ask once, and count how it ends."""

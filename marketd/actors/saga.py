@@ -127,6 +127,10 @@ LEGS: Final[dict[Step, Leg]] = {
 }
 # fmt: on
 
-# Taken along with a step that succeeded, and put on record with it: it asks nobody outside, and what makes it so is the
-# record itself, which the notifiers wait for.
-ALONG_WITH: Final[dict[Step, Step]] = {Step.PREPARE_DELIVERY: Step.NOTIFY_BUYER}
+# Taken at once after a step that succeeded, and put on record with it. Both are the house's own: whoever asks again
+# after a crash gets the same answers, so nothing can have been done that the order does not come to know of. (After
+# ProcessPayment nothing may be taken along: who has been charged, and is silent when asked again, is paid back.)
+ALONG_WITH: Final[dict[Step, Step]] = {
+    Step.UPDATE_INVENTORY: Step.PREPARE_DELIVERY,
+    Step.PREPARE_DELIVERY: Step.NOTIFY_BUYER,
+}

@@ -171,7 +171,10 @@ class NatsBus:
             if asking.traceparent:
                 envelope = replace(envelope, trace=asking.traceparent)
             try:
-                answer = await self._ask(subject, envelope)
+                if self._in_process and (handler := self._local.handler_of(subject)):
+                    answer = await self._local.hand_over(handler, subject, envelope)
+                else:
+                    answer = await self._ask(subject, envelope)
                 end = "answered"
             except Refused:
                 end = "refused"
@@ -185,8 +188,6 @@ class NatsBus:
         return answer
 
     async def _ask(self, subject: str, envelope: Envelope) -> Answer:
-        if self._in_process and (handler := self._local.handler_of(subject)):
-            return await self._local.hand_over(handler, subject, envelope)
         left_s = (envelope.deadline - self._clock.now_ms()) / 1000
         try:
             async with asyncio.timeout(left_s):  # publish() itself may block while the line is down

@@ -180,9 +180,11 @@ async def show(request: web.Request) -> web.Response:
     """Show an order; with `Prefer: wait=N` (RFC 7240), once it is no longer pending."""
     principal = signed_in(request)
     wait_s = _preferred_wait_s(request)
-    view = await visible(request, principal)
+    view = await visible(request, principal, until_seen=not wait_s)  # who waits is not told of this one
 
-    if wait_s and view.status == "pending":
+    if wait_s and view.status != "pending":
+        view = await visible(request, principal)
+    elif wait_s:
         until = request.app[CLOCK].now_ms() + wait_s * 1000
         awaited = AwaitOutcome(request.match_info["id"], until)
         view = await find(request, awaited, order.View, extra_s=wait_s) or view
@@ -275,9 +277,9 @@ def _accepted(request: web.Request, address: Address) -> web.Response:
     return answered(accepted, status=202, headers={"Location": address_of(request, f"/orders/{address.key}")})
 
 
-async def visible(request: web.Request, principal: Principal) -> order.View:
+async def visible(request: web.Request, principal: Principal, *, until_seen: bool = True) -> order.View:
     """Read the order, if this person may know that it exists."""
-    view = await ask(request, _address(request), order.Describe(), order.View)
+    view = await ask(request, _address(request), order.Describe(), order.View, until_seen=until_seen)
     if principal.role != "admin" and principal.user_id not in (view.buyer_id, view.seller_id):
         raise Refused(order.Reason.NO_SUCH_ORDER)
     return view

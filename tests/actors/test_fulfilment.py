@@ -10,7 +10,7 @@ import pytest_asyncio
 from marketd.actors.aggregate import Refused
 from marketd.actors.fulfilment import CHECKPOINT
 from marketd.actors.notices.port import Receipt
-from marketd.actors.order import BuyerNotified, Completed, Delivered
+from marketd.actors.order import BuyerNotified, Completed, Delivered, StockReserved
 from marketd.trace import described
 from tests.actors.shop import LIMITS, Shop
 from tests.actors.watched import WatchedLog
@@ -69,12 +69,12 @@ async def test_a_sale_gives_the_buyer_access(shop: Shop) -> None:
     assert await shop.owns()
 
 
-async def test_that_the_buyer_is_told_is_one_record_with_the_delivery(shop: Shop) -> None:
+async def test_what_the_house_does_for_a_sale_is_one_record_of_the_order(shop: Shop) -> None:
     await shop.place("o1")
     await shop.rest()
 
     newest = (await shop.log.read("order/o1"))[-1]
-    assert [Delivered, BuyerNotified, Completed] == [type(event) for event in newest.commit.events]
+    assert [StockReserved, Delivered, BuyerNotified, Completed] == [type(event) for event in newest.commit.events]
 
 
 async def test_the_buyer_is_told_once(shop: Shop) -> None:
