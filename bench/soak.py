@@ -33,11 +33,11 @@ from bench.processes import Running, cpu_s, memory_mib, processor_s, service
 from bench.searching import wait_indexed
 from bench.shop import PASSWORD, Person
 from bench.soaked import LOAD, SAMPLE_S, Finding, Sample, graph, line, page, verdict
-from bench.visiting import SEED, Heard, Session, Visitors, revise
+from bench.visiting import SEED, SESSION_S, Heard, Session, Visitors, revise
 from marketd.config.folder import LOCK
 
 DOCS: Final = Path(__file__).parent.parent / "docs"
-BUYERS: Final = 2_000
+BUYERS: Final = 5_000  # each comes back every minute or two; more would take longer to sign in than it is worth
 PRODUCTS: Final = 5_000
 REVISED: Final = 50
 REVISED_EVERY_S: Final = 1.0
@@ -106,12 +106,12 @@ async def _catalogue(running: Running) -> list[str]:
 
 
 async def _sessions(running: Running, emails: list[str]) -> list[Session]:
-    waiting, sessions = iter(emails), list[Session]()
+    waiting, sessions, chance = iter(emails), list[Session](), random.Random(SEED)
 
     async def sign_in() -> None:
         connection = await Connection.open(running.host, running.port)
         for email in waiting:
-            sessions.append(await Session.begin(connection, email, PASSWORD))
+            sessions.append(await Session.begin(connection, email, PASSWORD, chance.uniform(0, SESSION_S)))
         connection.close()
 
     async with asyncio.TaskGroup() as tasks:

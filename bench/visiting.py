@@ -120,14 +120,14 @@ class Visitors:
 class Session:
     """A person's session, renewed before its access token expires."""
 
-    def __init__(self, pair: dict[str, Any]) -> None:
-        self._pair, self._renewed_s = pair, time.perf_counter()
+    def __init__(self, pair: dict[str, Any], age_s: float) -> None:
+        self._pair, self._renewed_s = pair, time.perf_counter() - age_s
 
     @classmethod
-    async def begin(cls, connection: Connection, email: str, password: str) -> "Session":
-        """Sign in."""
+    async def begin(cls, connection: Connection, email: str, password: str, age_s: float = 0) -> "Session":
+        """Sign in, as if it had been so long ago: in a shop they do not all come at once, nor renew at once."""
         account = {"email": email, "password": password}
-        return cls(await _json(connection, 200, "POST", "/auth/login", account))
+        return cls(await _json(connection, 200, "POST", "/auth/login", account), age_s)
 
     @property
     def token(self) -> str:
