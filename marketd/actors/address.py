@@ -6,7 +6,7 @@ from hashlib import blake2b
 from typing import Final, NamedTuple, Self
 
 PARTITIONS: Final = 64  # fixed for ever: an address never changes its partition
-ADDRESSES_REMEMBERED_MAX: Final = 65_536
+ADDRESSES_REMEMBERED_MAX: Final = 4_096
 
 _KEY = re.compile(r"[0-9A-Za-z_-]{1,64}")
 

@@ -41,6 +41,8 @@ class Aggregate(Generic[S, C, E]):
     what the sender of a decided command learns, from the state that the command led to and the events on the way.
     `upcasts` says, by the tag of an event or answer that is written no more, what its stored fields are called today.
     `questions` are those of the commands that nothing ever follows from: each is answered from the state as it is.
+    `at_rest` are those of the states that little is expected to follow from: who is in one of them sleeps first.
+    `founding` are those of the commands that begin a stream: nearly always there is none yet.
     """
 
     kind: str
@@ -53,6 +55,8 @@ class Aggregate(Generic[S, C, E]):
     states: Any
     reasons: type[StrEnum]
     questions: frozenset[type]
+    at_rest: frozenset[type] = frozenset()
+    founding: frozenset[type] = frozenset()
     upcasts: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = field(default_factory=dict)
 
     def replay(self, events: Iterable[E]) -> S:

@@ -2,7 +2,9 @@
 Who is awake: finds the one actor of an address, wakes it, and puts it to sleep again.
 
 Every address always exists; being awake only means being in memory. At most `awake_max` actors are, and the one that
-was asked longest ago sleeps first. Putting an actor to sleep loses nothing: its stream has everything.
+was asked longest ago sleeps first; before it those that have come to an end, as each order soon does: or a stream of
+orders would push out the products and buyers that the next ones need. Putting an actor to sleep loses nothing: its
+stream has everything.
 """
 
 import asyncio
@@ -78,7 +80,7 @@ class House:
         if not actor.is_running:
             actor.is_running = True
             # In a context of its own: it answers others too, not only for who happens to have woken it.
-            self._tasks.create_task(actor.run_turns(), context=Context())
+            self._tasks.create_task(self._work(actor), context=Context())
         return await answered
 
     def statistics(self) -> dict[str, int]:
@@ -99,8 +101,13 @@ class House:
             self._make_room()
             actor = Actor(address, kind, self._log, self._clock, self._actor_limits)
             self._awake[address] = actor
-        self._awake.move_to_end(address)
+        elif not actor.is_at_rest:
+            self._awake.move_to_end(address)
         return actor
+
+    async def _work(self, actor: Actor) -> None:
+        await actor.run_turns()
+        self._awake.move_to_end(actor.address, last=not actor.is_at_rest)
 
     def _make_room(self) -> None:
         surplus = len(self._awake) + 1 - self._limits.awake_max

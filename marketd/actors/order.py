@@ -8,7 +8,6 @@ alert) it is taken in the same commit, so that no crash can come between.
 
 from collections.abc import Sequence
 from enum import StrEnum
-from functools import reduce
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -355,6 +354,7 @@ AWAITS: Final[dict[type, Step]] = {
 }
 NO_ANSWER: Final = "the payment processor did not answer"
 QUESTIONS: Final = frozenset({Describe, ReadAwaited})
+AT_REST: Final = frozenset({Absent, Complete, Declined, TakenBack, Returned})
 
 
 class Reason(StrEnum):
@@ -402,10 +402,11 @@ def _advance_by(state: State, reports: Sequence[Report], at: int) -> list[Event]
     """Say what follows from one outcome after the other, up to the first that was not awaited."""
     events: list[Event] = []
     for report in reports:
-        now = reduce(evolve, events, state)
-        if isinstance(now, Absent) or AWAITS.get(type(now)) is not report.step:
+        if isinstance(state, Absent) or AWAITS.get(type(state)) is not report.step:
             break
-        events += _advance(now, report.outcome, at)
+        for event in _advance(state, report.outcome, at):
+            state = evolve(state, event)
+            events.append(event)
     return events
 
 
@@ -606,5 +607,5 @@ def _placed(command: Place) -> Placed:
 
 
 ORDER: Final[Aggregate[State, Command, Event]] = Aggregate(
-    "order", Absent(), decide, evolve, answer, Command, Event, State, Reason, QUESTIONS
+    "order", Absent(), decide, evolve, answer, Command, Event, State, Reason, QUESTIONS, AT_REST, frozenset({Place})
 )

@@ -427,5 +427,5 @@ def _described(state: Active | Gone) -> Description:
 
 
 PRODUCT: Final[Aggregate[State, Command, Event]] = Aggregate(
-    "product", Absent(), decide, evolve, answer, Command, Event, State, Reason, QUESTIONS
+    "product", Absent(), decide, evolve, answer, Command, Event, State, Reason, QUESTIONS, frozenset({Absent})
 )

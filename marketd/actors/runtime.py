@@ -4,7 +4,8 @@ One awake actor: its mailbox and its turn.
 A turn, and what a crash between any two of its lines leaves behind:
 
     1. take      all letters that wait, up to a limit; those past their deadline are dropped unread
-    2. load      if asleep: the newest snapshot and the events after it
+    2. load      if asleep: the newest snapshot and the events after it; who is just woken by a command that begins a
+                 stream takes it that there is nothing, and learns from 4 if there is
     3. decide    one letter after the other, each on the state that the one before led to
     4. append    all their events, in one append; until here a crash has changed nothing
     5. adopt     the new state; from here on a crash loses the answers but not the events, and whoever
@@ -21,7 +22,6 @@ name, and leaves state and log as they were.
 import asyncio
 import hashlib
 import logging
-from collections import deque
 from enum import StrEnum
 from functools import cache
 from typing import Any, NamedTuple
@@ -62,7 +62,7 @@ class ActorLimits(Struct, frozen=True):
     mailbox_depth_max: int = 4_096
     turn_messages_max: int = 128
     redecide_max: int = 4
-    snapshot_every: int = 100
+    snapshot_every: int = 32
 
 
 class Letter(NamedTuple):
@@ -109,9 +109,10 @@ class Actor:
     def __init__(self, address: Address, kind: Kind, events: EventLog, clock: Clock, limits: ActorLimits) -> None:
         self.address, self._kind = address, kind
         self._log, self._clock, self._limits = events, clock, limits
-        self._mailbox: deque[Letter] = deque()
+        self._mailbox: list[Letter] = []  # and no deque, which takes 800 bytes though it is nearly always empty
         self._state: Any = None
         self._version = self._position = self._snapshot_version = 0
+        self._may_guess = True  # that there is nothing in the log yet
         self._in_doubt = False  # whether the log may have taken what it gave no answer to
         self._trace = ""  # of the turn that is being taken
         self.is_running = False
@@ -125,6 +126,11 @@ class Actor:
         """Say whether nothing would be lost by putting it to sleep."""
         return not self.is_running and not self._mailbox
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Say whether little is expected to follow from what it has come to."""
+        return type(self._state) in self._kind.aggregate.at_rest
+
     def statistics(self) -> dict[str, int]:
         """Mailbox depth and stream version."""
         return {"mailbox_depth": len(self._mailbox), "version": self._version}
@@ -132,15 +138,20 @@ class Actor:
     def answer_at_once(self, envelope: Envelope) -> Answer | None:
         """
         Answer a question from the state as it is, or give None where that takes a turn: it is not awake, not as new as
-        is wanted, or others were there before; raise `Refused`.
+        is wanted, or others were there before; raise `Refused` or `Crashed`.
         """
         aggregate = self._kind.aggregate
         is_ready = self.is_idle and self._state is not None and self._position >= envelope.at_least
         if not is_ready or envelope.is_step or type(envelope.message) not in aggregate.questions:
             return None
         self.last_turn_s = self._clock.monotonic_s()
-        events = aggregate.decide(self._state, envelope.message)
-        return Answer(aggregate.answer(self._state, envelope.message, events), self._position)
+        try:
+            events = aggregate.decide(self._state, envelope.message)
+            return Answer(aggregate.answer(self._state, envelope.message, events), self._position)
+        except Refused:
+            raise
+        except Exception as error:
+            raise self._crashed(envelope, error) from error
 
     def post(self, envelope: Envelope) -> asyncio.Future[Answer]:
         """Put a message into the mailbox; raise `Busy` where it is full."""
@@ -163,18 +174,22 @@ class Actor:
     def _take(self) -> list[Letter]:
         letters: list[Letter] = []
         now_ms = self._clock.now_ms()
-        while self._mailbox and len(letters) < self._limits.turn_messages_max:
-            letter = self._mailbox.popleft()
+        taken = 0
+        for letter in self._mailbox:
+            if len(letters) == self._limits.turn_messages_max:
+                break
+            taken += 1
             if letter.envelope.deadline <= now_ms:
                 _fail(letter, NoAnswer("the deadline passed in the mailbox"))
             elif not letter.answered.done():
                 letters.append(letter)
+        del self._mailbox[:taken]
         return letters
 
     async def _take_turn(self, letters: list[Letter]) -> None:
         self._in_doubt, began_s = False, self._clock.monotonic_s()
         self._kind.turn_letters.note(len(letters))
-        with doing_for(*map(_cause, letters)), self._turn_of(letters) as turn:
+        with doing_for(*(_cause(letter.envelope) for letter in letters)), self._turn_of(letters) as turn:
             self._trace = turn.traceparent
             try:
                 await self._decide_and_append(letters)
@@ -204,8 +219,15 @@ class Actor:
     async def _decide_and_append(self, letters: list[Letter]) -> None:
         mishaps = 0
         while letters:
-            await self._load(max(letter.envelope.at_least for letter in letters))
+            is_guess = self._guess(letters)
+            if not is_guess:
+                await self._load(max(letter.envelope.at_least for letter in letters))
             drafts, state = self._decide(letters)
+            if is_guess:
+                self._state = None  # until the log has said that it is so
+                if not all(draft.commit for draft in drafts):
+                    letters = [draft.letter for draft in drafts]
+                    continue
             drafts = await self._without_repeats(drafts)
             commits = [draft.commit for draft in drafts if draft.commit]
             if not commits:
@@ -233,6 +255,15 @@ class Actor:
                         continue
                     letters = await self._reply_recorded(letters)
 
+    def _guess(self, letters: list[Letter]) -> bool:
+        """Take it that the stream is yet to begin, where it is about to; once, because then there is something."""
+        aggregate, may_guess = self._kind.aggregate, self._may_guess
+        self._may_guess = False
+        is_guess = may_guess and all(type(letter.envelope.message) in aggregate.founding for letter in letters)
+        if is_guess:
+            self._state = aggregate.initial
+        return is_guess
+
     async def _load(self, at_least: int) -> None:
         if self._state is not None and self._position >= at_least:
             return
@@ -256,19 +287,23 @@ class Actor:
         ids: set[str] = set()
         for letter in letters:
             if letter.envelope.id in ids:  # a repeat within one turn meets the record in the next
-                self._mailbox.appendleft(letter)
+                self._mailbox.insert(0, letter)
                 continue
             ids.add(letter.envelope.id)
             try:
                 draft, state = self._decide_one(letter, state)
             except Exception as error:  # a defect of one decision is the business of its sender alone
-                self._kind.crashes += 1
-                with doing_for(_cause(letter)):
-                    log.exception("%s: deciding %s crashed", self, type(letter.envelope.message).__name__)
-                _fail(letter, Crashed(f"{self}: {type(error).__name__}"))
+                _fail(letter, self._crashed(letter.envelope, error))
             else:
                 drafts.append(draft)
         return drafts, state
+
+    def _crashed(self, envelope: Envelope, error: Exception) -> Crashed:
+        """Count and log a decision's defect."""
+        self._kind.crashes += 1
+        with doing_for(_cause(envelope)):
+            log.exception("%s: deciding %s crashed", self, type(envelope.message).__name__)
+        return Crashed(f"{self}: {type(error).__name__}")
 
     def _decide_one(self, letter: Letter, state: Any) -> tuple[Draft, Any]:
         aggregate, envelope = self._kind.aggregate, letter.envelope
@@ -350,8 +385,8 @@ def _fingerprint(states: Any) -> str:
     return hashlib.sha256(schema).hexdigest()[:16]
 
 
-def _cause(letter: Letter) -> Cause:
-    return Cause(letter.envelope.correlation, letter.envelope.trace)
+def _cause(envelope: Envelope) -> Cause:
+    return Cause(envelope.correlation, envelope.trace)
 
 
 def _fail(letter: Letter, error: Exception) -> None:

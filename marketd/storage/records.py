@@ -1,6 +1,10 @@
 """
 The records of a log as they are read from its file: whoever reads, each is held against its hash and its place.
 
+Many of them come as one row. Around every row sqlite3 gives Python's lock away and waits to have it back, which takes
+longer than to read a record while the loop is at work: an actor with fifty of them would wake for as long as fifty
+others hold the lock.
+
     async with LogReader(path, codec, schema_version) as log:    # beside the service that writes it
         records = await log.page(after)
 """
@@ -8,15 +12,27 @@ The records of a log as they are read from its file: whoever reads, each is held
 from pathlib import Path
 from typing import Final, Self
 
+import msgspec
+
 from marketd.storage.database import Connection, Database, Row
 from marketd.storage.log import GENESIS, CorruptLog, LogCodec, Recorded, chain
 
 PAGE_RECORDS_MAX: Final = 1_000
+ROW_RECORDS_MAX: Final = 64  # so that nobody waits long for Python's lock while they are decoded
 RECORD: Final = """
     SELECT c.position, s.name, c.version, c.command_id, c.at, c.events, c.reply, c.meta, c.hash,
-           (SELECT p.hash FROM commits p WHERE p.position = c.position - 1)
+           (SELECT p.hash FROM commits p WHERE p.position = c.position - 1) AS previous
     FROM commits c JOIN streams s ON s.id = c.stream
 """
+MANY: Final = """
+    SELECT json_group_array(json_array(
+        position, name, version, command_id, at, events, reply, meta, hex(hash), hex(previous)
+    )) FROM ({} LIMIT ?)
+"""
+PAGE: Final = MANY.format(f"{RECORD} WHERE c.position > ? ORDER BY c.position")
+STREAM: Final = MANY.format(f"{RECORD} WHERE c.stream = ? AND c.version > ? ORDER BY c.version")
+
+_ROWS: Final = msgspec.json.Decoder(list[tuple[int, str, int, str, int, str, str, str, str, str]])
 
 
 class Records:
@@ -29,26 +45,44 @@ class Records:
         self, db: Connection, stream: str, after_version: int, until_version: int | None = None
     ) -> list[Recorded]:
         """Read a stream, or a part of it, in order."""
-        _, newest = stream_of(db, stream)  # read first: meanwhile there may be more, never fewer
+        stream_id, newest = stream_of(db, stream)  # read first: meanwhile there may be more, never fewer
         newest = newest if until_version is None else min(newest, until_version)
-        where = "WHERE c.stream = (SELECT id FROM streams WHERE name = ?) AND c.version > ? ORDER BY c.version LIMIT ?"
-        count = -1 if until_version is None else max(0, until_version - after_version)  # SQLite has -1 for no limit
-        records = [self.decode(row) for row in db.execute(f"{RECORD} {where}", (stream, after_version, count))]
-        for version, record in enumerate(records, after_version + 1):
-            if record.version != version:
-                raise CorruptLog(f"{stream} has no version {version}, but a version {record.version}")
-        if after_version + len(records) < newest:
-            raise CorruptLog(f"{stream} has no version {newest}, but should have")
+        return self.versions(db, stream, stream_id, after_version, newest)
+
+    def versions(self, db: Connection, stream: str, stream_id: int, after: int, until: int) -> list[Recorded]:
+        """Read what there is of a known stream after one version and up to another."""
+        records: list[Recorded] = []
+        while (before := after + len(records)) < until:
+            found = self._many(db, f"of {stream} ", STREAM, stream_id, before, min(until - before, ROW_RECORDS_MAX))
+            for version, record in enumerate(found, before + 1):
+                if record.version != version:
+                    raise CorruptLog(f"{stream} has no version {version}, but a version {record.version}")
+            if not found:
+                raise CorruptLog(f"{stream} has no version {until}, but should have")
+            records += found
         return records
 
     def page(self, db: Connection, after: int) -> list[Recorded]:
         """Read what follows a position, but no more than a page."""
-        rows = db.execute(f"{RECORD} WHERE c.position > ? ORDER BY c.position LIMIT ?", (after, PAGE_RECORDS_MAX))
-        records = [self.decode(row) for row in rows]
-        for position, record in enumerate(records, after + 1):
-            if record.position != position:
-                raise CorruptLog(f"there is no record at position {position}, but one at {record.position}")
+        records: list[Recorded] = []
+        while len(records) < PAGE_RECORDS_MAX:
+            before = after + len(records)
+            found = self._many(db, "", PAGE, before, min(PAGE_RECORDS_MAX - len(records), ROW_RECORDS_MAX))
+            for position, record in enumerate(found, before + 1):
+                if record.position != position:
+                    raise CorruptLog(f"there is no record at position {position}, but one at {record.position}")
+            records += found
+            if len(found) < ROW_RECORDS_MAX:
+                break
         return records
+
+    def _many(self, db: Connection, whose: str, sql: str, *parameters: int) -> list[Recorded]:
+        ((found,),) = db.execute(sql, parameters)
+        try:
+            rows = _ROWS.decode(found)
+        except msgspec.DecodeError as error:
+            raise CorruptLog(f"the records {whose}after {parameters[-2]} can't be read: {error}") from None
+        return [self.decode((*row[:8], bytes.fromhex(row[8]), bytes.fromhex(row[9]))) for row in rows]
 
     def decode(self, row: Row) -> Recorded:
         """Decode a row of RECORD, and hold it against its hash."""

@@ -21,7 +21,6 @@ from marketd.storage.database import Connection, Database, Row, StorageError
 from marketd.storage.log import (
     GENESIS,
     Commit,
-    CorruptLog,
     LogCodec,
     LogFull,
     Outcome,
@@ -30,10 +29,9 @@ from marketd.storage.log import (
     Unknown,
 )
 from marketd.storage.recent import Recent
-from marketd.storage.records import PAGE_RECORDS_MAX, RECORD, Records, stream_of
+from marketd.storage.records import PAGE_RECORDS_MAX, RECORD, Records
 
 SCHEMA_VERSION: Final = 1
-NEW: Final = (0, 0)  # the id and version of a stream that there is not
 TABLES: Final = """
     CREATE TABLE streams(
         id INTEGER PRIMARY KEY,
@@ -62,6 +60,10 @@ TABLES: Final = """
         checksum BLOB NOT NULL
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE checkpoints(name TEXT PRIMARY KEY, position INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+"""
+WAKE: Final = """
+    SELECT s.id, s.version, n.stream, n.version, n.position, n.fingerprint, n.state, n.checksum
+    FROM streams s LEFT JOIN snapshots n ON n.stream = s.name AND n.fingerprint = ? WHERE s.name = ?
 """
 
 
@@ -259,24 +261,22 @@ class SqliteLog:
     def _check_end(self, db: Connection) -> End:
         """Walk the newest records and say where they end."""
         (head,) = db.execute("SELECT coalesce(max(position), 0) FROM commits").fetchone()
-        expected = max(0, head - self._check_commits)
-        newest = GENESIS
-        for row in db.execute(f"{RECORD} WHERE c.position > ? ORDER BY c.position", (expected,)):
-            self._records.decode(row)
-            expected, newest = expected + 1, row[8]
-            if row[0] != expected:
-                raise CorruptLog(f"there is no record at position {expected}, but one at {row[0]}")
+        after = max(0, head - self._check_commits)
+        while page := self._records.page(db, after):
+            after = page[-1].position
+        ((newest,),) = db.execute("SELECT hash FROM commits WHERE position = ?", (head,)).fetchall() or ((GENESIS,),)
         (streams,) = db.execute("SELECT coalesce(max(id), 0) FROM streams").fetchone()
         return End(head, newest, streams)
 
     def _read_wake(self, db: Connection, stream: str, fingerprint: str) -> tuple[Snapshot | None, list[Recorded]]:
-        if stream_of(db, stream) == NEW:
+        row = db.execute(WAKE, (fingerprint, stream)).fetchone()
+        if row is None:
             return None, []
-        columns = "stream, version, position, fingerprint, state, checksum"
-        row = db.execute(f"SELECT {columns} FROM snapshots WHERE stream = ?", (stream,)).fetchone()
-        fits = row is not None and row[3] == fingerprint and row[5] == _checksum(Snapshot(*row[:5]))
-        snapshot = Snapshot(*row[:5]) if fits else None
-        return snapshot, self._records.of_stream(db, stream, snapshot.version if snapshot else 0)
+        stream_id, newest, *columns, checksum = row
+        kept = Snapshot(*columns) if checksum is not None else None
+        snapshot = kept if kept and _checksum(kept) == checksum else None
+        after = snapshot.version if snapshot else 0
+        return snapshot, self._records.versions(db, stream, stream_id, after, newest)
 
     def _find(self, db: Connection, stream: str, command_id: str) -> Recorded | None:
         where = "WHERE c.stream = (SELECT id FROM streams WHERE name = ?) AND c.command_id = ?"

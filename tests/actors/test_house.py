@@ -8,6 +8,7 @@ import pytest
 from msgspec import Struct
 
 from marketd.actors.address import Address
+from marketd.actors.aggregate import Refused
 from marketd.actors.buyer import BUYER, Access, CheckAccess, Grant
 from marketd.actors.house import House, HouseLimits
 from marketd.actors.product import PRODUCT, Describe, Reservation, Reserve
@@ -232,6 +233,27 @@ async def test_who_was_asked_longest_ago_sleeps_first(log: WatchedLog, clock: Te
             await ways.ask(address, listing())
 
     assert ["product/p1", "product/p2", "product/p3", "product/p2"] == log.woken
+
+
+async def test_before_anybody_else_those_sleep_of_whom_no_more_is_expected(log: WatchedLog, clock: TestClock) -> None:
+    async with opened(log, clock, HouseLimits(awake_max=2)) as ways:
+        await ways.ask(P1, listing())
+        with pytest.raises(Refused):
+            await ways.ask(P2, Describe())  # there is no such product
+        await ways.ask(P3, listing())
+        await ways.ask(P1, Describe())
+
+    assert ["product/p1", "product/p2", "product/p3"] == log.woken
+
+
+async def test_who_was_at_rest_stays_awake_once_there_is_more(log: WatchedLog, clock: TestClock) -> None:
+    async with opened(log, clock, HouseLimits(awake_max=2)) as ways:
+        with pytest.raises(Refused):
+            await ways.ask(P1, Describe())
+        for address in (P2, P1, P3, P1):
+            await ways.ask(address, listing())
+
+    assert ["product/p1", "product/p2", "product/p3"] == log.woken
 
 
 async def test_sleeping_loses_nothing(log: WatchedLog, clock: TestClock) -> None:

@@ -13,7 +13,9 @@ from marketd.actors.product import (
     Command,
     Describe,
     Event,
+    List,
     Listed,
+    Quote,
     Reason,
     Reservation,
     Reserve,
@@ -37,15 +39,21 @@ def desk(log: WatchedLog, clock: TestClock) -> Desk:
 
 
 def crash_on_withdrawal(state: State, command: Command) -> list[Event]:
-    if isinstance(command, Withdraw):
+    if isinstance(command, Withdraw | Quote):
         raise ZeroDivisionError("a defect")
     return PRODUCT.decide(state, command)
 
 
 @pytest.fixture
 def fragile(log: WatchedLog, clock: TestClock) -> Desk:
-    """One whose decisions on withdrawals crash."""
+    """One whose decisions on withdrawals and quotes crash."""
     return Desk(log, clock, ActorLimits(), replace(PRODUCT, decide=crash_on_withdrawal))
+
+
+@pytest.fixture
+def founding(log: WatchedLog, clock: TestClock) -> Desk:
+    """One who takes it that there is no product yet when it is asked to list one."""
+    return Desk(log, clock, ActorLimits(), replace(PRODUCT, founding=frozenset({List})))
 
 
 # Deciding and answering.
@@ -212,6 +220,14 @@ async def test_a_decision_that_crashes_is_answered_so(fragile: Desk) -> None:
     assert "product/p1@0: ZeroDivisionError" == str(answer)
 
 
+async def test_a_question_that_crashes_is_counted_also_without_a_turn(fragile: Desk) -> None:
+    await fragile.ask(listing(5), "c1")
+    with pytest.raises(Crashed, match=r"^product/p1@1: ZeroDivisionError$"):
+        fragile.actor.answer_at_once(fragile.envelope(Quote("ann"), "c2"))
+
+    assert 1 == fragile.kind.crashes
+
+
 async def test_a_crash_costs_nobody_else_anything(fragile: Desk) -> None:
     answers = await fragile.tell(
         fragile.envelope(listing(5), "c1"), fragile.envelope(Withdraw("sue", 1), "c2"), fragile.reserve(1)
@@ -311,6 +327,43 @@ async def test_a_state_older_than_is_wanted_is_read_again(desk: Desk) -> None:
     await desk.intrude("o9")
 
     assert Answer(description(4), 2) == await desk.ask(Describe(), "c2", at_least=2)
+
+
+async def test_who_begins_a_stream_reads_nothing(founding: Desk) -> None:
+    answers = [await founding.ask(listing(5), "c1"), await founding.ask(Reserve("o1"), "c2")]
+
+    assert ([1, 2], []) == ([answer.position for answer in answers if isinstance(answer, Answer)], founding.log.woken)
+
+
+async def test_who_takes_it_wrongly_that_a_stream_begins_learns_what_there_is(founding: Desk) -> None:
+    await founding.ask(listing(5), "c1")
+    await founding.ask(Reserve("o1"), "c2")
+    founding.sleep()
+
+    assert Answer(description(4), 2) == await founding.ask(listing(5), "c3")
+    assert ["product/p1"] == founding.log.woken
+
+
+async def test_a_stream_that_is_begun_again_by_a_repeat_gives_the_first_answer(founding: Desk) -> None:
+    first = await founding.ask(listing(5), "c1")
+    founding.sleep()
+
+    assert first == await founding.ask(listing(5), "c1")
+    assert 1 == len(await founding.stored_events())
+
+
+async def test_what_begins_a_stream_together_with_other_things_is_read_as_usual(founding: Desk) -> None:
+    answers = await founding.tell(founding.envelope(listing(5), "c1"), founding.reserve(1))
+
+    assert ([Answer, Answer], ["product/p1"]) == ([type(answer) for answer in answers], founding.log.woken)
+
+
+@pytest.mark.parametrize("trouble", [Trouble.TAKEN_UNKNOWN, Trouble.LOST_UNKNOWN])
+async def test_a_log_that_says_nothing_about_a_beginning_is_asked(founding: Desk, trouble: Trouble) -> None:
+    founding.log.troubles.append(trouble)
+
+    assert Answer(description(5), 1) == await founding.ask(listing(5), "c1")
+    assert 1 == len(await founding.stored_events())
 
 
 async def test_a_snapshot_is_offered_every_so_often(log: WatchedLog, clock: TestClock) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from marketd.storage.database import DiskTrouble, ForeignFile, NewerFile, StorageError
 from marketd.storage.log import CorruptLog, chain
+from marketd.storage.records import ROW_RECORDS_MAX
 from tests.storage.history import append
 from tests.storage.logs import followed, sqlite_log
 
@@ -110,6 +111,16 @@ async def test_a_missing_last_record_is_found_when_its_stream_is_read(tmp_path: 
     altered(tmp_path, "DELETE FROM commits WHERE position = 6")
     async with sqlite_log(tmp_path) as log:
         with pytest.raises(CorruptLog, match=r"^order/a has no version 4, but should have$"):
+            await log.read(A)
+
+
+async def test_a_missing_last_record_is_found_however_long_its_stream_is(tmp_path: Path) -> None:
+    count = 3 * ROW_RECORDS_MAX
+    async with sqlite_log(tmp_path) as log:
+        await append(log, A, *(f"a{number}" for number in range(count)))
+    altered(tmp_path, f"DELETE FROM commits WHERE version = {count}")
+    async with sqlite_log(tmp_path, check_commits=0) as log:
+        with pytest.raises(CorruptLog, match=f"^{A} has no version {count}, but should have$"):
             await log.read(A)
 
 

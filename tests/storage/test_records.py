@@ -6,7 +6,7 @@ import pytest
 
 from marketd.config.codecs import log_codec
 from marketd.storage import sqlite
-from marketd.storage.records import PAGE_RECORDS_MAX, LogReader
+from marketd.storage.records import PAGE_RECORDS_MAX, ROW_RECORDS_MAX, LogReader
 from tests.storage.history import START_MS, append, commit
 from tests.storage.logs import ids, sqlite_log
 
@@ -40,6 +40,26 @@ async def test_a_part_of_a_stream_can_be_read(tmp_path: Path) -> None:
         await append(log, A, "a1", "a2", "a3")
 
         assert ["a2"] == ids(await reading.read(A, 1, 2))
+
+
+async def test_a_stream_of_more_records_than_a_row_holds_is_read_in_order(tmp_path: Path) -> None:
+    names = [f"a{number}" for number in range(2 * ROW_RECORDS_MAX + 1)]
+    async with sqlite_log(tmp_path) as log, reader(tmp_path) as reading:
+        await append(log, A, *names)
+
+        assert (names, names[1:-1]) == (
+            ids(await reading.read(A)),
+            ids(await reading.read(A, 1, len(names) - 1)),
+        )
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\u2028\ud7ff\U0010ffff", '"\\', "\x7f\x01"])
+async def test_every_text_is_read_as_it_was_written(tmp_path: Path, text: str) -> None:
+    async with sqlite_log(tmp_path) as log, reader(tmp_path) as reading:
+        await log.append(A, 0, [commit(text, principal=text)])
+        (record,) = await reading.page(0)
+
+        assert (text, text) == (record.commit.command_id, record.commit.meta.principal)
 
 
 @pytest.mark.parametrize(("since", "position"), [(0, 0), (1, 1), (2, 1), (3, 3), (99, 4)])
