@@ -41,7 +41,7 @@ class Aggregate(Generic[S, C, E]):
     what the sender of a decided command learns, from the state that the command led to and the events on the way.
     `upcasts` says, by the tag of an event or answer that is written no more, what its stored fields are called today.
     `questions` are those of the commands that nothing ever follows from: each is answered from the state as it is.
-    `at_rest` are those of the states that little is expected to follow from: who is in one of them sleeps first.
+    `at_rest` are those of the states that little is expected to follow from: fewer of those stay awake.
     `founding` are those of the commands that begin a stream: nearly always there is none yet.
     """
 

@@ -2,10 +2,11 @@
 Leads every open order along the saga: asks what it awaits, of whom, and again until there is an answer.
 
 The one rule: only the log starts a step. Each record of an order wakes its walker, which sees from the records what
-the order awaits; takes that one step; and reports the outcome, which is the next record. So it makes no difference
-whether a step follows the last one or a crash: at the start the log is followed from a checkpoint that lies before
-every order still open. An order that was placed before the start is asked itself what it awaits: of what it went
-through then, the end may lie pages further on in the log than what has been heard, and no step is taken twice.
+the order awaits; takes that step, and those that may be taken along with it; and reports the outcomes, which are the
+next record. So it makes no difference whether a step follows the last one or a crash: at the start the log is
+followed from a checkpoint that lies before every order still open. An order that was placed before the start is asked
+itself what it awaits: of what it went through then, the end may lie pages further on in the log than what has been
+heard, and no step is taken twice.
 """
 
 import asyncio

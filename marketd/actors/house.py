@@ -2,9 +2,9 @@
 Who is awake: finds the one actor of an address, wakes it, and puts it to sleep again.
 
 Every address always exists; being awake only means being in memory. At most `awake_max` actors are, and the one that
-was asked longest ago sleeps first; before it those that have come to an end, as each order soon does: or a stream of
-orders would push out the products and buyers that the next ones need. Putting an actor to sleep loses nothing: its
-stream has everything.
+was asked longest ago sleeps first. Those that have come to an end, as each order soon does, get a share of the places
+and no more: or a stream of orders would push out the products and buyers that the next ones need. Putting an actor to
+sleep loses nothing: its stream has everything.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from contextvars import Context
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from msgspec import Struct
 
@@ -24,6 +24,8 @@ from marketd.bus.port import Answer, Bus, Envelope, Undecodable
 from marketd.bus.subjects import address_of, all_partitions
 from marketd.clock import Clock
 from marketd.storage.log import EventLog
+
+RESTING_SHARE: Final = 8  # of all places, one in so many is for those at rest: who has just bought still looks
 
 log = logging.getLogger("marketd.actors")
 
@@ -50,7 +52,8 @@ class House:
         self._kinds = {aggregate.kind: Kind(aggregate) for aggregate in aggregates}
         self._log, self._clock = events, clock
         self._limits, self._actor_limits = limits, actor_limits
-        self._awake: OrderedDict[Address, Actor] = OrderedDict()
+        self._awake: OrderedDict[Address, Actor] = OrderedDict()  # who was asked longest ago comes first, as below
+        self._resting: OrderedDict[Address, Actor] = OrderedDict()  # those of them that are at rest
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -101,20 +104,27 @@ class House:
             self._make_room()
             actor = Actor(address, kind, self._log, self._clock, self._actor_limits)
             self._awake[address] = actor
-        elif not actor.is_at_rest:
-            self._awake.move_to_end(address)
+        self._awake.move_to_end(address)
         return actor
 
     async def _work(self, actor: Actor) -> None:
         await actor.run_turns()
-        self._awake.move_to_end(actor.address, last=not actor.is_at_rest)
+        self._resting.pop(actor.address, None)
+        if actor.is_at_rest:
+            self._resting[actor.address] = actor
 
     def _make_room(self) -> None:
         surplus = len(self._awake) + 1 - self._limits.awake_max
         if surplus > 0:
-            oldest = (address for address, actor in self._awake.items() if actor.is_idle)
+            is_crowded = len(self._resting) > self._limits.awake_max // RESTING_SHARE
+            actors = self._resting if is_crowded else self._awake
+            oldest = (address for address, actor in actors.items() if actor.is_idle)
             for address in [address for address, _ in zip(oldest, range(surplus), strict=False)]:
-                del self._awake[address]
+                self._forget(address)
+
+    def _forget(self, address: Address) -> None:
+        del self._awake[address]
+        self._resting.pop(address, None)
 
     async def _sweep(self) -> None:
         while True:
@@ -122,4 +132,4 @@ class House:
             asleep_since = self._clock.monotonic_s() - self._limits.idle_s
             for address, actor in list(self._awake.items()):
                 if actor.is_idle and actor.last_turn_s < asleep_since:
-                    del self._awake[address]
+                    self._forget(address)

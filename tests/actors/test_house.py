@@ -10,7 +10,7 @@ from msgspec import Struct
 from marketd.actors.address import Address
 from marketd.actors.aggregate import Refused
 from marketd.actors.buyer import BUYER, Access, CheckAccess, Grant
-from marketd.actors.house import House, HouseLimits
+from marketd.actors.house import RESTING_SHARE, House, HouseLimits
 from marketd.actors.product import PRODUCT, Describe, Reservation, Reserve
 from marketd.actors.runtime import ActorLimits
 from marketd.bus.memory import MemoryBus
@@ -254,6 +254,17 @@ async def test_who_was_at_rest_stays_awake_once_there_is_more(log: WatchedLog, c
             await ways.ask(address, listing())
 
     assert ["product/p1", "product/p2", "product/p3"] == log.woken
+
+
+async def test_of_those_at_rest_some_stay_awake(log: WatchedLog, clock: TestClock) -> None:
+    async with opened(log, clock, HouseLimits(awake_max=RESTING_SHARE)) as ways:
+        for n in range(RESTING_SHARE):
+            await ways.ask(Address("product", f"busy{n}"), listing())
+        for address in (P1, P2, P2):
+            with pytest.raises(Refused):
+                await ways.ask(address, Describe())  # there are no such products
+
+    assert ["product/p1", "product/p2"] == log.woken[RESTING_SHARE:]
 
 
 async def test_sleeping_loses_nothing(log: WatchedLog, clock: TestClock) -> None:
