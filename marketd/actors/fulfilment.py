@@ -62,6 +62,14 @@ class FulfilmentLimits(Struct, frozen=True):
     checkpoint_every: int = 256
 
 
+class _Told:
+    """What an order has come to when it was looked at last, and what was heard of it since."""
+
+    def __init__(self) -> None:
+        self.state: order.State = order.ORDER.initial
+        self.news: list[order.Event] = []
+
+
 class Fulfilment:
     """Follows the log; run it for as long as the service lives."""
 
@@ -81,7 +89,7 @@ class Fulfilment:
             bus, self._follower, clock, claim_s=limits.claim_s, reply_wait_s_max=limits.reply_wait_s_max
         )
         self._known = 0  # up to here a record may have been acted upon by another process before
-        self._told: dict[str, order.State] = {}  # what open orders that were placed since have come to
+        self._told: dict[str, _Told] = {}  # of open orders that were placed since
         self._walking: set[str] = set()
         self._resting: dict[str, asyncio.Timeout] = {}
         self._places = asyncio.Semaphore(limits.orders_max)
@@ -128,8 +136,7 @@ class Fulfilment:
             return
         self._follower.take_up(address.key, record)
         if (record.version == 1 and record.position > self._known) or address.key in self._told:
-            told = self._told.get(address.key, order.ORDER.initial)
-            self._told[address.key] = reduce(order.evolve, record.commit.events, told)
+            self._told.setdefault(address.key, _Told()).news.extend(record.commit.events)
         if address.key not in self._walking:
             self._walking.add(address.key)
             tasks.create_task(self._walk(address.key))
@@ -173,9 +180,10 @@ class Fulfilment:
 
     async def _awaited(self, order_id: str, walk: Work) -> Awaited:
         """Say what the order waits for since its newest record."""
-        if state := self._told.get(order_id):
-            assert not isinstance(state, order.Absent), f"order/{order_id} has records and was never placed"
-            return order.awaited(state)
+        if told := self._told.get(order_id):
+            told.state, told.news = reduce(order.evolve, told.news, told.state), []
+            if not isinstance(told.state, order.Absent):
+                return order.awaited(told.state)
         question, address = order.ReadAwaited(), Address("order", order_id)
         answer = await self._ask_until_answered(address, question, new_id(self._clock), walk)
         assert isinstance(answer.value, Awaited), f"order/{order_id} answered {answer.value!r}"

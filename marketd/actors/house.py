@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from contextvars import Context
+from itertools import chain, islice
 from typing import Any, Final, Self
 
 from msgspec import Struct
@@ -105,6 +106,8 @@ class House:
             actor = Actor(address, kind, self._log, self._clock, self._actor_limits)
             self._awake[address] = actor
         self._awake.move_to_end(address)
+        if address in self._resting:
+            self._resting.move_to_end(address)
         return actor
 
     async def _work(self, actor: Actor) -> None:
@@ -117,9 +120,10 @@ class House:
         surplus = len(self._awake) + 1 - self._limits.awake_max
         if surplus > 0:
             is_crowded = len(self._resting) > self._limits.awake_max // RESTING_SHARE
-            actors = self._resting if is_crowded else self._awake
-            oldest = (address for address, actor in actors.items() if actor.is_idle)
-            for address in [address for address, _ in zip(oldest, range(surplus), strict=False)]:
+            first = self._resting if is_crowded else {}
+            others = (entry for entry in self._awake.items() if entry[0] not in first)
+            oldest = (address for address, actor in chain(first.items(), others) if actor.is_idle)
+            for address in list(islice(oldest, surplus)):
                 self._forget(address)
 
     def _forget(self, address: Address) -> None:

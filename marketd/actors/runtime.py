@@ -244,7 +244,7 @@ class Actor:
                 case Conflict() | Unknown() as mishap:
                     self._state = None
                     self._in_doubt |= isinstance(mishap, Unknown)
-                    mishaps += 1
+                    mishaps += not (is_guess and isinstance(mishap, Conflict))  # to have guessed wrongly is none
                     letters = [draft.letter for draft in drafts]
                     if mishaps > self._limits.redecide_max:
                         log.error("%s: given up after %d tries: %s", self, mishaps, mishap)

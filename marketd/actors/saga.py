@@ -127,9 +127,10 @@ LEGS: Final[dict[Step, Leg]] = {
 }
 # fmt: on
 
-# Taken at once after a step that succeeded, and put on record with it. Both are the house's own: whoever asks again
-# after a crash gets the same answers, so nothing can have been done that the order does not come to know of. (After
-# ProcessPayment nothing may be taken along: who has been charged, and is silent when asked again, is paid back.)
+# Taken at once after a step that succeeded, and put on record with it. Product and buyer have their answers on record:
+# whoever asks again after a crash gets the same ones, so nothing can have been done that the order does not come to
+# know of; and to tell the buyer is no more than to say so. (After ProcessPayment nothing may be taken along: a
+# processor that has charged, and is silent when asked again, is told to pay back.)
 ALONG_WITH: Final[dict[Step, Step]] = {
     Step.UPDATE_INVENTORY: Step.PREPARE_DELIVERY,
     Step.PREPARE_DELIVERY: Step.NOTIFY_BUYER,

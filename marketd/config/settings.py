@@ -346,7 +346,7 @@ class Actors(Struct, frozen=True):
     idle_s: Annotated[float, Meta(description="an actor without mail for so long is put to sleep", gt=0, le=86400)] = (
         300.0
     )
-    snapshot_every: Annotated[int, Meta(description="events from one snapshot to the next", ge=1, le=1_000_000)] = 32
+    snapshot_every: Annotated[int, Meta(description="records from one snapshot to the next", ge=1, le=1_000_000)] = 32
     reply_wait_s_max: Annotated[float, Meta(description="the longest wait for an actor's reply", gt=0, le=600)] = 10.0
     redecide_max: Annotated[
         int, Meta(description="how often a turn is decided again after a conflict", ge=0, le=100)

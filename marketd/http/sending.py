@@ -7,10 +7,13 @@ goes out at once: there is nothing to be had, and somebody would wait for the ot
 """
 
 import asyncio
+import logging
 from typing import Any, Final
 
 AT_ONCE_BYTES: Final = 64 * 1024  # so much is sent without waiting, and then the transport says when it is too much
-MANY: Final = 4  # answers in a round; the next one is gathered
+MANY: Final = 4  # writes in a round; those of the next one are gathered
+
+log = logging.getLogger("marketd.http")
 
 
 class Round:
@@ -36,11 +39,18 @@ class Round:
         waiting, self._waiting = self._waiting, []
         self.is_gathered, self._writes = self._writes >= MANY, 0
         for transport in waiting:
-            transport.flush()
+            try:
+                transport.flush()
+            except Exception:  # a defect of one line must not hold up the others
+                log.exception("what was written could not be sent")
+                transport.abort()
 
 
 class Gathering:
-    """A transport that may keep what is written until the round is over; in all else it is the one within."""
+    """
+    A transport that may keep what is written until the round is over; in all else it is the one within, which sends
+    nothing by itself (asyncio's own would send files past us, uvloop's do not).
+    """
 
     def __init__(self, within: asyncio.Transport, round_: Round) -> None:
         self._within, self._round = within, round_

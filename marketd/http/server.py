@@ -62,7 +62,8 @@ class Connection(web.RequestHandler):
         peer = transport.get_extra_info("peername")
         self.address = str(peer[0]) if peer else ""
         super().connection_made(transport)
-        self.transport = Gathering(cast(asyncio.Transport, transport), self._round)  # type: ignore[assignment]
+        if not hasattr(transport, "_sendfile_compatible"):  # as asyncio's own have, which send files past everybody
+            self.transport = Gathering(cast(asyncio.Transport, transport), self._round)  # type: ignore[assignment]
         if not self._lines.opened(self):
             self._say_and_hang_up(Overloaded("too many connections", retry_after_s=RETRY_AFTER_S))
 
@@ -70,6 +71,12 @@ class Connection(web.RequestHandler):
         """Give the line back."""
         self._lines.closed(self)
         super().connection_lost(exc)
+
+    def eof_received(self) -> None:
+        """The client sends no more, and the line is about to be closed: send what waits."""
+        if isinstance(self.transport, Gathering):
+            self.transport.flush()
+        super().eof_received()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes in; if they make no whole head while one is awaited, note since when."""

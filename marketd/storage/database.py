@@ -122,8 +122,9 @@ class Database:
             db.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'NORMAL'}")
             db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
             db.execute(f"PRAGMA journal_size_limit = {JOURNAL_BYTES_MAX}")
-            db.execute("PRAGMA temp_store = MEMORY")  # or every statement of many rows makes a file, to undo it by
         db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        # Or a statement of many rows makes a file to undo it by; and a full disk must not keep anybody from sorting.
+        db.execute("PRAGMA temp_store = MEMORY")
         if not self._read_only:
             self._make_tables(db)
 

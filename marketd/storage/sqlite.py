@@ -21,6 +21,7 @@ from marketd.storage.database import Connection, Database, Row, StorageError
 from marketd.storage.log import (
     GENESIS,
     Commit,
+    CorruptLog,
     LogCodec,
     LogFull,
     Outcome,
@@ -172,6 +173,8 @@ class SqliteLog:
             batch = self._recent.since(after, PAGE_RECORDS_MAX)
             if batch is None:
                 batch = await self._reader.run(self._records.page, after)
+                if not batch:
+                    raise CorruptLog(f"there is no record at position {after + 1}")
             after = batch[-1].position
             yield batch
 
@@ -264,6 +267,8 @@ class SqliteLog:
         after = max(0, head - self._check_commits)
         while page := self._records.page(db, after):
             after = page[-1].position
+        if after != head:
+            raise CorruptLog(f"there is no record at position {after + 1}")
         ((newest,),) = db.execute("SELECT hash FROM commits WHERE position = ?", (head,)).fetchall() or ((GENESIS,),)
         (streams,) = db.execute("SELECT coalesce(max(id), 0) FROM streams").fetchone()
         return End(head, newest, streams)

@@ -7,10 +7,10 @@ Writes that share a transaction: whoever comes while one is under way is taken a
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from marketd.bus.port import Busy
-from marketd.storage.database import Connection, Database, StorageError
+from marketd.storage.database import Connection, StorageError
 
 WAITING_MAX: Final = 4_096
 
@@ -25,10 +25,18 @@ class _Job:
         self.is_done = False
 
 
+class Runs(Protocol):
+    """What runs a function of a file's connection in its thread: a database, or a breaker before it."""
+
+    async def run(self, function: Callable[..., Any], /, *arguments: Any) -> Any:
+        """Give its result; raise `StorageError`."""
+        ...
+
+
 class Together:
     """Runs functions of one file's connection, all that wait in one transaction."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Runs) -> None:
         self._database = database
         self._waiting: list[_Job] = []
         self._writing = asyncio.Lock()
@@ -47,7 +55,7 @@ class Together:
         return job.result
 
     async def _write(self) -> None:
-        """Run all that waits; what goes wrong is told to each of them."""
+        """Run all that waits; what goes wrong with the file is told to all of them, a defect to whose it is."""
         jobs, self._waiting = self._waiting, []
         error: Exception | None = Busy("the write was given up")  # which stays where somebody cancels us
         try:
@@ -55,9 +63,21 @@ class Together:
             error = None
         except StorageError as trouble:
             error = trouble
+        except Exception:
+            await self._write_each(jobs)
+            return
         finally:
             for job in jobs:
-                job.is_done, job.error = True, error
+                if not job.is_done:
+                    job.is_done, job.error = True, error
+
+    async def _write_each(self, jobs: list[_Job]) -> None:
+        for job in jobs:
+            try:
+                job.result = await self._database.run(in_transaction, job.function, *job.arguments)
+            except Exception as error:
+                job.error = error
+            job.is_done = True
 
 
 def in_transaction(db: Connection, function: Callable[..., Any], *arguments: Any) -> Any:

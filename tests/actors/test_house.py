@@ -267,6 +267,32 @@ async def test_of_those_at_rest_some_stay_awake(log: WatchedLog, clock: TestCloc
     assert ["product/p1", "product/p2"] == log.woken[RESTING_SHARE:]
 
 
+async def test_of_those_at_rest_who_was_asked_longest_ago_sleeps_first(log: WatchedLog, clock: TestClock) -> None:
+    async with opened(log, clock, HouseLimits(awake_max=2)) as ways:
+        for address in (P1, P2, P1, P3, P1):
+            with pytest.raises(Refused):
+                await ways.ask(address, Describe())  # there are no such products
+
+    assert ["product/p1", "product/p2", "product/p3"] == log.woken
+
+
+async def test_where_all_at_rest_are_busy_another_sleeps(log: WatchedLog, clock: TestClock) -> None:
+    async with opened(log, clock, HouseLimits(awake_max=2)) as ways:
+        await ways.ask(P1, listing())
+        with pytest.raises(Refused):
+            await ways.ask(P2, Describe())
+        log.gate.clear()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(ways.ask(P2, listing()))
+            await settle()
+            tasks.create_task(ways.ask(P3, listing()))
+            await settle()
+            awake = ways.awake
+            log.gate.set()
+
+    assert 2 == awake
+
+
 async def test_sleeping_loses_nothing(log: WatchedLog, clock: TestClock) -> None:
     async with opened(log, clock, HouseLimits(awake_max=1)) as ways:
         await ways.ask(P1, listing(5))

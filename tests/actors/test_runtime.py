@@ -344,6 +344,14 @@ async def test_who_takes_it_wrongly_that_a_stream_begins_learns_what_there_is(fo
     assert ["product/p1"] == founding.log.woken
 
 
+async def test_to_take_it_wrongly_that_a_stream_begins_is_no_mishap(founding: Desk) -> None:
+    await founding.ask(listing(5), "c1")
+    founding.limits = ActorLimits(redecide_max=0)
+    founding.sleep()
+
+    assert Answer(description(5), 1) == await founding.ask(listing(5), "c2")
+
+
 async def test_a_stream_that_is_begun_again_by_a_repeat_gives_the_first_answer(founding: Desk) -> None:
     first = await founding.ask(listing(5), "c1")
     founding.sleep()

@@ -1,13 +1,13 @@
 """Answers go out at once, or in a row at the end of a round of the loop where many are answered."""
 
 import asyncio
+import socket
 from typing import Any
 
 import pytest
+import uvloop
 
 from marketd.http.sending import AT_ONCE_BYTES, MANY, Gathering, Round
-
-pytestmark = pytest.mark.asyncio
 
 
 class Line(asyncio.Transport):
@@ -16,9 +16,11 @@ class Line(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.sent: list[bytes] = []
-        self.is_closed = False
+        self.is_closed = self.is_broken = False
 
     def write(self, data: Any) -> None:
+        if self.is_broken:
+            raise ZeroDivisionError("a defect")
         self.sent.append(bytes(data))
 
     def get_write_buffer_size(self) -> int:
@@ -48,6 +50,7 @@ async def busy(transports: list[Gathering], within: list[Line]) -> None:
         line.sent.clear()
 
 
+@pytest.mark.asyncio
 async def test_where_few_are_answered_each_is_at_once() -> None:
     within, transports = lines(MANY - 1)
     await busy(transports, within)
@@ -56,6 +59,7 @@ async def test_where_few_are_answered_each_is_at_once() -> None:
     assert [b"a"] == within[0].sent
 
 
+@pytest.mark.asyncio
 async def test_where_many_were_answered_the_next_go_out_at_the_end_of_the_round() -> None:
     within, transports = lines(MANY)
     await busy(transports, within)
@@ -68,6 +72,7 @@ async def test_where_many_were_answered_the_next_go_out_at_the_end_of_the_round(
     assert ([], [[b"abc"]] * MANY) == (before, [line.sent for line in within])
 
 
+@pytest.mark.asyncio
 async def test_after_a_quiet_round_answers_go_out_at_once_again() -> None:
     within, transports = lines(MANY)
     await busy(transports, within)
@@ -78,6 +83,7 @@ async def test_after_a_quiet_round_answers_go_out_at_once_again() -> None:
     assert [b"a", b"b"] == within[0].sent
 
 
+@pytest.mark.asyncio
 async def test_what_is_large_does_not_wait() -> None:
     within, transports = lines(MANY)
     await busy(transports, within)
@@ -87,6 +93,7 @@ async def test_what_is_large_does_not_wait() -> None:
     assert [b"a" + bytes(AT_ONCE_BYTES)] == within[0].sent
 
 
+@pytest.mark.asyncio
 async def test_what_waits_is_not_yet_sent() -> None:
     within, transports = lines(MANY)
     await busy(transports, within)
@@ -95,6 +102,7 @@ async def test_what_waits_is_not_yet_sent() -> None:
     assert 3 + 7 == transports[0].get_write_buffer_size()
 
 
+@pytest.mark.asyncio
 async def test_what_waits_goes_out_before_the_line_is_closed() -> None:
     within, transports = lines(MANY)
     await busy(transports, within)
@@ -105,6 +113,7 @@ async def test_what_waits_goes_out_before_the_line_is_closed() -> None:
 
 
 @pytest.mark.parametrize("end", ["abort", "lost"])
+@pytest.mark.asyncio
 async def test_what_waits_is_dropped_with_a_line_that_breaks(end: str) -> None:
     within, transports = lines(MANY)
     await busy(transports, within)
@@ -118,6 +127,20 @@ async def test_what_waits_is_dropped_with_a_line_that_breaks(end: str) -> None:
     assert [] == within[0].sent
 
 
+@pytest.mark.asyncio
+async def test_a_line_that_fails_holds_up_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    within, transports = lines(MANY)
+    await busy(transports, within)
+    transports[0].write(b"a")
+    transports[1].write(b"b")
+    within[0].is_broken = True
+    await asyncio.sleep(0)
+
+    assert ([b"b"], True) == (within[1].sent, within[0].is_closed)
+    assert "what was written could not be sent" in caplog.text
+
+
+@pytest.mark.asyncio
 async def test_what_is_changed_after_it_was_written_goes_out_as_it_was() -> None:
     within, transports = lines(MANY)
     await busy(transports, within)
@@ -127,3 +150,16 @@ async def test_what_is_changed_after_it_was_written_goes_out_as_it_was() -> None
     await asyncio.sleep(0)
 
     assert [b"a"] == within[0].sent
+
+
+def test_the_loop_of_the_service_sends_no_file_past_us() -> None:
+    async def look() -> bool:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
+            has_it = hasattr(transport, "_sendfile_compatible")
+            transport.close()
+        return has_it
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
+        assert not loop.run(look())

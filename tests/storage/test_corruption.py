@@ -98,6 +98,21 @@ async def test_a_missing_record_is_found_at_the_start(tmp_path: Path, position: 
         await sqlite_log(tmp_path).__aenter__()
 
 
+async def test_a_stream_that_is_gone_is_found_at_the_start(tmp_path: Path) -> None:
+    await written(tmp_path)
+    altered(tmp_path, "DELETE FROM streams WHERE name = 'order/a'")
+    with pytest.raises(CorruptLog, match=r"^there is no record at position 1\b"):
+        await sqlite_log(tmp_path).__aenter__()
+
+
+async def test_a_stream_that_is_gone_is_found_when_its_newest_records_are_followed(tmp_path: Path) -> None:
+    await written(tmp_path)
+    altered(tmp_path, "DELETE FROM streams WHERE name = 'order/a'")
+    async with sqlite_log(tmp_path, check_commits=0) as log:
+        with pytest.raises(CorruptLog, match=r"^there is no record at position 5\b"):
+            await followed(log, 4, 6)
+
+
 async def test_a_missing_record_is_found_when_it_is_followed(tmp_path: Path) -> None:
     await written(tmp_path)
     altered(tmp_path, "DELETE FROM commits WHERE position = 3")

@@ -72,12 +72,22 @@ def why_declined(method: str) -> str | None:
     return None if method in GOOD or method == REFUND_FAILS else DECLINES.get(method, UNKNOWN_METHOD)
 
 
+class _Guarded:
+    """The ledger behind its breaker, to which all that is written at once is one try."""
+
+    def __init__(self, ledger: Database, breaker: Breaker) -> None:
+        self._ledger, self._breaker = ledger, breaker
+
+    async def run(self, function: Callable[..., Any], /, *arguments: Any) -> Any:
+        return await self._breaker.call(lambda: self._ledger.run(function, *arguments), StorageError)
+
+
 class SandboxProcessor:
     """The processor of one data directory; enter it to open the ledger. `delay_ms` is what a charge or refund takes."""
 
     def __init__(self, path: Path, clock: Clock, breaker: Breaker, *, delay_ms: int = 0) -> None:
-        self._ledger, self._breaker = Database(path, SCHEMA_VERSION, TABLES), breaker
-        self._together = Together(self._ledger)
+        self._ledger = Database(path, SCHEMA_VERSION, TABLES)
+        self._together = Together(_Guarded(self._ledger, breaker))
         self._clock, self._delay_s = clock, delay_ms / 1000
         self._stack = AsyncExitStack()
 
@@ -102,7 +112,7 @@ class SandboxProcessor:
 
     async def _run(self, function: Callable[..., T], *args: Any) -> T:
         try:
-            result: T = await self._breaker.call(lambda: self._together.run(function, *args), StorageError)
+            result: T = await self._together.run(function, *args)
         except (StorageError, Busy, BreakerOpen) as error:
             raise ProcessorUnavailable(str(error)) from None
         return result

@@ -127,6 +127,25 @@ async def test_trouble_with_the_ledger_is_no_answer(processor: SandboxProcessor,
     assert f"{path}: no such table: refunds" == str(caught.value)
 
 
+async def test_what_fails_together_is_one_failure_to_the_breaker(path: Path, clock: TestClock) -> None:
+    breaker = breaker_of(clock)
+    async with SandboxProcessor(path, clock, breaker) as processor:
+        ledger(path, "DROP TABLE charges")
+        charges = [processor.charge(f"o{number}", PRICE, VISA) for number in range(20)]
+        told = await asyncio.gather(*charges, return_exceptions=True)
+
+    assert {ProcessorUnavailable} == {type(one) for one in told}
+    assert ("closed", 2) == (breaker.state, breaker.statistics().failures)  # the first alone, then all that had come
+
+
+async def test_charges_that_come_together_are_each_taken_once(processor: SandboxProcessor, path: Path) -> None:
+    methods = [VISA, "pm_card_chargeDeclined", VISA]
+    told = await asyncio.gather(*(processor.charge(f"o{n % 3}", PRICE, methods[n % 3]) for n in range(9)))
+
+    assert [Captured(), Declined("the card was declined"), Captured()] * 3 == told
+    assert [("captured", 2), ("declined", 1)] == ledger(path, "SELECT outcome, count(*) FROM charges GROUP BY 1")
+
+
 async def test_a_refund_in_trouble_leaves_nothing_half_done(processor: SandboxProcessor, path: Path) -> None:
     ledger(path, "CREATE TRIGGER full BEFORE INSERT ON refunds BEGIN SELECT RAISE(ABORT, 'disk full'); END")
     with pytest.raises(ProcessorUnavailable):

@@ -1,0 +1,78 @@
+"""What waits to be written shares a transaction, and nobody pays for the defect of another."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from marketd.storage.database import Connection, Database, DiskTrouble
+from marketd.storage.together import Together
+
+pytestmark = pytest.mark.asyncio
+
+
+class Watched(Database):
+    """Counts what is run in its thread."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, 1, "CREATE TABLE words(word TEXT NOT NULL) STRICT;")
+        self.runs = 0
+
+    async def run(self, function: Any, *args: Any, **kwargs: Any) -> Any:
+        self.runs += 1
+        return await super().run(function, *args, **kwargs)
+
+
+@asynccontextmanager
+async def opened(folder: Path) -> AsyncIterator[tuple[Watched, Together]]:
+    async with Watched(folder / "words.db") as database:
+        database.runs = 0
+        yield database, Together(database)
+
+
+def say(db: Connection, word: str) -> str:
+    db.execute("INSERT INTO words VALUES(?)", (word,))
+    return word
+
+
+def stumble(db: Connection, word: str) -> str:
+    say(db, word)
+    raise ZeroDivisionError("a defect")
+
+
+def fill(db: Connection, word: str) -> str:
+    db.execute("PRAGMA max_page_count = 1")
+    db.execute("INSERT INTO words VALUES(hex(zeroblob(100000)))")
+    return word
+
+
+async def said(database: Database) -> list[str]:
+    return [word for (word,) in await database.run(lambda db: db.execute("SELECT word FROM words").fetchall())]
+
+
+async def test_what_waits_is_written_in_one_transaction(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (database, together):
+        words = [f"w{number}" for number in range(20)]
+        told = await asyncio.gather(*(together.run(say, word) for word in words))
+
+        assert (words, 2) == (told, database.runs)  # the first alone, and all that came meanwhile
+        assert words == await said(database)
+
+
+async def test_a_defect_is_told_to_whose_it_is_and_undone(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (database, together):
+        jobs = [together.run(say, "a"), together.run(say, "b"), together.run(stumble, "c"), together.run(say, "d")]
+        told = await asyncio.gather(*jobs, return_exceptions=True)
+
+        assert ["a", "b", ZeroDivisionError, "d"] == [one if isinstance(one, str) else type(one) for one in told]
+        assert ["a", "b", "d"] == await said(database)
+
+
+async def test_trouble_with_the_file_is_told_to_all(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (_, together):
+        told = await asyncio.gather(*(together.run(fill, word) for word in "abc"), return_exceptions=True)
+
+        assert [DiskTrouble] * 3 == [type(one) for one in told]
