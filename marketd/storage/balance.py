@@ -76,7 +76,7 @@ NONE, ONE, EITHER = _one_of(0), _one_of(1), _one_of(0, 1)
 # fmt: off
 EXPECTED: Final[dict[type, Elsewhere]] = {
     order.Paying:     Elsewhere(ANY_CHARGE - {"voided"}, NEVER, EITHER, NONE, NONE, EITHER),
-    order.Reserving:  Elsewhere(TAKEN, NEVER, EITHER, EITHER, NONE, EITHER),
+    order.Reserving:  Elsewhere(TAKEN, NEVER, EITHER, EITHER, EITHER, EITHER),
     order.Delivering: Elsewhere(TAKEN, NEVER, ONE, ONE, EITHER, EITHER),
     order.Notifying:  Elsewhere(TAKEN, NEVER, ONE, ONE, ONE, NONE),
     order.Unnoticed:  Elsewhere(TAKEN, NEVER, ONE, ONE, ONE, NONE),
