@@ -122,6 +122,10 @@ class NatsBus:
             async with asyncio.timeout(CLOSE_WAIT_S_MAX):
                 with suppress(*BROKEN):  # on a broken line nats-py fails over what it can't send any more
                     await self._connection.close()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():  # or else it is nats-py that has cancelled what it waits for itself
+                raise
         except TimeoutError:
             log.warning("the line to NATS did not close within %g s", CLOSE_WAIT_S_MAX)
 

@@ -364,6 +364,31 @@ async def test_who_closes_while_the_line_is_down_is_done_at_once(tmp_path: Path)
         assert asyncio.get_running_loop().time() - began_s < 1
 
 
+async def test_what_nats_py_cancels_of_its_own_is_no_cancellation_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def closed() -> None:
+        raise asyncio.CancelledError  # as from a writer's close that was awaited when the line broke
+
+    async with two(tmp_path) as (_, bus, _):
+        close = bus._connection.close
+        monkeypatch.setattr(bus._connection, "close", closed)
+        await bus._cut()
+        monkeypatch.setattr(bus._connection, "close", close)
+
+
+async def test_who_is_cancelled_while_closing_is_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with two(tmp_path) as (_, bus, _):
+        close = bus._connection.close
+        monkeypatch.setattr(bus._connection, "close", asyncio.Event().wait)
+        closing = asyncio.create_task(bus._cut())
+        await asyncio.sleep(0)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        monkeypatch.setattr(bus._connection, "close", close)
+
+
 async def test_a_closed_bus_is_not_a_lost_one(tmp_path: Path) -> None:
     async with server_at(tmp_path) as server, asyncio.TaskGroup() as tasks:
         async with bus_at(server) as bus:

@@ -22,7 +22,7 @@ from tests.journeys.process import Service, marketd, running
 pytestmark = [pytest.mark.asyncio, pytest.mark.slow]
 
 EXAMPLES: Final = Path(__file__).parent.parent.parent / "examples"
-SOON_S: Final = 20
+SOON_S: Final = 45  # what was sent to somebody who has just died comes again 30 s later
 SALE: Final = ["market.order.placed", "market.order.paid", "market.order.completed"]
 
 Json = dict[str, Any]
