@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 PARTS: Final = {"service": "marketd serve", "search index": "marketd index", "nats-server": "nats-server"}
 REST: Final = "others"
+REST_S_MAX: Final = 180.0
+LOOK_S: Final = 0.05
 TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -105,6 +107,13 @@ def children_of(pid: int, command: str) -> list[int]:
 def children_mib(pid: int, command: str) -> float:
     """Resident memory of those below a process whose command line has these words."""
     return sum(map(_resident_kib, children_of(pid, command))) / 1024
+
+
+async def index_rests(pid: int) -> None:
+    """Wait until the service has put its search index to rest."""
+    async with asyncio.timeout(REST_S_MAX):
+        while children_of(pid, PARTS["search index"]):
+            await asyncio.sleep(LOOK_S)
 
 
 def memory_mib(pid: int) -> dict[str, float]:

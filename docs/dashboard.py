@@ -120,6 +120,7 @@ PANELS: Final[tuple[Panel, ...]] = (
         "short",
         (
             ("marketd_search_index_up", "index up"),
+            ("marketd_search_index_resting", "index rests"),
             ("increase(marketd_search_index_starts_total[$__rate_interval])", "index started"),
             ("marketd_mail_waiting_accounts", "accounts that await mail"),
         ),

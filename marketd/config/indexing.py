@@ -51,17 +51,21 @@ async def _serve(needs: IndexNeeds) -> None:
         await index.open()
         server = SearchServer(index, bus, clock)
         await server.open()
-        gc.collect()
-        gc.freeze()  # what is there now stays: looking through it for garbage would hold up an answer
         print(READY, flush=True)
         async with asyncio.TaskGroup() as tasks:
-            following = tasks.create_task(server.run())
-            lost = tasks.create_task(bus.wait_lost())
+            running = [tasks.create_task(one) for one in (server.run(), bus.wait_lost(), _freeze(server))]
             await _wait_told_to_end()
             # The service kills who takes too long; if it is gone, nobody does, and the index can be left at any moment.
             signal.alarm(END_S_MAX)
-            following.cancel()
-            lost.cancel()
+            for task in running:
+                task.cancel()
+
+
+async def _freeze(server: SearchServer) -> None:
+    """Have what is read at the start never looked through for garbage: it stays, and that would hold up an answer."""
+    await server.wait_warm()
+    gc.collect()
+    gc.freeze()
 
 
 async def _wait_told_to_end() -> None:

@@ -216,6 +216,7 @@ def of_index(index: IndexProcess) -> Source:
     def tell() -> Iterable[Measure]:
         now = index.statistics()
         yield gauge("marketd_search_index_up", "1 while its process runs", float(now["pid"] is not None))
+        yield gauge("marketd_search_index_resting", "1 while it waits to be asked", float(index.is_resting))
         yield counter("marketd_search_index_starts_total", "Times it was started", now["starts"] or 0)
 
     return tell

@@ -380,6 +380,9 @@ class Search(Struct, frozen=True):
 
     enabled: Annotated[bool, Meta(description="whether there is an index; without it the database answers")] = True
     wait_s_max: Annotated[float, Meta(description="the longest wait for the index", gt=0, le=60)] = 1.0
+    rest_s: Annotated[
+        float, Meta(description="unasked for so long, the index ends until somebody asks; 0: never", ge=0, le=86_400)
+    ] = 60.0
     pages_max: Annotated[int, Meta(description="pages of results kept in memory", ge=0, le=1_000_000)] = 1000
 
 

@@ -105,7 +105,7 @@ class Service:
             "log": {"state": "failing" if self.log.trouble else "ok", **self.log.statistics()},
             "readModels": {"state": "ok" if is_caught_up else "behind", "behind": behind, **models},
             "actors": {"state": "ok", **self.house.statistics()},
-            "search": {"state": "ok" if self.finder.generation else "fallback", **self.index.statistics()},
+            "search": {"state": self._state_of_search(), **self.index.statistics()},
             "fulfilment": {"state": "ok", **self.fulfilment.statistics()},
             "payments": {"state": self._state_of(PAYMENTS)},
             **self.notices.parts(),
@@ -117,6 +117,11 @@ class Service:
     def circuits(self) -> list[Circuit]:
         """Show the breaker before each thing outside; those of all webhooks as one."""
         return [*(breaker.statistics() for breaker in self.breakers), self.webhooks.courier.rounds.circuit()]
+
+    def _state_of_search(self) -> str:
+        if self.index.is_resting:
+            return "resting"
+        return "ok" if self.finder.generation else "fallback"
 
     def _state_of(self, circuit: str) -> str:
         """What waits for somebody outside keeps nobody from anything else, so it has no say in whether we are ready."""
@@ -149,15 +154,15 @@ async def running(settings: Settings, clock: Clock, url: str | None = None) -> A
         cards = ProductCards(projector)
         await cards.open(bus)
         breaker = make_breaker("search", settings, clock)
-        finder = Finder(bus, projector, cards, breaker, clock, wait_s_max=settings.search.wait_s_max)
+        index = IndexProcess(_index_needs(settings, folder, server), clock, rest_s=settings.search.rest_s or None)
+        finder = Finder(bus, projector, cards, breaker, clock, wake=index.wake, wait_s_max=settings.search.wait_s_max)
         await finder.open()
-        index = IndexProcess(_index_needs(settings, folder, server), clock, finder.welcome)
         await OrderHistory(events).open(bus)
         await watch.open()
         views = await enter(counting(settings, folder, bus, projector, clock))
         runs = [projector.run(clock), fulfilment.run(), *notices.runs, webhooks.courier.run(), watch.run()]
         runs += [relay.run(), bus.wait_lost()]
-        await enter(background(*runs, *([_indexing(projector, index)] if settings.search.enabled else [])))
+        await enter(background(*runs, *([_indexing(projector, index, finder)] if settings.search.enabled else [])))
         yield Service(
             settings=settings,
             clock=clock,
@@ -196,12 +201,12 @@ PROGRESS_S: Final = 2.0
 CLAIM_REPLIES: Final = 3  # of the buyer, of the product, of the order
 
 
-async def _indexing(projector: Projector, index: IndexProcess) -> None:
+async def _indexing(projector: Projector, index: IndexProcess, finder: Finder) -> None:
     """Keep the index once the catalogue is whole: an index of half of it would hide the other half."""
     async with aclosing(projector.wait_caught_up()) as steps:
         async for _ in steps:
             pass
-    await index.run()
+    await index.run(finder.welcome, finder.farewell)
 
 
 def event_log(folder: Folder, settings: Settings) -> SqliteLog:

@@ -2,17 +2,19 @@
 Finding: how the service answers who looks for products: from the index, and from `read.db` where the index is down.
 
 The index says which products, in which order; what is shown of each comes from the cards, so it is never older than the
-read models. Behind the breaker a missing index costs nothing but the ranking.
+read models. Behind the breaker a missing index costs nothing but the ranking. An index that rests is woken and waited
+for, no longer than for its answer.
 """
 
+import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, Literal, TypeVar
 
 from msgspec import Struct
 
 from marketd.bus.breaker import Breaker, BreakerOpen
-from marketd.bus.port import Answer, Bus, BusError, Envelope
+from marketd.bus.port import Answer, Bus, BusError, Envelope, NoAnswer
 from marketd.bus.subjects import query_subject
 from marketd.clock import Clock, new_id
 from marketd.storage import catalog
@@ -68,13 +70,21 @@ class FoundPage(Struct, frozen=True, tag="finding.page"):
 
 
 class Finder:
-    """Answers `market.query.products`, `suggest` and `related`."""
+    """Answers `market.query.products`, `suggest` and `related`; `wake` comes back when the index can be asked."""
 
     def __init__(
-        self, bus: Bus, projector: Projector, cards: ProductCards, breaker: Breaker, clock: Clock, *, wait_s_max: float
+        self,
+        bus: Bus,
+        projector: Projector,
+        cards: ProductCards,
+        breaker: Breaker,
+        clock: Clock,
+        *,
+        wake: Callable[[], Awaitable[None]],
+        wait_s_max: float,
     ) -> None:
         self._bus, self._projector, self._cards = bus, projector, cards
-        self._breaker, self._clock, self._wait_s_max = breaker, clock, wait_s_max
+        self._breaker, self._clock, self._wake, self._wait_s_max = breaker, clock, wake, wait_s_max
         self.generation = 0
         self._listeners: list[Callable[[], None]] = []
 
@@ -107,6 +117,10 @@ class Finder:
     def welcome(self) -> None:
         """The index process is up again: let the next question through, and trust nothing of the one before."""
         self._breaker.probe()
+        self._renew(0)
+
+    def farewell(self) -> None:
+        """The index process rests: nothing keeps a page of it up to date any more."""
         self._renew(0)
 
     def _renew(self, generation: int) -> None:
@@ -150,6 +164,7 @@ class Finder:
 
         async def work() -> Answer:
             deadline = self._clock.now_ms() + int(self._wait_s_max * 1000)
+            await self._woken()
             cause = current()
             envelope = Envelope(new_id(self._clock), query, cause.request_id or "search", deadline, trace=cause.trace)
             return await self._bus.ask(query_subject(type(query)), envelope)
@@ -161,6 +176,13 @@ class Finder:
             return None
         assert isinstance(answer.value, expected), f"the index answered {type(answer.value)}"
         return answer.value
+
+    async def _woken(self) -> None:
+        try:
+            async with asyncio.timeout(self._wait_s_max):
+                await self._wake()
+        except TimeoutError:
+            raise NoAnswer("the index is not up yet") from None
 
 
 def _titles(db: Connection, q: str) -> list[str]:

@@ -1,6 +1,6 @@
 """
 The process of the search index, as the service sees it: started, watched, and started again for as long as the
-service lives.
+service lives; put to rest when nobody asks it, and woken by the next who does.
 
 The child gets what it needs to know as one line of JSON on its standard input, which stays open: when it ends, the
 service is gone. Without the index everything else goes on, so there is no giving up, only longer pauses.
@@ -47,33 +47,58 @@ class IndexNeeds(Struct, frozen=True):
 
 
 class IndexProcess:
-    """Keeps the index process alive; `run` it for as long as the service lives."""
+    """
+    Keeps the index process alive; `run` it for as long as the service lives.
 
-    def __init__(self, needs: IndexNeeds, clock: Clock, on_ready: Callable[[], None]) -> None:
-        self._needs, self._clock, self._on_ready = needs, clock, on_ready
+    Who asks the index awaits `wake` before. Nobody having done so for `rest_s` (at the latest for twice that), the
+    process ends, and its memory is there for others; None keeps it up.
+    """
+
+    def __init__(self, needs: IndexNeeds, clock: Clock, *, rest_s: float | None = None) -> None:
+        self._needs, self._clock, self._rest_s = needs, clock, rest_s
         self.pid: int | None = None
         self._starts = 0
+        self._is_resting = False
+        self._asked, self._risen = asyncio.Event(), asyncio.Event()
+        self._risen.set()
+
+    @property
+    def is_resting(self) -> bool:
+        """Say whether it waits to be asked."""
+        return self._is_resting
 
     def statistics(self) -> dict[str, int | None]:
         """Its process id, None while there is none, and how often it was started."""
         return {"pid": self.pid, "starts": self._starts}
 
-    async def run(self) -> None:
-        """Start it, and again whenever it has ended."""
+    async def wake(self) -> None:
+        """Somebody is about to ask it: where it rests, wait until it is up, or has failed to come up."""
+        self._asked.set()
+        await self._risen.wait()
+
+    async def run(self, on_ready: Callable[[], None], on_rest: Callable[[], None]) -> None:
+        """Start it, and again whenever it has ended; say so when it answers, and when it will not until it is asked."""
         pause_s = PAUSE_S
         while True:
             begun_s = self._clock.monotonic_s()
             try:
-                await self._live()
+                await self._live(on_ready)
             except OSError as error:
                 log.error("the index process does not start: %s", error)
+            if self._is_resting:
+                log.debug("the index process rests until somebody asks it")
+                on_rest()
+                await self._asked.wait()
+                self._is_resting, pause_s = False, PAUSE_S
+                continue
+            self._risen.set()
             if self._clock.monotonic_s() - begun_s > STEADY_S:
                 pause_s = PAUSE_S
             log.warning("the index process has ended; starting it again in %g s", pause_s)
             await self._clock.sleep(pause_s)
             pause_s = min(pause_s * 2, PAUSE_S_MAX)
 
-    async def _live(self) -> None:
+    async def _live(self, on_ready: Callable[[], None]) -> None:
         self._starts += 1
         process = await asyncio.create_subprocess_exec(
             *_command(),
@@ -88,13 +113,30 @@ class IndexProcess:
             assert process.stdin is not None
             assert process.stdout is not None
             process.stdin.write(msgspec.json.encode(self._needs) + b"\n")
-            while line := await process.stdout.readline():
-                if line.decode().strip() == READY:
-                    self._on_ready()
-            await process.wait()
+            async with asyncio.TaskGroup() as tasks:
+                resting: asyncio.Task[None] | None = None
+                while line := await process.stdout.readline():
+                    if line.decode().strip() == READY:
+                        on_ready()
+                        self._risen.set()
+                        resting = tasks.create_task(self._end_unasked(process))
+                await process.wait()
+                if resting is not None:
+                    resting.cancel()
         finally:
             self.pid = None
             await _end(process)
+
+    async def _end_unasked(self, process: Process) -> None:
+        """End it once nobody has asked for so long; who asks from then on waits for the next."""
+        if self._rest_s is None:
+            return
+        while not self._is_resting:
+            self._asked.clear()
+            await self._clock.sleep(self._rest_s)
+            self._is_resting = not self._asked.is_set()
+        self._risen.clear()
+        await _end(process)
 
 
 async def _end(process: Process) -> None:

@@ -308,15 +308,19 @@ class SearchServer:
     def __init__(self, index: SearchIndex, bus: Bus, clock: Clock) -> None:
         self._index, self._bus, self._clock = index, bus, clock
         self._trouble = ""
+        self._is_warm = asyncio.Event()
 
     async def open(self) -> None:
         """Take in what there is, and then serve the queries: half an index would hide the other half."""
         with self._condemning():
             while self._index.position < await self._index.reached():
                 await self._index.catch_up()
-            await self._index.warm()
         for query in (Search, Spell, FindAlike):
             await self._bus.serve(query_subject(query), self._answer)
+
+    async def wait_warm(self) -> None:
+        """Wait until what is asked for most has been read; who asks before may have to wait for the disk."""
+        await self._is_warm.wait()
 
     async def run(self) -> None:
         """Follow the catalogue for ever; tell the service of each change."""
@@ -330,6 +334,7 @@ class SearchServer:
                     told = self._index.generation
                 if not has_more:
                     await self._index.warm()
+                    self._is_warm.set()
                     await self._clock.sleep(POLL_S)
 
     @contextmanager

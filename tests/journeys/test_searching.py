@@ -42,6 +42,13 @@ async def until_found(visitor: Visitor, titles: Iterable[str], *, within_s: floa
     return seen[0]
 
 
+async def until_resting(visitor: Visitor) -> None:
+    """Wait until the index has ended because nobody asked."""
+    async with asyncio.timeout(BACK_S_MAX):
+        while (await visitor.get("/readyz")).expect(200)["parts"]["search"]["state"] != "resting":
+            await asyncio.sleep(0.05)
+
+
 async def index_of(service: Service) -> int:
     """Give the index process, waiting until there is one."""
     async with asyncio.timeout(BACK_S_MAX):
@@ -185,6 +192,21 @@ async def test_after_a_kill_of_the_service_the_index_goes_on(tmp_path: Path, ses
     async with running(tmp_path / "data") as service:
         assert "index" == await until_found(seller.at(service), {"First light", "Second light"}, q="light")
         assert "made again" not in service.log
+
+
+async def test_an_index_that_nobody_asks_rests_and_knows_all_when_it_is_asked(
+    tmp_path: Path, session: ClientSession
+) -> None:
+    async with running(tmp_path / "data", settings={"MARKETD_SEARCH__REST_S": "0.5"}) as service:
+        seller = await Visitor(service, session).joins("seller")
+        one = await seller.offers(title="First light")
+        await until_found(seller, {"First light"})
+        await until_resting(seller)
+        pids = service.index_processes()
+        await seller.offers(title="Second light")
+        (await seller.ask("PATCH", f"/products/{one['id']}", {"title": "Third dark"})).expect(200)
+
+        assert ([], ("index", {"Second light"})) == (pids, await found(seller, "light"))
 
 
 async def test_who_wants_no_index_has_none(tmp_path: Path, session: ClientSession) -> None:

@@ -31,10 +31,12 @@ Script = Struct | Exception | Callable[[], Any]
 
 
 class Stage:
-    """A market, a finder over it, and an index that answers as scripted."""
+    """A market, a finder over it, and an index that answers as scripted, if it is up."""
 
-    def __init__(self, m: Market, bus: MemoryBus, finder: Finder, breaker: Breaker, clock: TestClock) -> None:
-        self.market, self.bus, self.finder, self.breaker, self.clock = m, bus, finder, breaker, clock
+    def __init__(
+        self, m: Market, bus: MemoryBus, finder: Finder, breaker: Breaker, clock: TestClock, up: asyncio.Event
+    ) -> None:
+        self.market, self.bus, self.finder, self.breaker, self.clock, self.up = m, bus, finder, breaker, clock, up
         self.asked: list[Struct] = []
 
     async def index_answers(self, query: type[Struct], script: Script) -> None:
@@ -66,10 +68,16 @@ class Stage:
 async def staged(folder: Path, wait_s_max: float = 5) -> AsyncIterator[Stage]:
     clock = TestClock()
     bus, breaker = MemoryBus(clock, message_codec()), Breaker("search", clock, failures_max=FAILURES_MAX, open_s=OPEN_S)
+    up = asyncio.Event()
+    up.set()
+
+    async def wake() -> None:
+        await up.wait()
+
     async with market(folder) as m:
-        finder = Finder(bus, m.projector, m.cards, breaker, clock, wait_s_max=wait_s_max)
+        finder = Finder(bus, m.projector, m.cards, breaker, clock, wake=wake, wait_s_max=wait_s_max)
         await finder.open()
-        yield Stage(m, bus, finder, breaker, clock)
+        yield Stage(m, bus, finder, breaker, clock, up)
 
 
 async def furnish(s: Stage) -> None:
@@ -121,7 +129,39 @@ async def test_no_address_of_a_file_is_shown(tmp_path: Path) -> None:
         assert b"upload:" not in msgspec.json.encode((await s.find()).products)
 
 
+async def test_an_index_that_rests_is_waited_for(tmp_path: Path) -> None:
+    async with staged(tmp_path) as s:
+        await s.index_answers(Search, FOUND)
+        s.up.clear()
+        finding = asyncio.create_task(s.find(q="anything"))
+        await asyncio.sleep(0.01)
+        asked_before = list(s.asked)
+        s.up.set()
+
+        assert ([], "index") == (asked_before, (await finding).source)
+
+
 # Without the index.
+
+
+async def test_an_index_that_does_not_wake_in_time_is_not_waited_for(tmp_path: Path) -> None:
+    async with staged(tmp_path, wait_s_max=0.01) as s:
+        await furnish(s)
+        await s.index_answers(Search, FOUND)
+        s.up.clear()
+
+        assert ("fallback", [], 1) == ((await s.find(q="lamp")).source, s.asked, s.breaker.statistics().failures)
+
+
+async def test_of_an_index_that_goes_to_rest_nothing_is_trusted(tmp_path: Path) -> None:
+    async with staged(tmp_path) as s:
+        await s.index_answers(Search, FOUND)
+        await s.find()
+        before, renewals = s.finder.generation, []
+        s.finder.on_renewed(lambda: renewals.append(s.finder.generation))
+        s.finder.farewell()
+
+        assert (77, [0]) == (before, renewals)
 
 
 async def test_where_no_index_is_served_the_database_answers(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The index process as the service sees it: started, watched, started again, and never left behind."""
+"""The index process as the service sees it: started, watched, started again, put to rest, and never left behind."""
 
 import asyncio
 import json
@@ -19,6 +19,7 @@ from tests.clock import TestClock
 pytestmark = pytest.mark.asyncio
 
 NEEDS = IndexNeeds("search", "read.db", "nats://127.0.0.1:1", "user", "secret", "info")
+REST_S = 60.0
 ENDING = "raise SystemExit(1)"
 READY = "import sys; print('ready', flush=True); sys.stdin.read(); sys.stdin.read()"
 STUBBORN = """
@@ -38,12 +39,18 @@ sys.stdin.read()
 class Stage:
     """An index process that runs a program of the test's."""
 
-    def __init__(self, clock: TestClock) -> None:
-        self.clock, self.readies = clock, 0
-        self.process = IndexProcess(NEEDS, clock, self._note)
+    def __init__(self, clock: TestClock, rest_s: float | None) -> None:
+        self.clock, self.readies, self.rests = clock, 0, 0
+        self.process = IndexProcess(NEEDS, clock, rest_s=rest_s)
 
-    def _note(self) -> None:
+    async def run(self) -> None:
+        await self.process.run(self._note_ready, self._note_rest)
+
+    def _note_ready(self) -> None:
         self.readies += 1
+
+    def _note_rest(self) -> None:
+        self.rests += 1
 
     @property
     def starts(self) -> int | None:
@@ -53,12 +60,18 @@ class Stage:
         """Wait until the process has ended and its keeper pauses."""
         await wait_until(lambda: self.clock.sleepers > 0)
 
+    async def goes_to_rest(self) -> None:
+        """Let it be ready, and then let nobody ask for `REST_S`."""
+        await wait_until(lambda: self.clock.sleepers > 0)
+        await self.clock.advance(REST_S)
+        await wait_until(lambda: self.rests > 0)
+
 
 @asynccontextmanager
-async def keeping(monkeypatch: pytest.MonkeyPatch, program: str) -> AsyncIterator[Stage]:
+async def keeping(monkeypatch: pytest.MonkeyPatch, program: str, rest_s: float | None = None) -> AsyncIterator[Stage]:
     monkeypatch.setattr(index_process, "_command", lambda: [sys.executable, "-c", program])
-    stage = Stage(TestClock())
-    running = asyncio.create_task(stage.process.run())
+    stage = Stage(TestClock(), rest_s)
+    running = asyncio.create_task(stage.run())
     try:
         yield stage
     finally:
@@ -167,3 +180,75 @@ async def test_when_the_service_ends_so_does_it(monkeypatch: pytest.MonkeyPatch,
         assert pid is not None and is_alive(pid)
 
     assert not is_alive(pid)
+
+
+# At rest.
+
+
+@pytest.mark.parametrize("program", [READY, STUBBORN], ids=["willing", "stubborn"])
+async def test_who_is_not_asked_for_so_long_ends_and_is_not_started_again(
+    monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    monkeypatch.setattr(index_process, "STOP_S_MAX", 0.2)
+    async with keeping(monkeypatch, program, REST_S) as stage:
+        await wait_until(lambda: stage.readies == 1)
+        pid = stage.process.pid
+        await stage.goes_to_rest()
+        await stage.clock.advance(10 * PAUSE_S_MAX)
+
+        assert pid is not None and not is_alive(pid)
+        assert (True, {"pid": None, "starts": 1}) == (stage.process.is_resting, stage.process.statistics())
+
+
+async def test_who_was_asked_meanwhile_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with keeping(monkeypatch, READY, REST_S) as stage:
+        await wait_until(lambda: stage.readies == 1)
+        for _ in range(5):
+            await wait_until(lambda: stage.clock.sleepers > 0)
+            await stage.process.wake()
+            await stage.clock.advance(REST_S)
+
+        assert (0, 1, False) == (stage.rests, stage.starts, stage.process.is_resting)
+
+
+async def test_who_rests_is_up_when_waking_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with keeping(monkeypatch, READY, REST_S) as stage:
+        await stage.goes_to_rest()
+        await stage.process.wake()
+
+        assert (2, 2, False) == (stage.starts, stage.readies, stage.process.is_resting)
+        assert stage.process.pid is not None
+
+
+async def test_all_who_ask_while_it_rests_wake_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with keeping(monkeypatch, READY, REST_S) as stage:
+        await stage.goes_to_rest()
+        await asyncio.gather(*[stage.process.wake() for _ in range(5)])
+
+        assert 2 == stage.starts
+
+
+async def test_nobody_waits_for_who_fails_to_come_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with keeping(monkeypatch, READY, REST_S) as stage:
+        await stage.goes_to_rest()
+        monkeypatch.setattr(index_process, "_command", lambda: [sys.executable, "-c", ENDING])
+        await stage.process.wake()
+        await stage.wait_ended()
+        await stage.process.wake()
+
+        assert (1, False) == (stage.readies, stage.process.is_resting)
+
+
+async def test_who_is_to_be_always_there_never_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with keeping(monkeypatch, READY) as stage:
+        await wait_until(lambda: stage.readies == 1)
+        await stage.clock.advance(1_000 * REST_S)
+
+        assert (0, 1) == (stage.rests, stage.starts)
+
+
+async def test_a_service_ends_while_it_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with keeping(monkeypatch, READY, REST_S) as stage:
+        await stage.goes_to_rest()
+
+    assert stage.process.pid is None
