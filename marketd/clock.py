@@ -38,6 +38,9 @@ class Clock(Protocol):
         ...
 
 
+COUNTED: Final = 12  # digits
+
+
 class SystemClock:
     """The machine's own clock and its own randomness, which is fetched ahead: a call to the kernel costs 10 µs."""
 
@@ -47,8 +50,7 @@ class SystemClock:
     def now_ms(self) -> int:
         return time.time_ns() // 1_000_000
 
-    def monotonic_s(self) -> float:
-        return time.monotonic()
+    monotonic_s = staticmethod(time.monotonic)  # asked many times for each request, so without a call between
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -68,8 +70,28 @@ def new_id(clock: Clock) -> str:
 def id_of(ms: int, drawn: bytes) -> str:
     """Make the same UUIDv7 each time from a time and ten bytes that were drawn for it."""
     time, chance = f"{ms:012x}", drawn[:10].hex()
-    variant = "89ab"[int(chance[3], 16) & 0b11]
+    variant = "89ab"[drawn[1] & 0b11]
     return f"{time[:8]}-{time[8:]}-7{chance[:3]}-{variant}{chance[4:7]}-{chance[7:19]}"
+
+
+class Ids:
+    """
+    Makes UUIDv7 for what is named often, and may be guessed: within a millisecond they are counted up from a start that
+    was drawn (RFC 9562, section 6.2), which takes a fifth of the time.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._ms, self._begin, self._count = -1, "", 0
+
+    def make(self) -> str:
+        """Make the next."""
+        ms = self._clock.now_ms()
+        if ms != self._ms:
+            first = new_id(self._clock)
+            self._ms, self._begin, self._count = ms, first[:-COUNTED], int(first[-COUNTED:], 16) >> 1  # room to count
+        self._count += 1
+        return f"{self._begin}{self._count:012x}"
 
 
 def made_at(text: str) -> int:

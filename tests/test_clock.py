@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from marketd.clock import SystemClock, instant, jittered, made_at, new_id
+from marketd.clock import Ids, SystemClock, instant, jittered, made_at, new_id
 from tests.clock import TestClock, settle
 
 UUID7 = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
@@ -35,6 +35,41 @@ def test_ids_sort_by_their_time() -> None:
 
 def test_an_id_says_when_it_was_made() -> None:
     assert 1_700_000_000_123 == made_at(new_id(TestClock(1_700_000_000_123)))
+
+
+def test_ids_that_are_counted_are_no_others() -> None:
+    clock = TestClock(1_700_000_000_123)
+    ids = Ids(clock)
+    made = [ids.make() for _ in range(1_000)]
+
+    assert 1_000 == len({*made}) and sorted(made) == made
+    assert all(re.fullmatch(UUID7, one) and made_at(one) == 1_700_000_000_123 for one in made)
+
+
+@pytest.mark.asyncio
+async def test_ids_are_counted_from_another_start_in_each_millisecond() -> None:
+    clock = TestClock()
+    ids = Ids(clock)
+    first = ids.make()
+    await clock.advance(0.001)
+    second = ids.make()
+
+    assert made_at(first) + 1 == made_at(second) and first[-12:] != second[-12:]
+
+
+def test_two_services_count_from_other_starts() -> None:
+    assert Ids(TestClock(seed=1)).make() != Ids(TestClock(seed=2)).make()
+
+
+def test_there_is_room_to_count() -> None:
+    class Full(TestClock):
+        def random_bytes(self, count: int) -> bytes:
+            return b"\xff" * count
+
+    ids = Ids(Full())
+    ids.make()
+
+    assert re.fullmatch(UUID7, ids.make())
 
 
 def test_a_wait_is_shortened_by_no_more_than_a_half() -> None:

@@ -94,6 +94,7 @@ FOREIGN: Final = {
     "jinja2": {"actors.notices.templates", "http.pages.frame"},
     "jwt": {"http.tokens"},
     "bcrypt": {"bus.integrators"},  # whose hashes nats-server can check
+    "multidict": {"http.answers", "http.names"},  # the headers that aiohttp takes and gives
     "nats": {"bus.connection", "bus.nats", "bus.jetstream"},
     "opentelemetry": {"otel"},
     "prometheus_client": {"http.exposition"},

@@ -3,38 +3,45 @@
 from typing import Any, Final
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
+from multidict import CIMultiDict, istr
 
 from marketd.http.client import address_of
+from marketd.http.names import X_REQUEST_ID
 from marketd.http.operation import JSON
+from marketd.http.sending import Whole
 from marketd.storage.pages import Page
 
 API_POLICY: Final = "default-src 'none'; frame-ancestors 'none'"
 OWN_ORIGIN: Final = "same-origin"  # who may embed an answer; what other shops may embed says so itself
 USUAL: Final = {  # what every answer has that does not say otherwise
-    "Content-Security-Policy": API_POLICY,
-    "Cross-Origin-Resource-Policy": OWN_ORIGIN,
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "Server": "marketd",
+    istr("Content-Security-Policy"): API_POLICY,
+    istr("Cross-Origin-Resource-Policy"): OWN_ORIGIN,
+    istr("Referrer-Policy"): "no-referrer",
+    istr("X-Content-Type-Options"): "nosniff",
+    hdrs.SERVER: "marketd",
 }
-USUAL_JSON: Final = {"Content-Type": JSON, **USUAL}
+USUAL_JSON: Final = CIMultiDict({hdrs.CONTENT_TYPE: JSON, **USUAL})
 
 _encoder: Final = msgspec.json.Encoder(decimal_format="number")
 
 
 def encoded(body: bytes, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     """Answer with JSON that is written already, and with all usual headers: one by one they cost twice as much."""
-    return web.Response(status=status, body=body, headers={**USUAL_JSON, **headers} if headers else USUAL_JSON)
+    usual = USUAL_JSON
+    if headers:
+        usual = usual.copy()
+        usual.update(headers)
+    return Whole(status=status, body=body, headers=usual)
 
 
 def dressed(response: web.StreamResponse, request_id: str) -> web.StreamResponse:
     """Give an answer the headers that all of them have."""
     headers = response.headers
-    if "Server" not in headers:
+    if hdrs.SERVER not in headers:
         for name, value in USUAL.items():
             headers.setdefault(name, value)
-    headers["X-Request-Id"] = request_id
+    headers[X_REQUEST_ID] = request_id
     return response
 
 

@@ -5,10 +5,10 @@ from functools import cache
 from typing import Final
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
-from marketd.clock import Clock, new_id
+from marketd.clock import Clock, Ids
 from marketd.http import (
     analytics,
     auth,
@@ -50,8 +50,10 @@ from marketd.http.keys import (
     PROXIES,
     RATES,
     REQUEST_ID,
+    REQUEST_IDS,
     TRAFFIC,
 )
+from marketd.http.names import TRACEPARENT, X_REQUEST_ID
 from marketd.http.once import HEADER
 from marketd.http.operation import operation_of
 from marketd.http.pages import buying, dashboard, entrance, offers, ops, refusals, shop, static
@@ -95,7 +97,7 @@ _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 def make_app(clock: Clock, *, body_bytes_max: int) -> web.Application:
     """Make the application; whoever starts it puts the parts of keys.py into it."""
     app = web.Application(middlewares=[front], client_max_size=body_bytes_max)
-    app[CLOCK] = clock
+    app[CLOCK], app[REQUEST_IDS] = clock, Ids(clock)
     app[IN_HAND] = InHand()
     app[CORS], app[ENCODINGS], app[PROXIES] = Cors(), Encodings(), Proxies()
     app[DOCUMENT] = described()
@@ -114,10 +116,10 @@ def described() -> bytes:
 async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Name the request and its trace, answer every error as a problem document, and give the answer its last form."""
     app, given = request.app, request.headers
-    named = given.get("X-Request-Id", "")
-    request_id = request[REQUEST_ID] = named if _SANE_ID.fullmatch(named) else new_id(app[CLOCK])
+    named = given.get(X_REQUEST_ID, "")
+    request_id = request[REQUEST_ID] = named if named and _SANE_ID.fullmatch(named) else app[REQUEST_IDS].make()
     in_hand, allowance = app[IN_HAND], None
-    traffic, trace = app.get(TRAFFIC), _traceparent(request)
+    traffic, trace = app.get(TRAFFIC), _traceparent(request) if TRACEPARENT in given else ""
     spent = arrived(request, trace) if is_recording() else NOBODYS
     cause = Cause(request_id, spent.traceparent or trace, None if spent.traceparent else app[CLOCK])
     began_s = traffic.now_s() if traffic is not None else 0.0
@@ -171,7 +173,7 @@ async def finished(request: web.Request, response: web.Response) -> web.Response
     """Encode the answer as its reader likes it, unless they have it already."""
     encodings, given = request.app[ENCODINGS], request.headers
     coding = encodings.choose(request, response)
-    if "If-None-Match" in given or "If-Match" in given:
+    if hdrs.IF_NONE_MATCH in given or hdrs.IF_MATCH in given:
         response = conditional(request, response)
     if coding and response.body:
         await encodings.encode(response, coding)
@@ -189,8 +191,5 @@ def options(request: web.Request, error: Exception) -> web.Response | None:
 
 def _traceparent(request: web.Request) -> str:
     """Give what was sent as one; sent twice it is none (W3C Trace Context, section 3.2)."""
-    headers = request.headers
-    if "traceparent" not in headers:
-        return ""
-    given = headers.getall("traceparent")
+    given = request.headers.getall(TRACEPARENT)
     return given[0] if len(given) == 1 else ""

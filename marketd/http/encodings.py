@@ -14,7 +14,9 @@ from functools import lru_cache
 from typing import Final, Literal
 
 import zstandard
-from aiohttp import web
+from aiohttp import hdrs, web
+
+from marketd.http.names import ETAG
 
 Coding = Literal["zstd", "gzip"]
 
@@ -51,32 +53,32 @@ class Encodings:
     def _may_shrink(self, response: web.Response) -> bool:
         """Say whether it is large enough, text, without a secret, and not encoded yet."""
         headers, body = response.headers, response.body
-        if not isinstance(body, bytes) or len(body) < self._bytes_min or "Content-Encoding" in headers:
+        if not isinstance(body, bytes) or len(body) < self._bytes_min or hdrs.CONTENT_ENCODING in headers:
             return False
-        if not _TEXTUAL.match(headers.get("Content-Type", "")):
+        if not _TEXTUAL.match(headers.get(hdrs.CONTENT_TYPE, "")):
             return False
-        return not _UNTOUCHED.search(headers["Cache-Control"]) if "Cache-Control" in headers else True
+        return not _UNTOUCHED.search(headers[hdrs.CACHE_CONTROL]) if hdrs.CACHE_CONTROL in headers else True
 
     def choose(self, request: web.Request, response: web.Response) -> Coding | None:
         """Say how the answer will be encoded, and say so in its headers; its tag becomes that of the encoded bytes."""
         if not self._may_shrink(response):
             return None
         headers, body = response.headers, response.body
-        headers["Vary"] = f"{headers['Vary']}, Accept-Encoding" if "Vary" in headers else "Accept-Encoding"
-        if "Accept-Encoding" not in request.headers:
+        headers[hdrs.VARY] = f"{headers['Vary']}, Accept-Encoding" if hdrs.VARY in headers else "Accept-Encoding"
+        if hdrs.ACCEPT_ENCODING not in request.headers:
             return None
-        coding = preferred(request.headers.getall("Accept-Encoding"))
+        coding = preferred(request.headers.getall(hdrs.ACCEPT_ENCODING))
         assert isinstance(body, bytes)
         if coding is None or (len(body) > IN_LOOP_BYTES_MAX and self._busy >= THREADS_MAX):
             return None
-        headers["Content-Encoding"] = coding
-        if "ETag" in headers:
-            headers["ETag"] = f'{headers["ETag"][:-1]}-{coding}"'
+        headers[hdrs.CONTENT_ENCODING] = coding
+        if ETAG in headers:
+            headers[ETAG] = f'{headers[ETAG][:-1]}-{coding}"'
         return coding
 
     async def encode(self, response: web.Response, coding: Coding) -> None:
         """Encode the body as was chosen."""
-        tag, body = response.headers.get("ETag"), response.body
+        tag, body = response.headers.get(ETAG), response.body
         assert isinstance(body, bytes)
         known = self._kept.get(tag) if tag else None
         if known is not None and tag:

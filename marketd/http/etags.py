@@ -15,6 +15,7 @@ from aiohttp import web
 
 from marketd.actors.aggregate import Expected
 from marketd.http.answers import encoded, written
+from marketd.http.names import ETAG
 from marketd.http.operation import assert_takes
 from marketd.http.problems import BadRequest, Fault, PreconditionFailed
 
@@ -30,7 +31,7 @@ def tagged(
     body: bytes, *, tag: str = "", version: str = "", status: int = 200, headers: dict[str, str] | None = None
 ) -> web.Response:
     """Answer with JSON that is written already, under its tag if that is known, else under one that is made of it."""
-    named = {"ETag": f'"{tag or tag_of(body, version)}"'}
+    named: dict[str, str] = {ETAG: f'"{tag or tag_of(body, version)}"'}
     return encoded(body, status=status, headers={**headers, **named} if headers else named)
 
 

@@ -1,6 +1,6 @@
 """Who is asking: the bearer token of a request, and what its holder may do."""
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from marketd.actors.account import Role
 from marketd.http.keys import ENDED, TOKENS
@@ -28,7 +28,7 @@ def somebody(request: web.Request) -> Principal | None:
 
 def bearer(request: web.Request) -> Principal | None:
     """The same for those who stand before the routes, whatever the route declares."""
-    given = request.headers.getall("Authorization", [])
+    given = request.headers.getall(hdrs.AUTHORIZATION, [])
     if not given:
         return None
     if len(given) > 1:

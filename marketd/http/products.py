@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Annotated, ClassVar, Final
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from marketd.actors import buyer, product
@@ -54,8 +54,8 @@ PREVIEWS_MAX: Final = 20
 LICENCE_KEYS_MAX: Final = 10_000
 STOCK_MAX: Final = 1_000_000_000
 PRICE_BOUND_MAX: Final = 1_000_000_000
-FOR_ALL: Final = {"Vary": "Authorization"}
-FOR_ONE: Final = {"Vary": "Authorization", "Cache-Control": "private"}
+FOR_ALL: Final[dict[str, str]] = {hdrs.VARY: "Authorization"}
+FOR_ONE: Final[dict[str, str]] = {hdrs.VARY: "Authorization", hdrs.CACHE_CONTROL: "private"}
 
 _FILE_ADDRESS: Final = rf"upload://[0-9a-f]{{64}}|https://[^\s/?#@{UNSEEN}]+(?:/[^\s{UNSEEN}]*)?"
 _LICENCE_KEY: Final = rf"{SEEN}(?:[^{UNSEEN}]*{SEEN})?"

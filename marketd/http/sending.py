@@ -1,5 +1,6 @@
 """
-What goes out: where many are answered in one round of the loop, all of it in a row at its end.
+What goes out: an answer in one piece, and where many are answered in one round of the loop, all of them in a row at its
+end.
 
 Sending wakes who waits for it. A client that is woken by each answer falls asleep before the next, and waking it again
 is a third of what a read costs; in a row most answers find it awake. Where few are answered in a round, each answer
@@ -9,6 +10,12 @@ goes out at once: there is nothing to be had, and somebody would wait for the ot
 import asyncio
 import logging
 from typing import Any, Final
+
+from aiohttp import HttpVersion11, hdrs, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.helpers import rfc822_formatted_time
+
+BODILESS: Final = frozenset({204, 304})
 
 AT_ONCE_BYTES: Final = 64 * 1024  # so much is sent without waiting, and then the transport says when it is too much
 MANY: Final = 4  # writes in a round; those of the next one are gathered
@@ -54,6 +61,7 @@ class Gathering:
 
     def __init__(self, within: asyncio.Transport, round_: Round) -> None:
         self._within, self._round = within, round_
+        self.is_closing = within.is_closing
         self._parts: list[bytes] = []
         self._bytes = 0
 
@@ -96,3 +104,37 @@ class Gathering:
         """Hang up."""
         self._parts, self._bytes = [], 0
         self._within.abort()
+
+
+class Whole(web.Response):
+    """
+    An answer whose body is there, and is not to be encoded by aiohttp: to who asks as nearly everybody does, it goes
+    out in one piece, without what aiohttp looks at for all other answers. That is a tenth of what a read costs.
+    """
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Send it, or begin to where it has to be sent in another way."""
+        body = self._body
+        if (
+            not isinstance(body, bytes)
+            or self.prepared
+            or self._status in BODILESS
+            or self._cookies
+            or self.keep_alive is not None
+            or not request.keep_alive
+            or request.version != HttpVersion11
+            or request.method == hdrs.METH_HEAD
+        ):
+            return await super().prepare(request)
+        headers, writer = self._headers, request.writer
+        headers[hdrs.CONTENT_LENGTH] = str(len(body))
+        headers[hdrs.DATE] = rfc822_formatted_time()
+        self._keep_alive = self._eof_sent = True
+        await writer.write_headers(f"HTTP/1.1 {self._status} {self._reason}", headers)
+        await writer.write_eof(body)
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Send what is left of it."""
+        if not self._eof_sent:
+            await super().write_eof(data)

@@ -8,12 +8,13 @@ is told to close, so it is told when nobody sends any more, or when the time is 
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Awaitable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from ssl import SSLContext
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
-from aiohttp import HttpVersion10, HttpVersion11, web
+from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError, InvalidURLError, LineTooLong
 
 from marketd.clock import Clock, new_id
@@ -35,6 +36,8 @@ from marketd.http.sending import Gathering, Round
 
 CLEANUP_S_MAX: Final = 0.1  # what is left to who is cut off; to aiohttp, 0 means for ever
 
+T = TypeVar("T")
+
 log = logging.getLogger("marketd.http")
 
 
@@ -45,15 +48,35 @@ class Tls(NamedTuple):
     handshake_s_max: float
 
 
+class Inline:
+    """
+    The loop, as a connection has it: what aiohttp begins as a task only to wait for it is done by who waits. So it
+    is on Python 3.12 and later, where such a task begins at once; before, each request goes twice through the loop.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.time, self.create_future, self.call_at = loop.time, loop.create_future, loop.call_at
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+    def create_task(self, work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+        """Give back what is to be awaited."""
+        return work
+
+
 class Connection(web.RequestHandler):
     """A client's connection. What comes over it that is no request says nothing about us, so it is no error of ours."""
 
-    def __init__(self, server: web.Server, clock: Clock, lines: Lines, round_: Round) -> None:
+    def __init__(
+        self, server: web.Server, clock: Clock, lines: Lines, round_: Round, inline: asyncio.AbstractEventLoop
+    ) -> None:
         loop = asyncio.get_running_loop()
         # No access log, as aiohttp does it itself; its timer for idle lines comes after ours, which spares a late head.
         idle_s_max = lines.limits.keep_alive_s_max + lines.limits.head_read_s_max + SWEEP_S
         super().__init__(server, loop=loop, access_log=None, keepalive_timeout=idle_s_max)  # type: ignore[arg-type]
-        self._clock, self._lines, self._round = clock, lines, round_
+        self._clock, self._lines, self._round, self._inline = clock, lines, round_, inline
         self.head_since_s: float | None = None
         self.address = ""
 
@@ -62,6 +85,8 @@ class Connection(web.RequestHandler):
         peer = transport.get_extra_info("peername")
         self.address = str(peer[0]) if peer else ""
         super().connection_made(transport)
+        if sys.version_info < (3, 12):
+            self._loop = self._inline  # from now on: the connection itself is a task
         if not hasattr(transport, "_sendfile_compatible"):  # as asyncio's own have, which send files past everybody
             self.transport = Gathering(cast(asyncio.Transport, transport), self._round)  # type: ignore[assignment]
         if not self._lines.opened(self):
@@ -152,23 +177,27 @@ async def serving(
     assert server is not None
     answer, clock = server.request_handler, app[CLOCK]
 
-    async def looked_at(request: web.BaseRequest) -> web.StreamResponse:
+    def looked_at(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         """See to the frame of a request, and to `Expect` (RFC 9110, section 10.1.1), before aiohttp does."""
         if fault := _frame_fault(request):
-            response = _refused(RequestRefused(fault), new_id(clock))
-            response.force_close()
-            return response
-        wanted = request.headers.get("Expect", "")
+            return refused(RequestRefused(fault), is_last=True)
+        wanted = request.headers.get(hdrs.EXPECT, "")
         if wanted and wanted.lower() != "100-continue" and request.version >= HttpVersion11:
-            return _refused(ExpectationFailed("this service knows 100-continue and no other"), new_id(clock))
-        return await answer(request)
+            return refused(ExpectationFailed("this service knows 100-continue and no other"))
+        return answer(request)
+
+    async def refused(problem: Problem, *, is_last: bool = False) -> web.StreamResponse:
+        response = _refused(problem, new_id(clock))
+        if is_last:
+            response.force_close()
+        return response
 
     server.request_handler = looked_at
     try:
         loop = asyncio.get_running_loop()
-        round_ = Round(loop)
+        round_, inline = Round(loop), cast(asyncio.AbstractEventLoop, Inline(loop))
         listening = await loop.create_server(
-            lambda: Connection(server, clock, lines, round_),
+            lambda: Connection(server, clock, lines, round_, inline),
             sock=listener,
             backlog=backlog_max,
             ssl=tls.context if tls else None,
@@ -217,13 +246,13 @@ def _frame_fault(request: web.BaseRequest) -> str | None:
     be a nonsense in every address that we write.
     """
     headers = request.headers
-    if request.version not in (HttpVersion10, HttpVersion11):
+    if request.version not in (HttpVersion11, HttpVersion10):
         return "this service speaks HTTP/1.1"
-    if "Transfer-Encoding" in headers:
-        coding = ",".join(headers.getall("Transfer-Encoding")).strip(" \t").lower()
+    if hdrs.TRANSFER_ENCODING in headers:
+        coding = ",".join(headers.getall(hdrs.TRANSFER_ENCODING)).strip(" \t").lower()
         if request.version == HttpVersion10 or coding != "chunked":
             return "this service knows no transfer coding but chunked"
-    return None if HOST.fullmatch(headers.get("Host") or "-") else "the host is no name of a host"
+    return None if HOST.fullmatch(headers.get(hdrs.HOST) or "-") else "the host is no name of a host"
 
 
 def _named(error: HttpProcessingError) -> Problem:

@@ -1,6 +1,6 @@
 """Who looks at a product, told to those who count it; the hottest path there is, so that nothing is worked out here."""
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from marketd.http.client import client_network, network_of
 from marketd.http.keys import PROXIES, VIEWS
@@ -18,4 +18,4 @@ def note_visit(request: web.Request, seller_id: str, product_id: str, viewer: Pr
             app[VIEWS].note(Visit(seller_id, product_id, viewer.user_id))
         return
     network = client_network(request) if app[PROXIES].networks else network_of(request.remote or "")
-    app[VIEWS].note(Visit(seller_id, product_id, network, request.headers.get("User-Agent", "")))
+    app[VIEWS].note(Visit(seller_id, product_id, network, request.headers.get(hdrs.USER_AGENT, "")))
