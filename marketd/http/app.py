@@ -2,7 +2,7 @@
 
 import re
 from functools import cache
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from aiohttp import hdrs, web
@@ -32,6 +32,7 @@ from marketd.http import (
     uploads,
     webhooks,
 )
+from marketd.http.admission import Admission
 from marketd.http.answers import dressed
 from marketd.http.client import is_secure
 from marketd.http.cors import Cors
@@ -50,8 +51,8 @@ from marketd.http.keys import (
     PROXIES,
     RATES,
     REQUEST_ID,
-    REQUEST_IDS,
     TRAFFIC,
+    Quotas,
 )
 from marketd.http.names import TRACEPARENT, X_REQUEST_ID
 from marketd.http.once import HEADER
@@ -59,7 +60,7 @@ from marketd.http.operation import operation_of
 from marketd.http.pages import buying, dashboard, entrance, offers, ops, refusals, shop, static
 from marketd.http.problems import RETRY_AFTER_S, TooManyRequests, Unavailable, allowed, response_of
 from marketd.http.proxies import Proxies
-from marketd.http.traffic import arrived, left
+from marketd.http.traffic import Traffic, arrived, left
 from marketd.spans import NOBODYS, is_recording
 from marketd.trace import Cause, begin, end
 
@@ -97,13 +98,45 @@ _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 def make_app(clock: Clock, *, body_bytes_max: int) -> web.Application:
     """Make the application; whoever starts it puts the parts of keys.py into it."""
     app = web.Application(middlewares=[front], client_max_size=body_bytes_max)
-    app[CLOCK], app[REQUEST_IDS] = clock, Ids(clock)
+    app[CLOCK] = clock
     app[IN_HAND] = InHand()
     app[CORS], app[ENCODINGS], app[PROXIES] = Cors(), Encodings(), Proxies()
     app[DOCUMENT] = described()
+    app.on_startup.append(_furnish)
     for room in (*ROOMS, *PAGE_ROOMS):
         app.add_routes(room.routes)
     return app
+
+
+class Door(NamedTuple):
+    """What every request passes, found once: looking into the application costs a call each time."""
+
+    clock: Clock
+    ids: Ids
+    in_hand: InHand
+    admission: Admission
+    rates: Quotas | None
+    traffic: Traffic | None
+    encodings: Encodings
+    cors: Cors
+    may_be_secure: bool  # though this connection is not: a proxy, or the settings, say so
+
+
+DOOR: Final = web.AppKey("door", Door)
+
+
+async def _furnish(app: web.Application) -> None:
+    app[DOOR] = Door(
+        clock=app[CLOCK],
+        ids=Ids(app[CLOCK]),
+        in_hand=app[IN_HAND],
+        admission=app[ADMISSION],
+        rates=app.get(RATES),
+        traffic=app.get(TRAFFIC),
+        encodings=app[ENCODINGS],
+        cors=app[CORS],
+        may_be_secure=bool(app[PROXIES].networks or app[LIMITS].public_url),
+    )
 
 
 @cache
@@ -115,21 +148,21 @@ def described() -> bytes:
 @web.middleware
 async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Name the request and its trace, answer every error as a problem document, and give the answer its last form."""
-    app, given = request.app, request.headers
+    door, given, allowance = request.app[DOOR], request.headers, None
     named = given.get(X_REQUEST_ID, "")
-    request_id = request[REQUEST_ID] = named if named and _SANE_ID.fullmatch(named) else app[REQUEST_IDS].make()
-    in_hand, allowance = app[IN_HAND], None
-    traffic, trace = app.get(TRAFFIC), _traceparent(request) if TRACEPARENT in given else ""
+    request_id = request[REQUEST_ID] = named if named and _SANE_ID.fullmatch(named) else door.ids.make()
+    in_hand, traffic = door.in_hand, door.traffic
+    trace = _traceparent(request) if TRACEPARENT in given else ""
     spent = arrived(request, trace) if is_recording() else NOBODYS
-    cause = Cause(request_id, spent.traceparent or trace, None if spent.traceparent else app[CLOCK])
+    cause = Cause(request_id, spent.traceparent or trace, None if spent.traceparent else door.clock)
     began_s = traffic.now_s() if traffic is not None else 0.0
     before = begin((cause,))
     try:
         if in_hand.is_closing:
             raise Unavailable("the service is stopping", retry_after_s=RETRY_AFTER_S)
-        stay = app[ADMISSION].enter(request)
-        if (rates := app.get(RATES)) is not None:
-            allowance = rates.take(request)
+        stay = door.admission.enter(request)
+        if door.rates is not None:
+            allowance = door.rates.take(request)
         if allowance is not None and allowance.wait_s:
             raise TooManyRequests("too many requests in too short a time", retry_after_s=allowance.wait_s)
         with in_hand, stay:
@@ -145,9 +178,9 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
     dressed(response, request_id)
     if allowance is not None:
         response.headers["RateLimit-Policy"], response.headers["RateLimit"] = allowance.policy, allowance.left
-    if (cors := app[CORS]).origins:
-        cors.allow(request, response)
-    if (request.secure or app[PROXIES].networks or app[LIMITS].public_url) and is_secure(request):
+    if door.cors.origins:
+        door.cors.allow(request, response)
+    if (door.may_be_secure or request.secure) and is_secure(request):
         response.headers["Strict-Transport-Security"] = f"max-age={YEAR_S}"
     if in_hand.is_closing:
         response.force_close()
@@ -171,7 +204,7 @@ async def once(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 async def finished(request: web.Request, response: web.Response) -> web.Response:
     """Encode the answer as its reader likes it, unless they have it already."""
-    encodings, given = request.app[ENCODINGS], request.headers
+    encodings, given = request.app[DOOR].encodings, request.headers
     coding = encodings.choose(request, response)
     if hdrs.IF_NONE_MATCH in given or hdrs.IF_MATCH in given:
         response = conditional(request, response)

@@ -140,7 +140,7 @@ async def decode(request: web.Request, kind: type[T]) -> T:
 
     Of a name given twice the last value counts. A number is whole if its value is: 5.0 is 5, as JSON Schema has it.
     """
-    assert_declared(request, body=kind)
+    assert_declared(request, "body", kind)
     if request.content_type != JSON and not request.content_type.endswith("+json"):
         raise WrongContentType(f"expected {JSON}, got {request.content_type}")
     if (coding := request.headers.get("Content-Encoding", "identity").lower()) not in CODINGS:
@@ -174,7 +174,7 @@ async def decode_optional(request: web.Request, kind: type[T]) -> T:
 
 def parameters(request: web.Request, kind: type[T]) -> T:
     """Decode the query's parameters; raise `BadRequest` naming every one at fault."""
-    assert_declared(request, query=kind)
+    assert_declared(request, "query", kind)
     return from_texts([*request.query.items()], kind)
 
 

@@ -11,7 +11,7 @@ from marketd.http.tokens import Principal, TokenExpired, TokenInvalid
 
 def signed_in(request: web.Request, *roles: Role) -> Principal:
     """Say who it is; raise `NotSignedIn`, or `Forbidden` where the role is none of these."""
-    assert_declared(request, access=Access(True, roles))
+    assert_declared(request, "access", Access(True, roles))
     principal = bearer(request)
     if principal is None:
         raise NotSignedIn("this needs an access token")
@@ -22,7 +22,7 @@ def signed_in(request: web.Request, *roles: Role) -> Principal:
 
 def somebody(request: web.Request) -> Principal | None:
     """Say who it is, None for anybody; raise `NotSignedIn` for a token that is no good."""
-    assert_declared(request, access=SIGNED_IN_OR_NOT)
+    assert_declared(request, "access", SIGNED_IN_OR_NOT)
     return bearer(request)
 
 

@@ -11,7 +11,7 @@ from marketd.actors.notices.signing import WebhookSigner
 from marketd.actors.notices.tokens import MailTokens
 from marketd.bus.breaker import Circuit
 from marketd.bus.port import Bus
-from marketd.clock import Clock, Ids
+from marketd.clock import Clock
 from marketd.http.admission import Admission
 from marketd.http.buckets import Allowance
 from marketd.http.cors import Cors
@@ -168,5 +168,4 @@ TOKENS: Final = web.AppKey("tokens", AccessTokens)
 WEBHOOK_SIGNER: Final = web.AppKey("webhook_signer", WebhookSigner)
 VIEWS: Final[web.AppKey[Counting]] = web.AppKey("views")
 
-REQUEST_IDS: Final = web.AppKey("request_ids", Ids)
 REQUEST_ID: Final = web.RequestKey("request_id", str)

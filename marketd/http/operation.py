@@ -107,17 +107,15 @@ def operation_of(handler: Any) -> Operation | None:
     return found if isinstance(found, Operation) else None
 
 
-def assert_declared(request: web.Request, **expected: object) -> None:
+def assert_declared(request: web.Request, name: Literal["access", "body", "query"], value: object) -> None:
     """See that the route has declared what its handler is doing; once is enough, for neither changes."""
     handler = request.match_info.handler
-    seen = (handler, *expected.values())
-    if seen in _SEEN:
+    if (handler, value) in _SEEN:
         return
-    declared = operation_of(handler)
-    for name, value in expected.items() if declared else ():
+    if declared := operation_of(handler):
         found = getattr(declared, name)
         assert found == value, f"{request.path} declares {name} {found}, not {value}"
-    _SEEN.add(seen)
+    _SEEN.add((handler, value))
 
 
 def assert_takes(request: web.Request, header: str) -> None:

@@ -30,13 +30,14 @@ class Round:
         self._loop = loop
         self._writes = 0
         self._waiting: list[Gathering] = []
-        self.is_gathered = False
+        self._is_gathered = False
 
-    def count(self) -> None:
-        """Count what is sent."""
+    def counted(self) -> bool:
+        """Count what is sent; say whether it is to wait for the end."""
         if not self._writes:
             self._loop.call_soon(self._end)
         self._writes += 1
+        return self._is_gathered
 
     def add(self, transport: "Gathering") -> None:
         """Have it send at the end."""
@@ -44,7 +45,7 @@ class Round:
 
     def _end(self) -> None:
         waiting, self._waiting = self._waiting, []
-        self.is_gathered, self._writes = self._writes >= MANY, 0
+        self._is_gathered, self._writes = self._writes >= MANY, 0
         for transport in waiting:
             try:
                 transport.flush()
@@ -70,8 +71,7 @@ class Gathering:
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send it in this round."""
-        self._round.count()
-        if not (self._parts or self._round.is_gathered):
+        if not self._round.counted() and not self._parts:
             self._within.write(data)
             return
         if not self._parts:

@@ -58,5 +58,5 @@ async def _given(request: web.Request) -> Pairs:
 
 
 def _converted(request: web.Request, given: Pairs, kind: type[T]) -> T:
-    assert_declared(request, body=kind)
+    assert_declared(request, "body", kind)
     return from_texts([pair for pair in given if pair[0] != CSRF], kind)

@@ -62,7 +62,7 @@ class Search(Paging, frozen=True, forbid_unknown_fields=True, rename="camel"):
 async def home(request: web.Request) -> web.Response:
     """Show what is for sale, as far as it fits what is looked for."""
     await viewer(request)
-    assert_declared(request, query=Search)
+    assert_declared(request, "query", Search)
     wanted = from_texts([(name, text) for name, text in request.query.items() if text], Search)
 
     query = BrowseProducts(

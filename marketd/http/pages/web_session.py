@@ -83,13 +83,13 @@ VIEWER: Final = web.RequestKey("viewer", Viewer)
 
 async def viewer(request: web.Request) -> Viewer | None:
     """Say who is looking at a page that is for everybody."""
-    assert_declared(request, access=SIGNED_IN_OR_NOT)
+    assert_declared(request, "access", SIGNED_IN_OR_NOT)
     return await _seen(request)
 
 
 async def viewer_of(request: web.Request, *roles: Role) -> Viewer:
     """Say who is looking at a page; raise `NotSignedIn`, or `Forbidden` where the role is none of these."""
-    assert_declared(request, access=Access(True, roles))
+    assert_declared(request, "access", Access(True, roles))
     found = await _seen(request)
     if found is None:
         raise NotSignedIn("this page is for people who are signed in")
