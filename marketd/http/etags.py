@@ -31,8 +31,9 @@ def tagged(
     body: bytes, *, tag: str = "", version: str = "", status: int = 200, headers: dict[str, str] | None = None
 ) -> web.Response:
     """Answer with JSON that is written already, under its tag if that is known, else under one that is made of it."""
-    named: dict[str, str] = {ETAG: f'"{tag or tag_of(body, version)}"'}
-    return encoded(body, status=status, headers={**headers, **named} if headers else named)
+    response = encoded(body, status=status, headers=headers)
+    response.headers[ETAG] = f'"{tag or tag_of(body, version)}"'
+    return response
 
 
 def tag_of(body: bytes, version: str = "") -> str:

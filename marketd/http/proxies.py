@@ -18,12 +18,18 @@ Told = Literal["x-forwarded", "forwarded"]
 
 HOPS_MAX: Final = 32
 
-HOST: Final = re.compile(r"(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?")
+_HOST: Final = re.compile(r"(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?")
 _WITH_PORT: Final = re.compile(r"\[([^\]]+)\](?::\d{1,5})?|([0-9.]+):\d{1,5}")
 # One pair of RFC 7239, section 4: a token, and a token or a quoted string.
 _PAIR: Final = re.compile(
     r'[ \t]*([!#$%&\'*+.^_`|~\w-]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s",;=]+))[ \t]*([;,]|\Z)', re.ASCII
 )
+
+
+@lru_cache(maxsize=256)
+def is_host(name: str) -> bool:
+    """Say whether a host can be called that, a port with it or not; each request asks, nearly all for one name."""
+    return _HOST.fullmatch(name) is not None
 
 
 class Client(NamedTuple):
@@ -63,7 +69,7 @@ class Proxies:
             if not self.trusts(client.address):
                 break
             scheme = hop.scheme if hop.scheme in ("http", "https") else client.scheme
-            host = hop.host if HOST.fullmatch(hop.host) else client.host
+            host = hop.host if is_host(hop.host) else client.host
             address = _plain(hop.address)
             client = Client(address or client.address, scheme, host)
             if not address:  # unknown, hidden, or nonsense: nobody further left can be told from it

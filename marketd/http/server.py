@@ -31,7 +31,7 @@ from marketd.http.problems import (
     WrongContentType,
     response_of,
 )
-from marketd.http.proxies import HOST
+from marketd.http.proxies import is_host
 from marketd.http.sending import Gathering, Round
 
 CLEANUP_S_MAX: Final = 0.1  # what is left to who is cut off; to aiohttp, 0 means for ever
@@ -252,7 +252,7 @@ def _frame_fault(request: web.BaseRequest) -> str | None:
         coding = ",".join(headers.getall(hdrs.TRANSFER_ENCODING)).strip(" \t").lower()
         if request.version == HttpVersion10 or coding != "chunked":
             return "this service knows no transfer coding but chunked"
-    return None if HOST.fullmatch(headers.get(hdrs.HOST) or "-") else "the host is no name of a host"
+    return None if is_host(headers.get(hdrs.HOST) or "-") else "the host is no name of a host"
 
 
 def _named(error: HttpProcessingError) -> Problem:

@@ -51,15 +51,15 @@ class Traffic:
 
     def note(self, request: web.Request, response: web.StreamResponse, began_s: float, cause: Cause) -> None:
         """Count a request that began then and has its answer now."""
-        seconds = self.now_s() - began_s
+        seconds, status = self.now_s() - began_s, response.status
         row = self._rows.get(request.match_info.route)
         if row is None:
             row = self._strays[request.method if request.method in METHODS else OTHER]
         row.times.note(seconds)
-        row.statuses[response.status] = row.statuses.get(response.status, 0) + 1
+        row.statuses[status] = row.statuses.get(status, 0) + 1
         if seconds > self._slow_s:
             with doing_for(cause):
-                log.warning("slow: %s %s answered %d after %.3f s", row.method, row.path, response.status, seconds)
+                log.warning("slow: %s %s answered %d after %.3f s", row.method, row.path, status, seconds)
 
     def measures(self) -> list[Measure]:
         """Tell of all routes that were asked for."""
