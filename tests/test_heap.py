@@ -1,4 +1,4 @@
-"""The heap gives large blocks back; tried in a process of its own, because it is settled for good."""
+"""The heap gives large blocks back, and is seldom looked through; tried in processes of their own, as it is for good."""
 
 import platform
 import subprocess
@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps large blocks")
+KEPT = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps large blocks")
 
 # Three threads at once hold 19 MiB each, in the C library's heap and not in Python's, twice.
 HOLDING = """
@@ -45,9 +45,27 @@ def kept(*words: str) -> int:
     return int(done.stdout)
 
 
+@KEPT
 def test_large_blocks_that_are_free_are_given_back() -> None:
     assert kept("settled") < 4 * 1024 * 1024
 
 
+@KEPT
 def test_without_it_they_are_kept() -> None:
     assert kept() > 15 * 1024 * 1024
+
+
+SETTLING = """
+import gc
+from marketd.heap import YOUNG_MAX, settle
+
+held = [[] for _ in range(1000)]
+settle()
+print(gc.get_threshold()[0] == YOUNG_MAX, gc.get_freeze_count() > len(held), gc.isenabled())
+"""
+
+
+def test_what_is_there_is_taken_for_good_and_garbage_still_looked_for() -> None:
+    done = subprocess.run([sys.executable, "-c", SETTLING], capture_output=True, text=True, check=True)
+
+    assert ["True"] * 3 == done.stdout.split()

@@ -202,7 +202,17 @@ def test_the_aggregates_do_no_io() -> None:
 
 
 def test_the_actors_know_the_ports_and_no_adapter() -> None:
-    ports = {"bus.port", "bus.subjects", "storage.log", "storage.follower", "clock", "measures", "spans", "trace"}
+    ports = {
+        "bus.port",
+        "bus.subjects",
+        "storage.log",
+        "storage.follower",
+        "clock",
+        "deadlines",
+        "measures",
+        "spans",
+        "trace",
+    }
     keeping = ("actors.payments.", "actors.notices.sent")
 
     def may(i: Import) -> bool:
@@ -215,7 +225,17 @@ def test_the_actors_know_the_ports_and_no_adapter() -> None:
 
 
 def test_the_bus_knows_addresses_refusals_and_the_clock_and_its_public_events_the_log() -> None:
-    known = {"actors.address", "actors.aggregate", "children", "clock", "measures", "spans", "trace", "unpacked"}
+    known = {
+        "actors.address",
+        "actors.aggregate",
+        "children",
+        "clock",
+        "deadlines",
+        "measures",
+        "spans",
+        "trace",
+        "unpacked",
+    }
     told = {*AGGREGATE_MODULES, "storage.log"} - {"actors.saga"}  # what the public events are made of
 
     def may(i: Import) -> bool:
@@ -228,7 +248,8 @@ def test_the_bus_knows_addresses_refusals_and_the_clock_and_its_public_events_th
 
 
 def test_the_storage_knows_the_aggregates_and_the_port_of_the_bus() -> None:
-    known = {*AGGREGATE_MODULES, "bus.port", "bus.subjects", "clock", "measures", "spans", "trace"} - {"actors.saga"}
+    known = {*AGGREGATE_MODULES, "bus.port", "bus.subjects", "clock", "deadlines", "measures", "spans", "trace"}
+    known -= {"actors.saga"}
     particular = {
         ("storage.finding", "bus.breaker"),
         ("storage.index_process", "children"),
@@ -293,7 +314,7 @@ def test_the_clock_knows_nobody() -> None:
     assert [] == breaches(within("clock"), lambda i: False)
 
 
-@pytest.mark.parametrize("module", ["measures", "spans"])
+@pytest.mark.parametrize("module", ["deadlines", "measures", "spans"])
 def test_what_is_counted_and_timed_knows_nobody(module: str) -> None:
     assert [] == breaches(within(module), lambda i: False)
 
@@ -345,6 +366,7 @@ def test_only_the_clock_knows_time_and_chance(library: str) -> None:
 def test_only_the_clock_looks_at_the_time_or_lets_it_pass() -> None:
     forbidden = {"now", "utcnow", "today", "sleep", "call_later", "call_at"}
     allowed = {("clock", "asyncio.sleep"), ("storage.search", "asyncio.sleep")}  # the latter lets others run: sleep(0)
+    allowed.add(("deadlines", "loop.call_later"))  # as asyncio.timeout has it, whose place it takes
 
     found = {(module, call) for module, call in calls() if call.rpartition(".")[2] in forbidden}
     through_the_clock = {(m, c) for m, c in found if "clock.sleep" in c}

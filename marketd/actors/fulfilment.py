@@ -11,8 +11,8 @@ heard, and no step is taken twice.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager
 from functools import reduce
 from typing import Final
 
@@ -38,6 +38,7 @@ from marketd.actors.steps import Denied, Outcome, Report, Step, Succeeded, Unans
 from marketd.bus.port import Answer, Bus, BusError, Envelope
 from marketd.bus.subjects import command_subject
 from marketd.clock import Clock, jittered, new_id
+from marketd.deadlines import Deadlines
 from marketd.measures import Outcomes
 from marketd.spans import span, within
 from marketd.storage.follower import Follower, Work
@@ -94,6 +95,7 @@ class Fulfilment:
         self._resting: dict[str, asyncio.Timeout] = {}
         self._places = asyncio.Semaphore(limits.orders_max)
         self._elsewhere = self._done = 0
+        self._deadlines = Deadlines()
         self.steps = Outcomes()
 
     @property
@@ -240,7 +242,7 @@ class Fulfilment:
                     await self._command(address, message, f"{order_id}:{step}", walk)
                 return Succeeded()
             case Charge(_, price, payment_method_id):
-                async with self._outside(self._limits.processor_wait_s_max):
+                with self._outside(self._limits.processor_wait_s_max):
                     charged = await self._processor.charge(order_id, price, payment_method_id)
                 match charged:
                     case Captured():
@@ -248,7 +250,7 @@ class Fulfilment:
                     case Declined(why):
                         return Denied(why)
             case PayBack():
-                async with self._outside(self._limits.processor_wait_s_max):
+                with self._outside(self._limits.processor_wait_s_max):
                     refunded = await self._processor.refund(order_id)
                 match refunded:
                     case PaidBack():
@@ -256,7 +258,7 @@ class Fulfilment:
                     case RefundDenied(why):
                         return Denied(why)
             case Tell(receipt):
-                async with self._outside(self._limits.reply_wait_s_max):
+                with self._outside(self._limits.reply_wait_s_max):
                     await self._notices.send(receipt)
                 return Succeeded()
 
@@ -297,12 +299,11 @@ class Fulfilment:
         finally:
             self._resting.pop(order_id, None)
 
-    @asynccontextmanager
-    async def _outside(self, wait_s_max: float) -> AsyncIterator[None]:
+    @contextmanager
+    def _outside(self, wait_s_max: float) -> Iterator[None]:
         """Wait for somebody outside, for so long and no longer."""
-        with self._away():
-            async with asyncio.timeout(wait_s_max):
-                yield
+        with self._away(), self._deadlines.within(wait_s_max):
+            yield
 
     @contextmanager
     def _away(self) -> Iterator[None]:

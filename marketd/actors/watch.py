@@ -15,6 +15,7 @@ from marketd.actors.address import Address
 from marketd.bus.port import Answer, Bus, Busy, Envelope
 from marketd.bus.subjects import command_subject, query_subject
 from marketd.clock import Clock
+from marketd.deadlines import Deadlines
 from marketd.storage.log import EventLog
 
 WAITERS_MAX: Final = 10_000
@@ -44,6 +45,7 @@ class OrderWatch:
         self._changed: dict[tuple[type, str], asyncio.Event] = {}  # by what is awaited, and of which stream
         self._waiting: Counter[tuple[type, str]] = Counter()
         self._released = False
+        self._deadlines = Deadlines()
 
     async def open(self) -> None:
         """Serve the query."""
@@ -82,7 +84,7 @@ class OrderWatch:
         kind = (type(query), str(address))
         self._waiting[kind] += 1
         try:
-            async with asyncio.timeout((query.until - self._clock.now_ms()) / 1000):
+            with self._deadlines.within((query.until - self._clock.now_ms()) / 1000):
                 while True:
                     changed = self._changed.setdefault(kind, asyncio.Event())
                     answer = await self._describe(address, envelope)

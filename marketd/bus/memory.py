@@ -5,7 +5,6 @@ It is the twin of the NATS carrier in tests and simulations, where a codec makes
 and back; and it is the short way that the NATS carrier takes for addresses which live in the same process.
 """
 
-import asyncio
 import logging
 
 from marketd.actors.aggregate import Refused
@@ -13,6 +12,7 @@ from marketd.bus.codec import Codec
 from marketd.bus.port import Answer, BusError, Crashed, Envelope, Handler, NoAnswer, NobodyServes
 from marketd.bus.tally import Tally
 from marketd.clock import Clock
+from marketd.deadlines import Deadlines
 from marketd.trace import Cause, doing_for
 
 log = logging.getLogger("marketd.bus")
@@ -26,6 +26,7 @@ class MemoryBus:
         self.tally = tally or Tally(clock)
         self._codec = codec
         self._handlers: dict[str, Handler] = {}
+        self._deadlines = Deadlines()
 
     async def serve(self, subject: str, handler: Handler) -> None:
         self._handlers[subject] = handler
@@ -52,7 +53,7 @@ class MemoryBus:
         if left_s <= 0:
             raise NoAnswer(f"the deadline had passed when {subject} was asked")
         try:
-            async with asyncio.timeout(left_s):
+            with self._deadlines.within(left_s):
                 if self._codec is None:
                     return await attend(handler, subject, envelope, self.tally)
                 return await self._through(self._codec, handler, subject, envelope)

@@ -5,7 +5,6 @@ Serving: from the bound socket to the ready line, until somebody asks for the en
 """
 
 import asyncio
-import gc
 import logging
 import resource
 import secrets
@@ -21,7 +20,7 @@ from marketd.config.fronting import front
 from marketd.config.sample import load_sample
 from marketd.config.settings import Settings
 from marketd.config.wiring import Service, running, wait_caught_up
-from marketd.heap import give_back
+from marketd.heap import give_back, settle
 from marketd.http.certificate import Certificate
 from marketd.http.server import Tls
 
@@ -65,8 +64,7 @@ async def _start(service: Service, url: str, *, sample: bool) -> None:
         counts = await load_sample(url, password)
         folder.sample_unfinished.unlink()
         log.info("sample catalogue: %s; the password of its people is in %s", counts, folder.sample_password)
-    gc.collect()
-    gc.freeze()  # what is there now stays: no request has to wait while it is looked through
+    settle()
     print(f"marketd ready http={url} nats={service.nats_url} data={folder.path}", flush=True)
 
 

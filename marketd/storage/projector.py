@@ -20,6 +20,7 @@ from msgspec import Struct
 from marketd.bus.port import Answer, Bus, Envelope
 from marketd.bus.subjects import query_subject
 from marketd.clock import Clock
+from marketd.deadlines import Deadlines
 from marketd.storage.database import BrokenFile, Connection, Database, DiskTrouble, StorageError, is_of_the_disk
 from marketd.storage.log import EventLog, Recorded
 
@@ -89,7 +90,7 @@ class Projector:
         self._path, self._log, self._models = path, events, models
         self._writer = files(path, SCHEMA_VERSION, TABLES, durable=False)
         self._readers = [files(path, SCHEMA_VERSION, TABLES, read_only=True) for _ in range(readers)]
-        self._read_wait_s_max = read_wait_s_max
+        self._read_wait_s_max, self._deadlines = read_wait_s_max, Deadlines()
         self._turn = 0
         self.trouble: str | None = None
         self._news = asyncio.Event()
@@ -165,7 +166,7 @@ class Projector:
         if self.position >= position:
             return
         try:
-            async with asyncio.timeout(self._read_wait_s_max):
+            with self._deadlines.within(self._read_wait_s_max):
                 while self.position < position:
                     await self._news.wait()
         except TimeoutError:
