@@ -1,4 +1,4 @@
-"""The heap gives large blocks back, and is seldom looked through; tried in processes of their own, as it is for good."""
+"""The heap gives large blocks back and is seldom looked through; tried in other processes, because it is for good."""
 
 import platform
 import subprocess
