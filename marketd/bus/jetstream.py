@@ -9,7 +9,7 @@ published just as many. Answers are counted until all are there.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Self
 
@@ -22,7 +22,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolic
 from nats.js.client import JetStreamContext
 from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
-from marketd.bus.connection import Connection, heeding
+from marketd.bus.connection import Connection, Outgoing, heeding
 from marketd.bus.nats import (
     CLOSE_WAIT_S_MAX,
     NOBODYS_SUBJECT,
@@ -42,6 +42,7 @@ from marketd.bus.stream import (
     StreamRefused,
     StreamRepeated,
 )
+from marketd.deadlines import Deadlines
 
 ID: Final = "Nats-Msg-Id"
 AFTER: Final = "Nats-Expected-Last-Sequence"
@@ -110,7 +111,7 @@ class JetStream:
         self._url, self._limits = url, limits
         self._stream, self._above = name, above
         self._user, self._password = user, password
-        self._connection = Connection()
+        self._connection, self._deadlines = Connection(), Deadlines()
         self._window: _Window | None = None
         self._windows = 0
         self._look_again: Callable[[], None] = lambda: None
@@ -218,10 +219,7 @@ class JetStream:
         reply = f"{self._inbox}.{self._windows}"
         try:
             async with self._asking():
-                headers: dict[str, str] = {}
-                for number, (subject, id, payload) in enumerate(messages, after):
-                    headers = {ID: id, AFTER: str(number), **({AFTER_ID: headers[ID]} if headers else {})}
-                    await self._connection.publish(subject, payload, reply, headers)
+                await self._connection.publish_all(_chained(messages, after, reply))
                 await window.done
         finally:
             window.give_up()
@@ -232,8 +230,7 @@ class JetStream:
         if not self._connection.is_connected:
             raise StreamAway(f"there is no connection to NATS at {self._url}")
         async with self._asking():
-            for subject, id, payload in messages:
-                await self._connection.publish(subject, payload, "", {ID: id})
+            await self._connection.publish_all(Outgoing(m.subject, "", {ID: m.id}, m.payload) for m in messages)
             with suppress(NoRespondersError):  # what comes over one line the server takes in order
                 await self._connection.request(NOBODYS_SUBJECT, timeout=self._limits.answer_wait_s_max)
 
@@ -241,9 +238,8 @@ class JetStream:
     async def _asking(self) -> AsyncIterator[JetStreamContext]:
         """Ask within the time there is, and call the errors by our names."""
         try:
-            async with asyncio.timeout(self._limits.answer_wait_s_max):
-                with heeding():
-                    yield self._api
+            with self._deadlines.within(self._limits.answer_wait_s_max), heeding():
+                yield self._api
         except APIError as error:
             if isinstance(error, ServiceUnavailableError) and not error.description:  # nobody has answered
                 raise StreamAway(f"the server at {self._url} has no JetStream, or not yet") from None
@@ -264,6 +260,14 @@ class JetStream:
 
     async def _on_error(self, error: Exception) -> None:
         log.debug("NATS: %r", error)  # the carrier of commands, on its own line, says so aloud
+
+
+def _chained(messages: Sequence[Message], after: int, reply: str) -> Iterator[Outgoing]:
+    """Have each follow that number, and the message before it."""
+    headers: dict[str, str] = {}
+    for number, (subject, id, payload) in enumerate(messages, after):
+        headers = {ID: id, AFTER: str(number), **({AFTER_ID: headers[ID]} if headers else {})}
+        yield Outgoing(subject, reply, headers, payload)
 
 
 def _terms_of(config: ConsumerConfig) -> tuple[list[str], float | None, int | None]:

@@ -13,7 +13,7 @@ from nats.js.client import JetStreamContext
 from marketd.bus.jetstream import JetStream
 from marketd.bus.nats import CarrierLost
 from marketd.bus.server import NatsServer
-from marketd.bus.stream import Last, StreamAway, StreamLimits, StreamRefused
+from marketd.bus.stream import Last, Message, StreamAway, StreamLimits, StreamRefused
 from marketd.bus.subjects import EVENTS, EVENTS_STREAM
 from tests.bus.post import kill, server_at, wait_until
 from tests.bus.test_stream import LIMITS, jetstream_at, messages
@@ -214,6 +214,27 @@ async def test_a_window_in_the_line_that_breaks_ends_at_once(tmp_path: Path) -> 
 
         with pytest.raises(StreamAway):
             await publishing
+
+
+@pytest.mark.parametrize(
+    "subject", ["market.events.order placed.1", "market.events.order\r\nPUB x 0", "market.events.\t"]
+)
+async def test_what_is_no_subject_does_not_go_out(tmp_path: Path, subject: str) -> None:
+    async with prepared(tmp_path) as (_, stream):
+        good = messages(1, 2)
+        with pytest.raises(StreamAway):
+            await stream.publish([good[0], Message(subject, "2", b"{}")], 0)
+
+        assert 0 == (await stream.last()).sequence
+
+
+async def test_of_a_window_with_a_message_that_is_too_large_nothing_goes_out(tmp_path: Path) -> None:
+    async with prepared(tmp_path) as (_, stream):
+        (good,) = messages(1)
+        with pytest.raises(StreamAway, match="MaxPayload"):
+            await stream.publish([good, Message(good.subject, "2", bytes(64 * 1024 * 1024))], 0)
+
+        assert 0 == (await stream.last()).sequence
 
 
 async def test_after_a_kill_what_was_taken_is_there_and_the_rest_goes_on(tmp_path: Path) -> None:
