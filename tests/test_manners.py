@@ -207,6 +207,7 @@ def test_the_actors_know_the_ports_and_no_adapter() -> None:
         "bus.subjects",
         "storage.log",
         "storage.follower",
+        "storage.unhurried",
         "clock",
         "deadlines",
         "measures",
@@ -239,7 +240,7 @@ def test_the_bus_knows_addresses_refusals_and_the_clock_and_its_public_events_th
     told = {*AGGREGATE_MODULES, "storage.log"} - {"actors.saga"}  # what the public events are made of
 
     def may(i: Import) -> bool:
-        follows = i.module == "bus.relay" and i.source == "storage.log"
+        follows = i.module == "bus.relay" and i.source in {"storage.log", "storage.unhurried"}
         return (
             within("bus")(i.source) or i.source in known or follows or (i.module == "bus.events" and i.source in told)
         )

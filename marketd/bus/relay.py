@@ -21,6 +21,7 @@ from marketd.bus.events import PublicEvent, PublicEvents, encode, position_of
 from marketd.bus.stream import EventStream, Message, StreamError, StreamRepeated
 from marketd.clock import Clock, jittered
 from marketd.storage.log import EventLog, Recorded
+from marketd.storage.unhurried import unhurried
 
 CHECKPOINT: Final = "relay"
 
@@ -120,7 +121,7 @@ class Relay:
         self._position, self._trouble = place.position, None
         sequence, skipped = place.sequence, place.skipped
         waiting: list[PublicEvent] = []
-        async with aclosing(self._log.tail(place.position)) as batches:
+        async with aclosing(unhurried(self._log, place.position, self._clock)) as batches:
             async for batch in batches:
                 for record in batch:
                     if record.commit.at >= place.since:

@@ -10,7 +10,9 @@ from contextlib import aclosing
 from types import MappingProxyType
 from typing import NamedTuple
 
+from marketd.clock import Clock
 from marketd.storage.log import EventLog, Meta, Recorded
+from marketd.storage.unhurried import unhurried
 from marketd.trace import Cause
 
 
@@ -31,10 +33,13 @@ class Work(NamedTuple):
 
 
 class Follower:
-    """One reader of the whole log, by the name of its checkpoint; a checkpoint is kept for so many records."""
+    """
+    One reader of the whole log, by the name of its checkpoint; a checkpoint is kept for so many records. With a clock
+    it is unhurried.
+    """
 
-    def __init__(self, events: EventLog, name: str, *, checkpoint_every: int) -> None:
-        self._log, self._name, self._every = events, name, checkpoint_every
+    def __init__(self, events: EventLog, name: str, *, checkpoint_every: int, clock: Clock | None = None) -> None:
+        self._log, self._name, self._every, self._clock = events, name, checkpoint_every, clock
         self._open: dict[str, Work] = {}  # in the order of `first`
         self._heard = self._noted = 0
         self.open: Mapping[str, Work] = MappingProxyType(self._open)
@@ -58,7 +63,9 @@ class Follower:
     async def records(self) -> AsyncGenerator[Recorded, None]:
         """Follow the log for ever; a record counts as heard when the next one is asked for."""
         self._heard = self._noted = await self._log.checkpoint(self._name)
-        async with aclosing(self._log.tail(self._heard)) as batches:
+        clock = self._clock
+        following = self._log.tail(self._heard) if clock is None else unhurried(self._log, self._heard, clock)
+        async with aclosing(following) as batches:
             async for batch in batches:
                 for record in batch:
                     yield record

@@ -23,6 +23,7 @@ from marketd.clock import Clock
 from marketd.deadlines import Deadlines
 from marketd.storage.database import BrokenFile, Connection, Database, DiskTrouble, StorageError, is_of_the_disk
 from marketd.storage.log import EventLog, Recorded
+from marketd.storage.unhurried import unhurried
 
 SCHEMA_VERSION: Final = 1
 TABLES: Final = """
@@ -149,8 +150,12 @@ class Projector:
                 await bus.serve(query_subject(query), self._answerer(model.answers[query]))
 
     async def run(self, clock: Clock | None = None) -> None:
-        """Follow the log for ever. With a clock, what the disk does not take is tried again until it does."""
-        async with aclosing(self._log.tail(self.position)) as batches:
+        """
+        Follow the log for ever. With a clock, that is unhurried, and what the disk does not take is tried again until
+        it does.
+        """
+        following = self._log.tail(self.position) if clock is None else unhurried(self._log, self.position, clock)
+        async with aclosing(following) as batches:
             async for batch in batches:
                 while not await self._fed(batch, is_patient=clock is not None):
                     assert clock is not None

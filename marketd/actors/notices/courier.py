@@ -31,6 +31,7 @@ from marketd.storage.database import StorageError
 from marketd.storage.deliveries import SPAN_RECORDS, SWEPT_MAX, Deliveries, Heard, Message
 from marketd.storage.enquiries import Source
 from marketd.storage.log import EventLog, Recorded
+from marketd.storage.unhurried import unhurried
 
 SWEEP_S: Final = 3_600.0
 MISHAP_S: Final = 5.0
@@ -149,7 +150,8 @@ class Courier:
 
     async def run(self) -> None:
         """Follow the log for ever."""
-        async with asyncio.TaskGroup() as tasks, aclosing(self._log.tail(self._heard)) as batches:
+        following = unhurried(self._log, self._heard, self._clock)
+        async with asyncio.TaskGroup() as tasks, aclosing(following) as batches:
             self.rounds.begin(tasks)
             tasks.create_task(self._sweep())
             async for batch in batches:

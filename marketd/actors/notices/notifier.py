@@ -87,7 +87,7 @@ class Notifier:
         self._bus, self._log, self._channel, self._sent = bus, events, channel, sent
         self._find_account, self._clock, self._limits = find_account, clock, limits
         self._checkpoint = f"notices.{channel.name}"
-        self._follower = Follower(events, self._checkpoint, checkpoint_every=limits.checkpoint_every)
+        self._follower = Follower(events, self._checkpoint, checkpoint_every=limits.checkpoint_every, clock=clock)
         self._known = 0  # up to here a record may have been heard by another process before
         self._room = asyncio.Semaphore(limits.waiting_max)
         self._hands = asyncio.Semaphore(limits.at_once_max)
