@@ -3,12 +3,14 @@ Writes that share a transaction: whoever comes while one is under way is taken a
 
     Busy (bus.port)             more wait to be written than may
     DiskTrouble (storage.database)
+    BreakerOpen (bus.breaker)       where a breaker stands before the file, and lets nobody through
 """
 
 import asyncio
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
+from marketd.bus.breaker import BreakerOpen
 from marketd.bus.port import Busy
 from marketd.storage.database import Connection, StorageError
 
@@ -29,7 +31,7 @@ class Runs(Protocol):
     """What runs a function of a file's connection in its thread: a database, or a breaker before it."""
 
     async def run(self, function: Callable[..., Any], /, *arguments: Any) -> Any:
-        """Give its result; raise `StorageError`."""
+        """Give its result; raise `StorageError` or `BreakerOpen`."""
         ...
 
 
@@ -61,7 +63,7 @@ class Together:
         try:
             await self._database.run(in_transaction, _run_all, jobs)
             error = None
-        except StorageError as trouble:
+        except (StorageError, BreakerOpen) as trouble:
             error = trouble
         except Exception:
             await self._write_each(jobs)

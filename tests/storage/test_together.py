@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from marketd.bus.breaker import Breaker, BreakerOpen
 from marketd.storage.database import Connection, Database, DiskTrouble
 from marketd.storage.together import Together
+from tests.clock import TestClock
 
 pytestmark = pytest.mark.asyncio
 
@@ -76,3 +78,19 @@ async def test_trouble_with_the_file_is_told_to_all(tmp_path: Path) -> None:
         told = await asyncio.gather(*(together.run(fill, word) for word in "abc"), return_exceptions=True)
 
         assert [DiskTrouble] * 3 == [type(one) for one in told]
+
+
+async def test_where_a_breaker_lets_nobody_through_each_is_refused_once(tmp_path: Path) -> None:
+    breaker = Breaker("file", TestClock(), failures_max=1)
+
+    class Guarded:
+        async def run(self, function: Any, /, *arguments: Any) -> Any:
+            return await breaker.call(lambda: database.run(function, *arguments), DiskTrouble)
+
+    async with Watched(tmp_path / "words.db") as database:
+        together = Together(Guarded())
+        with pytest.raises(DiskTrouble):
+            await together.run(fill, "w")
+        told = await asyncio.gather(*(together.run(say, f"w{n}") for n in range(3)), return_exceptions=True)
+
+        assert ([BreakerOpen] * 3, 3) == ([type(error) for error in told], breaker.statistics().refused)
