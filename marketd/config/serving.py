@@ -56,13 +56,15 @@ async def serve(settings: Settings, clock: Clock, *, sample: bool) -> None:
 
 async def _start(service: Service, url: str, *, sample: bool) -> None:
     """Catch up, fill an empty store, or one whose filling was cut off, and say that we are ready."""
-    folder, is_empty = service.folder, service.log.head == 0
+    folder = service.folder
+    service.is_filling = sample and (service.log.head == 0 or folder.sample_unfinished.exists())
     await wait_caught_up(service)
-    if sample and (is_empty or folder.sample_unfinished.exists()):
+    if service.is_filling:
         password = _sample_password(folder)
         folder.sample_unfinished.touch()
         counts = await load_sample(url, password)
         folder.sample_unfinished.unlink()
+        service.is_filling = False
         log.info("sample catalogue: %s; the password of its people is in %s", counts, folder.sample_password)
     settle()
     print(f"marketd ready http={url} nats={service.nats_url} data={folder.path}", flush=True)

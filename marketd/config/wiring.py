@@ -82,6 +82,7 @@ class Service:
     relay: Relay
     views: Views
     measures: Measures = field(default_factory=Measures)
+    is_filling: bool = False  # with the sample catalogue
     is_stopping: bool = False
 
     @property
@@ -99,7 +100,7 @@ class Service:
         behind = self.log.head - self.projector.position
         is_caught_up = behind <= self.settings.storage.lag_commits_max and not any(m["halted"] for m in models.values())
         is_sound = self.log.trouble is None and self.projector.trouble is None
-        is_ready = connected and is_caught_up and is_sound and not self.is_stopping
+        is_ready = connected and is_caught_up and is_sound and not (self.is_filling or self.is_stopping)
         parts = {
             "bus": {"state": "ok" if connected else "down"},
             "log": {"state": "failing" if self.log.trouble else "ok", **self.log.statistics()},
@@ -111,6 +112,7 @@ class Service:
             **self.notices.parts(),
             "webhooks": {"state": "ok", **self.webhooks.courier.statistics()},
             "events": {"state": "down" if self.relay.trouble else "ok", **self.relay.statistics()},
+            **({"sample": {"state": "filling"}} if self.is_filling else {}),
         }
         return Readiness(is_ready, parts)
 

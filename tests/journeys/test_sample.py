@@ -1,14 +1,15 @@
 """The sample catalogue, loaded by a service that is killed while it does so."""
 
 import asyncio
+import socket
 import sqlite3
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientConnectionError, ClientSession
 
 from marketd.config.sample.catalogue import read_catalogue
 from tests.journeys.people import Visitor
@@ -44,6 +45,25 @@ async def test_a_catalogue_that_was_cut_off_is_completed(tmp_path: Path, session
         said = [purchase.review for purchase in CATALOGUE.purchases if purchase.review]
         assert Counter((r.body, r.reply) for r in said) == Counter((r["body"], r["reply"]) for r in reviews)
     assert not (data / "sample-unfinished").exists()
+
+
+async def test_while_the_catalogue_is_put_in_the_service_is_not_ready(tmp_path: Path, session: ClientSession) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    seen: list[tuple[int, str]] = []
+    async with starting(tmp_path / "data", "--sample", "--port", str(port)) as service:
+        async with asyncio.timeout(START_S_MAX):
+            while not seen or seen[-1][0] != 200:
+                with suppress(ClientConnectionError):
+                    async with session.get(f"http://127.0.0.1:{port}/readyz") as answer:
+                        parts = (await answer.json())["parts"]
+                        seen.append((answer.status, parts.get("sample", {}).get("state", "")))
+                await asyncio.sleep(0.01)
+        async with session.get(f"http://127.0.0.1:{port}/products") as answer:
+            total = (await answer.json())["total"]
+        await service.wait_ready()
+
+    assert ({(503, "filling"), (200, "")}, len(CATALOGUE.products)) == ({*seen}, total)
 
 
 async def wait_committed(data: Path, commits: int) -> None:
