@@ -53,7 +53,8 @@ class Records:
         """Read what there is of a known stream after one version and up to another."""
         records: list[Recorded] = []
         while (before := after + len(records)) < until:
-            found = self._many(db, f"of {stream} ", STREAM, stream_id, before, min(until - before, ROW_RECORDS_MAX))
+            count = min(until - before, ROW_RECORDS_MAX)
+            found = self._many(db, f"of {stream} after {before}", STREAM, stream_id, before, count)
             for version, record in enumerate(found, before + 1):
                 if record.version != version:
                     raise CorruptLog(f"{stream} has no version {version}, but a version {record.version}")
@@ -67,7 +68,8 @@ class Records:
         records: list[Recorded] = []
         while len(records) < PAGE_RECORDS_MAX:
             before = after + len(records)
-            found = self._many(db, "", PAGE, before, min(PAGE_RECORDS_MAX - len(records), ROW_RECORDS_MAX))
+            count = min(PAGE_RECORDS_MAX - len(records), ROW_RECORDS_MAX)
+            found = self._many(db, f"after {before}", PAGE, before, count)
             for position, record in enumerate(found, before + 1):
                 if record.position != position:
                     raise CorruptLog(f"there is no record at position {position}, but one at {record.position}")
@@ -76,12 +78,12 @@ class Records:
                 break
         return records
 
-    def _many(self, db: Connection, whose: str, sql: str, *parameters: int) -> list[Recorded]:
+    def _many(self, db: Connection, which: str, sql: str, *parameters: int) -> list[Recorded]:
         ((found,),) = db.execute(sql, parameters)
         try:
             rows = _ROWS.decode(found)
         except msgspec.DecodeError as error:
-            raise CorruptLog(f"the records {whose}after {parameters[-2]} can't be read: {error}") from None
+            raise CorruptLog(f"the records {which} can't be read: {error}") from None
         return [self.decode((*row[:8], bytes.fromhex(row[8]), bytes.fromhex(row[9]))) for row in rows]
 
     def decode(self, row: Row) -> Recorded:
