@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 from nats.aio.client import Client
-from nats.errors import BadSubjectError, MaxPayloadError
+from nats.errors import BadSubjectError, ConnectionClosedError, ConnectionDrainingError, MaxPayloadError
 from nats.protocol.command import hpub_cmd
 
 HEAD: Final = "NATS/1.0\r\n"
@@ -37,12 +37,16 @@ class Connection(Client):
 
     async def publish_all(self, messages: Iterable[Outgoing]) -> None:
         """
-        Publish all or none; raise what `publish` raises. That looks at names and headers by regular expressions,
+        Publish all or none, by errors of nats-py. Its own `publish` looks at names and headers by regular expressions,
         and for each message at the line, which was a thirtieth of a purchase.
         """
+        if self.is_closed:
+            raise ConnectionClosedError
+        if self.is_draining_pubs:
+            raise ConnectionDrainingError
         commands, size = [], 0
         for subject, reply, headers, payload in messages:
-            if " " in subject or not subject.isprintable():
+            if not subject or " " in subject or not subject.isprintable():
                 raise BadSubjectError
             if len(payload) > self.max_payload:
                 raise MaxPayloadError

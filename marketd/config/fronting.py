@@ -77,7 +77,7 @@ async def front(service: Service, listener: socket.socket, tls: Tls | None = Non
     app[BUS] = service.bus
     app[CARDS] = service.cards
     app[CIRCUITS] = service.circuits
-    app[PAGES] = pages = KeptPages(settings.search.pages_max)
+    app[PAGES] = pages = KeptPages(settings.search.pages_max, service.index.note_use)
     service.finder.on_renewed(pages.on_renewed)
     service.projector.on_applied(pages.on_applied)
     app[FILES] = service.files

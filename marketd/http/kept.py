@@ -6,7 +6,7 @@ nothing changed while it was made. So it is never older than what would be answe
 """
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -29,10 +29,13 @@ class Page(Struct, frozen=True):
 
 
 class KeptPages:
-    """At most `pages_max` pages, of `ALL_BYTES_MAX` bytes, those least recently asked for leaving first."""
+    """
+    At most `pages_max` pages, of `ALL_BYTES_MAX` bytes, those least recently asked for leaving first; `on_use` is told
+    when one is given.
+    """
 
-    def __init__(self, pages_max: int) -> None:
-        self._pages_max = pages_max
+    def __init__(self, pages_max: int, on_use: Callable[[], None] = lambda: None) -> None:
+        self._pages_max, self._on_use = pages_max, on_use
         self._pages: OrderedDict[str, Page] = OrderedDict()
         self._showing: defaultdict[str, set[str]] = defaultdict(set)
         self._changes = 0
@@ -52,6 +55,7 @@ class KeptPages:
         page = self._pages.get(query)
         if page is not None:
             self._pages.move_to_end(query)
+            self._on_use()
         return page
 
     def keep(self, query: str, page: Page, changes: int) -> None:

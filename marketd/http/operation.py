@@ -110,12 +110,12 @@ def operation_of(handler: Any) -> Operation | None:
 def assert_declared(request: web.Request, name: Literal["access", "body", "query"], value: object) -> None:
     """See that the route has declared what its handler is doing; once is enough, for neither changes."""
     handler = request.match_info.handler
-    if (handler, value) in _SEEN:
+    if (handler, name, value) in _SEEN:
         return
     if declared := operation_of(handler):
         found = getattr(declared, name)
         assert found == value, f"{request.path} declares {name} {found}, not {value}"
-    _SEEN.add((handler, value))
+    _SEEN.add((handler, name, value))
 
 
 def assert_takes(request: web.Request, header: str) -> None:

@@ -34,6 +34,7 @@ from marketd.http.problems import (
 from marketd.http.proxies import is_host
 from marketd.http.sending import Gathering, Round
 
+IN_ROW_MAX: Final = 8  # requests that were sent in a row are answered before others are let run
 CLEANUP_S_MAX: Final = 0.1  # what is left to who is cut off; to aiohttp, 0 means for ever
 
 T = TypeVar("T")
@@ -79,6 +80,7 @@ class Connection(web.RequestHandler):
         self._clock, self._lines, self._round, self._inline = clock, lines, round_, inline
         self.head_since_s: float | None = None
         self.address = ""
+        self._in_row = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the line, or say that there is no room and hang up."""
@@ -112,6 +114,11 @@ class Connection(web.RequestHandler):
             self.head_since_s = None
         elif self.head_since_s is None:
             self.head_since_s = self._loop.time()
+
+    def has_had_its_turn(self) -> bool:
+        """Count a request; say whether others have to be let run, because more of this sender's wait already."""
+        self._in_row = self._in_row + 1 if self._messages else 0
+        return self._in_row % IN_ROW_MAX == IN_ROW_MAX - 1
 
     def idle_since_s(self) -> float | None:
         """Say since when nothing is asked, None while something is."""
@@ -184,7 +191,11 @@ async def serving(
         wanted = request.headers.get(hdrs.EXPECT, "")
         if wanted and wanted.lower() != "100-continue" and request.version >= HttpVersion11:
             return refused(ExpectationFailed("this service knows 100-continue and no other"))
-        return answer(request)
+        return answer_later(request) if cast(Connection, request.protocol).has_had_its_turn() else answer(request)
+
+    async def answer_later(request: web.BaseRequest) -> web.StreamResponse:
+        await asyncio.sleep(0)
+        return await answer(request)
 
     async def refused(problem: Problem, *, is_last: bool = False) -> web.StreamResponse:
         response = _refused(problem, new_id(clock))

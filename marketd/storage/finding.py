@@ -104,11 +104,11 @@ class Finder:
         position = self._projector.position
         match envelope.message:
             case BrowseProducts() as query:
-                return Answer(await self._find(query), position)
+                return Answer(await self._find(query, envelope.deadline), position)
             case Suggest(q):
-                return Answer(await self._suggest(q), position)
+                return Answer(await self._suggest(q, envelope.deadline), position)
             case FindRelated(product_id, count):
-                return Answer(await self._relate(product_id, count), position)
+                return Answer(await self._relate(product_id, count, envelope.deadline), position)
             case Renewed(generation):
                 self._renew(generation)
                 return Answer(None, position)
@@ -128,8 +128,8 @@ class Finder:
         for listener in self._listeners:
             listener()
 
-    async def _find(self, query: BrowseProducts) -> FoundPage:
-        found = await self._ask_index(Search(query), Shown)
+    async def _find(self, query: BrowseProducts, deadline: int) -> FoundPage:
+        found = await self._ask_index(Search(query), Shown, deadline)
         if found is None:
             return await self._fall_back(query)
         if found.generation > self.generation:
@@ -141,16 +141,16 @@ class Finder:
         products = [FoundProduct(hit.card.id, catalog.shown(hit.card), hit.score) for hit in page.hits]
         return FoundPage(page.total, products, page.categories, "fallback", 0)
 
-    async def _suggest(self, q: str) -> Suggestions:
+    async def _suggest(self, q: str, deadline: int) -> Suggestions:
         titles = await self._projector.read(_titles, q)
-        spelt = None if titles else await self._ask_index(Spell(q), Spelt)
+        spelt = None if titles else await self._ask_index(Spell(q), Spelt, deadline)
         return Suggestions(titles, spelt.did_you_mean if spelt else None)
 
-    async def _relate(self, product_id: str, count: int) -> Related:
+    async def _relate(self, product_id: str, count: int, deadline: int) -> Related:
         """By what the same buyers bought, then by likeness of words, then by what sells in the same category."""
         ids: list[str] = await self._projector.read(_bought_together, (product_id, count))
         if len(ids) < count:
-            alike = await self._ask_index(FindAlike(product_id, count), Alike)
+            alike = await self._ask_index(FindAlike(product_id, count), Alike, deadline)
             ids += alike.product_ids if alike else []
         if len(ids) < count:
             ids += await self._projector.read(_same_category, (product_id, count))
@@ -159,14 +159,16 @@ class Finder:
         shown = [cards[other].public for other in wanted if other in cards and cards[other].is_active]
         return Related(shown[:count])
 
-    async def _ask_index(self, query: Struct, expected: type[T]) -> T | None:
-        """Ask the index; None where it does not answer."""
+    async def _ask_index(self, query: Struct, expected: type[T], deadline: int) -> T | None:
+        """Ask the index; None where it does not answer while half of the time is left, for the database to do so."""
+        left_s = max(deadline - self._clock.now_ms(), 0) / 1000
+        wait_s = min(self._wait_s_max, left_s / 2)
 
         async def work() -> Answer:
-            deadline = self._clock.now_ms() + int(self._wait_s_max * 1000)
-            await self._woken()
+            until = self._clock.now_ms() + int(wait_s * 1000)
+            await self._woken(wait_s)
             cause = current()
-            envelope = Envelope(new_id(self._clock), query, cause.request_id or "search", deadline, trace=cause.trace)
+            envelope = Envelope(new_id(self._clock), query, cause.request_id or "search", until, trace=cause.trace)
             return await self._bus.ask(query_subject(type(query)), envelope)
 
         try:
@@ -177,9 +179,9 @@ class Finder:
         assert isinstance(answer.value, expected), f"the index answered {type(answer.value)}"
         return answer.value
 
-    async def _woken(self) -> None:
+    async def _woken(self, wait_s: float) -> None:
         try:
-            async with asyncio.timeout(self._wait_s_max):
+            async with asyncio.timeout(wait_s):
                 await self._wake()
         except TimeoutError:
             raise NoAnswer("the index is not up yet") from None

@@ -25,6 +25,7 @@ PAUSE_S: Final = 0.5
 PAUSE_S_MAX: Final = 30.0
 STEADY_S: Final = 60.0  # who has lived so long begins again with the shortest pause
 STOP_S_MAX: Final = 5.0
+RISE_S_MAX: Final = 1.0  # after a rest; if it takes longer, it takes very long
 
 log = logging.getLogger("marketd.index")
 
@@ -50,15 +51,16 @@ class IndexProcess:
     """
     Keeps the index process alive; `run` it for as long as the service lives.
 
-    Who asks the index awaits `wake` before. Nobody having done so for `rest_s` (at the latest for twice that), the
-    process ends, and its memory is there for others; None keeps it up.
+    Who asks the index awaits `wake` before, and who has an answer of it already says so by `note_use`. Nobody having
+    done either for `rest_s` (at the latest for twice that), the process ends, and its memory is there for others; None
+    keeps it up.
     """
 
     def __init__(self, needs: IndexNeeds, clock: Clock, *, rest_s: float | None = None) -> None:
         self._needs, self._clock, self._rest_s = needs, clock, rest_s
         self.pid: int | None = None
         self._starts = 0
-        self._is_resting = False
+        self._is_resting, self._rises_until_s = False, 0.0
         self._asked, self._risen = asyncio.Event(), asyncio.Event()
         self._risen.set()
 
@@ -71,10 +73,18 @@ class IndexProcess:
         """Its process id, None while there is none, and how often it was started."""
         return {"pid": self.pid, "starts": self._starts}
 
-    async def wake(self) -> None:
-        """Somebody is about to ask it: where it rests, wait until it is up, or has failed to come up."""
+    def note_use(self) -> None:
+        """Somebody was answered with what it has said before."""
         self._asked.set()
-        await self._risen.wait()
+
+    async def wake(self) -> None:
+        """
+        Somebody is about to ask it: where it rests, wait until it is up, or has failed to come up; but who comes when
+        it should have come up long ago does not wait.
+        """
+        self._asked.set()
+        if self._is_resting or self._clock.monotonic_s() < self._rises_until_s:
+            await self._risen.wait()
 
     async def run(self, on_ready: Callable[[], None], on_rest: Callable[[], None]) -> None:
         """Start it, and again whenever it has ended; say so when it answers, and when it will not until it is asked."""
@@ -83,13 +93,14 @@ class IndexProcess:
             begun_s = self._clock.monotonic_s()
             try:
                 await self._live(on_ready)
-            except OSError as error:
-                log.error("the index process does not start: %s", error)
+            except* OSError as group:
+                log.error("the index process does not start: %s", group.exceptions[0])
             if self._is_resting:
                 log.debug("the index process rests until somebody asks it")
                 on_rest()
                 await self._asked.wait()
                 self._is_resting, pause_s = False, PAUSE_S
+                self._rises_until_s = self._clock.monotonic_s() + RISE_S_MAX
                 continue
             self._risen.set()
             if self._clock.monotonic_s() - begun_s > STEADY_S:

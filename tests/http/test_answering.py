@@ -2,12 +2,14 @@
 
 import asyncio
 import sys
+from collections import Counter
 from email.message import Message
 from email.parser import BytesParser
 from typing import Final
 
 import pytest
 
+from marketd.http.server import IN_ROW_MAX
 from marketd.storage.cards import EncodedProduct
 from marketd.trace import current
 from tests.bus.post import wait_until
@@ -16,6 +18,7 @@ from tests.http.stage import Stage
 pytestmark = pytest.mark.asyncio
 
 BODY: Final = b'{"id":"lamp"}'
+MANY_IN_ROW: Final = 400
 UNSENT_BYTES_MAX: Final = 1_000_000  # of what nobody takes: far less than all, and more than one answer
 
 
@@ -106,3 +109,29 @@ async def test_a_connection_does_its_requests_itself_one_after_the_other(stage: 
         await stage.call("GET", "/products/lamp", headers={"X-Request-Id": name})
 
     assert (1, ["a", "b"]) == (len({task for task, _ in seen}), [name for _, name in seen])
+
+
+async def test_who_sends_many_requests_in_a_row_lets_others_run(stage: Stage) -> None:
+    rounds, seen = 0, list[int]()
+
+    class Cards:
+        def kept(self, product_id: str) -> EncodedProduct:
+            seen.append(rounds)
+            return EncodedProduct("sam", True, BODY, BODY, "1-a")
+
+    async def count() -> None:
+        nonlocal rounds
+        while True:
+            rounds += 1
+            await asyncio.sleep(0)
+
+    stage.cards.kept = Cards().kept  # type: ignore[method-assign]
+    counting = asyncio.create_task(count())
+    _, writer = await asyncio.open_connection(stage.client.host, stage.client.port)
+    writer.write(b"GET /products/lamp HTTP/1.1\r\nHost: x\r\n\r\n" * MANY_IN_ROW)
+    await wait_until(lambda: len(seen) == MANY_IN_ROW)
+    counting.cancel()
+    writer.close()
+    await writer.wait_closed()
+
+    assert max(Counter(seen).values()) <= IN_ROW_MAX

@@ -166,3 +166,14 @@ def test_room_is_there_again_when_pages_are_dropped() -> None:
         kept.on_applied([TOUCHING["revised"]])
 
     assert kept.get("saw") is not None
+
+
+def test_that_a_page_was_given_is_told() -> None:
+    uses: list[str] = []
+    pages = KeptPages(3, lambda: uses.append("given"))
+    pages.get("q=a")
+    before = list(uses)
+    pages.keep("q=a", Page(b"[]", {}, (), frozenset()), pages.changes)
+    pages.get("q=a")
+
+    assert ([], ["given"]) == (before, uses)

@@ -153,6 +153,18 @@ async def test_an_index_that_does_not_wake_in_time_is_not_waited_for(tmp_path: P
         assert ("fallback", [], 1) == ((await s.find(q="lamp")).source, s.asked, s.breaker.statistics().failures)
 
 
+async def test_who_has_little_time_is_answered_by_the_database_within_it(tmp_path: Path) -> None:
+    async with staged(tmp_path, wait_s_max=30) as s:
+        await furnish(s)
+        s.up.clear()
+        envelope = Envelope(
+            "query", FindRelated("lamp", 8), "request", s.clock.now_ms() + 200, at_least=s.market.log.head
+        )
+        found = (await s.bus.ask(query_subject(FindRelated), envelope)).value
+
+        assert isinstance(found, Related) and 1 == len(found.cards)
+
+
 async def test_of_an_index_that_goes_to_rest_nothing_is_trusted(tmp_path: Path) -> None:
     async with staged(tmp_path) as s:
         await s.index_answers(Search, FOUND)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from marketd.storage import index_process
-from marketd.storage.index_process import PAUSE_S, PAUSE_S_MAX, STEADY_S, IndexNeeds, IndexProcess
+from marketd.storage.index_process import PAUSE_S, PAUSE_S_MAX, RISE_S_MAX, STEADY_S, IndexNeeds, IndexProcess
 from tests.bus.post import wait_until
 from tests.clock import TestClock
 
@@ -209,6 +209,33 @@ async def test_who_was_asked_meanwhile_stays(monkeypatch: pytest.MonkeyPatch) ->
             await stage.clock.advance(REST_S)
 
         assert (0, 1, False) == (stage.rests, stage.starts, stage.process.is_resting)
+
+
+async def test_what_it_said_before_counts_as_asking_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with keeping(monkeypatch, READY, REST_S) as stage:
+        await wait_until(lambda: stage.readies == 1)
+        for _ in range(3):
+            await wait_until(lambda: stage.clock.sleepers > 0)
+            stage.process.note_use()
+            await stage.clock.advance(REST_S)
+
+        assert 0 == stage.rests
+
+
+async def test_who_takes_too_long_to_come_up_is_not_waited_for_by_those_who_come_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with keeping(monkeypatch, READY, REST_S) as stage:
+        await stage.goes_to_rest()
+        monkeypatch.setattr(index_process, "_command", lambda: [sys.executable, "-c", "import time; time.sleep(99)"])
+        first = asyncio.create_task(stage.process.wake())
+        await wait_until(lambda: stage.starts == 2)
+        await stage.clock.advance(RISE_S_MAX)
+        await asyncio.wait_for(stage.process.wake(), 1)
+        is_waiting = not first.done()
+        first.cancel()
+
+        assert (True, 1) == (is_waiting, stage.readies)
 
 
 async def test_who_rests_is_up_when_waking_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
