@@ -253,6 +253,7 @@ def test_the_storage_knows_the_aggregates_and_the_port_of_the_bus() -> None:
     known -= {"actors.saga"}
     particular = {
         ("storage.finding", "bus.breaker"),
+        ("storage.together", "bus.breaker"),
         ("storage.index_process", "children"),
         ("storage.images", "children"),
     }
