@@ -76,3 +76,6 @@ async def _wait_told_to_end() -> None:
     loop.add_reader(sys.stdin, told.set)
     await told.wait()
     loop.remove_reader(sys.stdin)
+    # When the service is killed both come, the signal maybe when the loop is half closed, which would complain of it.
+    loop.remove_signal_handler(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
