@@ -87,7 +87,7 @@ class DownloadGrant(Struct, frozen=True):
 
 
 class AccessTokens:
-    """Issues and verifies access tokens; those verified are remembered until they expire."""
+    """Issues and verifies access tokens; those issued or verified are remembered until they expire."""
 
     def __init__(self, keys: dict[str, Ed25519PrivateKey], clock: Clock, *, minutes: int) -> None:
         self._clock, self.seconds = clock, minutes * 60
@@ -113,7 +113,9 @@ class AccessTokens:
             "jti": new_id(self._clock),
             "sid": principal.session_id,
         }
-        return jwt.encode(claims, self._signing, algorithm="EdDSA", headers={"kid": self._kid})
+        token = jwt.encode(claims, self._signing, algorithm="EdDSA", headers={"kid": self._kid})
+        self._remember(token, (principal, float(now_s + self.seconds)))
+        return token
 
     def verify(self, token: str) -> Principal:
         """Say who the token stands for; raise `TokenInvalid` or `TokenExpired`."""
@@ -121,13 +123,16 @@ class AccessTokens:
         known = self._remembered.get(token)
         if known is None:
             known = self._verify(token)
-            self._remembered[token] = known
-            if len(self._remembered) > REMEMBERED_MAX:
-                self._remembered.popitem(last=False)
+            self._remember(token, known)
         principal, expires_s = known
         if expires_s <= now_s:
             raise TokenExpired("the access token has expired")
         return principal
+
+    def _remember(self, token: str, known: tuple[Principal, float]) -> None:
+        self._remembered[token] = known
+        if len(self._remembered) > REMEMBERED_MAX:
+            self._remembered.popitem(last=False)
 
     def _verify(self, token: str) -> tuple[Principal, float]:
         if len(token) > TOKEN_CHARACTERS_MAX:

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from jwt.algorithms import OKPAlgorithm
 
+from marketd.http import tokens as module
 from marketd.http.tokens import (
     TOKEN_CHARACTERS_MAX,
     AccessTokens,
@@ -74,9 +75,25 @@ def refuse(token: str) -> None:
 
 
 def test_who_a_token_was_made_for_is_who_it_stands_for() -> None:
-    ours = tokens()
+    assert ANN == tokens().verify(tokens().issue(ANN))
 
-    assert ANN == ours.verify(ours.issue(ANN))
+
+def test_who_has_made_a_token_knows_it_without_reading_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = tokens()
+    token = ours.issue(ANN)
+    monkeypatch.setattr(ours, "_verify", None)
+
+    assert ANN == ours.verify(token)
+
+
+def test_no_more_tokens_are_remembered_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REMEMBERED_MAX", 2)
+    ours = tokens()
+    first, *_ = [ours.issue(ANN) for _ in range(3)]
+    monkeypatch.setattr(ours, "_verify", None)
+
+    with pytest.raises(TypeError):
+        ours.verify(first)
 
 
 def test_a_token_made_elsewhere_with_our_key_will_do() -> None:
@@ -90,10 +107,9 @@ def test_a_token_has_the_claims_of_the_contract() -> None:
 
 
 def test_a_token_names_the_session_that_it_belongs_to() -> None:
-    ours = tokens()
     signed_in = Principal("ann", "buyer", "s1")
 
-    assert signed_in == ours.verify(ours.issue(signed_in))
+    assert signed_in == tokens().verify(tokens().issue(signed_in))
 
 
 def test_after_a_renewal_the_new_key_signs() -> None:
@@ -162,7 +178,7 @@ async def test_a_token_that_is_remembered_expires_too() -> None:
     clock = TestClock()
     ours = tokens(clock)
     token = ours.issue(ANN)
-    ours.verify(token)
+    assert ANN == ours.verify(token)
     await clock.advance(900)
 
     with pytest.raises(TokenExpired):
