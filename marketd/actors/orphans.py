@@ -24,7 +24,7 @@ from marketd.storage.log import Meta, Recorded
 from marketd.trace import Cause, doing_for, taken_up
 
 SWEEPS_A_WAIT: Final = 4
-TELLING: Final = frozenset({order.ORDER.kind, product.PRODUCT.kind, buyer.BUYER.kind})
+TELLING: Final = frozenset({product.Held, product.Unheld, buyer.Claimed, buyer.Unclaimed, order.Placed})
 
 log = logging.getLogger("marketd.fulfilment")
 
@@ -50,9 +50,9 @@ class Orphans:
 
     def hear(self, record: Recorded, address: Address) -> None:
         """Take in one record of this stream."""
-        if address.kind not in TELLING:
-            return
         for event in record.commit.events:
+            if type(event) not in TELLING:
+                continue
             match event:
                 case product.Held(order_id):
                     self._note(order_id, record, Command(address, product.Unhold(order_id)))

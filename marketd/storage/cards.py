@@ -8,7 +8,7 @@ models.
 from collections import OrderedDict
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Final
+from typing import Final, get_args
 
 import msgspec
 from msgspec import Struct
@@ -23,6 +23,10 @@ from marketd.storage.projector import Projector
 
 CARDS_MAX: Final = 10_000
 TAG_DIGITS: Final = 16
+TOUCHING: Final = frozenset(
+    {*get_args(product.Event), account.Renamed}
+    | {buyer.Reviewed, buyer.ReviewDeleted, buyer.ReviewHidden, buyer.ReviewShown}
+)
 
 
 class ReadProduct(Struct, frozen=True, tag="product"):
@@ -108,17 +112,18 @@ def touched_by(batch: Sequence[Recorded]) -> set[str] | None:
     """Say which products look different after these records; None for maybe all of a seller's."""
     touched = set()
     for record in batch:
-        kind, key = Address.parse(record.stream)
-        if kind == "product":
-            if not all(isinstance(event, product.Reserved) and event.was_held for event in record.commit.events):
-                touched.add(key)
-        elif kind in ("buyer", "account"):
-            for event in record.commit.events:
-                match event:
-                    case buyer.Reviewed(product_id) | buyer.ReviewDeleted(product_id):
-                        touched.add(product_id)
-                    case buyer.ReviewHidden(product_id) | buyer.ReviewShown(product_id):
-                        touched.add(product_id)
-                    case account.Renamed():
-                        return None
+        for event in record.commit.events:
+            if type(event) not in TOUCHING:
+                continue
+            match event:
+                case product.Reserved(was_held=True):  # it was held before, and has looked so
+                    pass
+                case buyer.Reviewed(product_id) | buyer.ReviewDeleted(product_id):
+                    touched.add(product_id)
+                case buyer.ReviewHidden(product_id) | buyer.ReviewShown(product_id):
+                    touched.add(product_id)
+                case account.Renamed():
+                    return None
+                case _:
+                    touched.add(Address.parse(record.stream).key)
     return touched

@@ -330,4 +330,4 @@ def _public_address(url: str) -> str:
     return f"{PREVIEWS}{digest}" if digest else url
 
 
-CATALOG: Final = ReadModel("catalog", 2, TABLES, apply, {}, INDEXES)
+CATALOG: Final = ReadModel("catalog", 2, TABLES, apply, {}, INDEXES, product.PRODUCT.kind)

@@ -5,7 +5,7 @@ The one rule: the checkpoint lies before the first record of everything that is 
 again of all that the last one had not brought to an end, and of little else.
 """
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Container, Mapping
 from contextlib import aclosing
 from types import MappingProxyType
 from typing import NamedTuple
@@ -35,11 +35,20 @@ class Work(NamedTuple):
 class Follower:
     """
     One reader of the whole log, by the name of its checkpoint; a checkpoint is kept for so many records. With a clock
-    it is unhurried.
+    it is unhurried. Where it is told by few types of events, it hears the records with one of those.
     """
 
-    def __init__(self, events: EventLog, name: str, *, checkpoint_every: int, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        events: EventLog,
+        name: str,
+        *,
+        checkpoint_every: int,
+        clock: Clock | None = None,
+        telling: Container[type] | None = None,
+    ) -> None:
         self._log, self._name, self._every, self._clock = events, name, checkpoint_every, clock
+        self._telling = telling
         self._open: dict[str, Work] = {}  # in the order of `first`
         self._heard = self._noted = 0
         self.open: Mapping[str, Work] = MappingProxyType(self._open)
@@ -63,12 +72,13 @@ class Follower:
     async def records(self) -> AsyncGenerator[Recorded, None]:
         """Follow the log for ever; a record counts as heard when the next one is asked for."""
         self._heard = self._noted = await self._log.checkpoint(self._name)
-        clock = self._clock
+        clock, telling = self._clock, self._telling
         following = self._log.tail(self._heard) if clock is None else unhurried(self._log, self._heard, clock)
         async with aclosing(following) as batches:
             async for batch in batches:
                 for record in batch:
-                    yield record
+                    if telling is None or any(type(event) in telling for event in record.commit.events):
+                        yield record
                     self._heard = record.position
                 self.note()
 

@@ -81,4 +81,4 @@ def _entry(row: Row) -> LibraryEntry:
     return LibraryEntry(product_id, order_id, title, seller_id, seller_name, instant(acquired_at))
 
 
-LIBRARY: Final = ReadModel("library", 1, TABLES, apply, {ReadLibrary: read})
+LIBRARY: Final = ReadModel("library", 1, TABLES, apply, {ReadLibrary: read}, kind=buyer.BUYER.kind)

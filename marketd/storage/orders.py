@@ -61,8 +61,8 @@ _decoder: msgspec.json.Decoder[order.State] = msgspec.json.Decoder(order.State)
 
 def apply(db: Connection, record: Recorded) -> None:
     """Take in one record, by the aggregate's own `evolve`."""
-    kind, order_id = Address.parse(record.stream)
-    if kind != order.ORDER.kind or not record.commit.events:
+    order_id = Address.parse(record.stream).key
+    if not record.commit.events:
         return
     row = db.execute("SELECT state FROM orders WHERE order_id = ?", (order_id,)).fetchone()
     state: order.State = _decoder.decode(row[0]) if row else order.ORDER.initial
@@ -119,4 +119,6 @@ def _view(packed: str) -> order.View:
     return order.view(state)
 
 
-ORDERS: Final = ReadModel("orders", 2, TABLES, apply, {ListOrders: browse, ListAlerts: alerts}, INDEXES)
+ORDERS: Final = ReadModel(
+    "orders", 2, TABLES, apply, {ListOrders: browse, ListAlerts: alerts}, INDEXES, order.ORDER.kind
+)

@@ -123,5 +123,10 @@ def ended_since(db: Connection, query: ReadEnded) -> EndedOnes:
 
 
 PEOPLE: Final = ReadModel(
-    "people", 3, TABLES, apply, {FindPerson: find, FindSeller: find_seller, ReadEnded: ended_since}
+    "people",
+    3,
+    TABLES,
+    apply,
+    {FindPerson: find, FindSeller: find_seller, ReadEnded: ended_since},
+    kind=account.ACCOUNT.kind,
 )

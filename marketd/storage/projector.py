@@ -44,7 +44,8 @@ log = logging.getLogger("marketd.projector")
 class ReadModel:
     """
     One read model: its tables (name to definition) and indexes, how a record changes them, and how each query is
-    answered. `version` goes up whenever the tables or `apply` change.
+    answered. `version` goes up whenever the tables or `apply` change. `kind` is that of the actors it is made from;
+    none, of all.
     """
 
     name: str
@@ -53,6 +54,12 @@ class ReadModel:
     apply: Callable[[Connection, Recorded], None]
     answers: Mapping[type[Struct], Callable[[Connection, Any], Struct | None]]
     indexes: Sequence[str] = ()
+    kind: str = ""
+
+    def own(self, records: Sequence[Recorded]) -> Sequence[Recorded]:
+        """Give those of its kind."""
+        beginning = f"{self.kind}/"
+        return [record for record in records if record.stream.startswith(beginning)] if self.kind else records
 
 
 class Standing(NamedTuple):
@@ -95,6 +102,7 @@ class Projector:
         self._turn = 0
         self.trouble: str | None = None
         self._news = asyncio.Event()
+        self._waiting: dict[asyncio.Future[None], int] = {}  # for which position
         self._listeners: list[Callable[[Sequence[Recorded]], None]] = []
         self._stack = AsyncExitStack()
 
@@ -170,12 +178,15 @@ class Projector:
         """Wait until the models have come so far, but no longer than the limit: a late read beats none."""
         if self.position >= position:
             return
+        reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[reached] = position
         try:
             with self._deadlines.within(self._read_wait_s_max):
-                while self.position < position:
-                    await self._news.wait()
+                await reached
         except TimeoutError:
             log.warning("the read models are at %d, a reader waited for %d", self.position, position)
+        finally:
+            del self._waiting[reached]
 
     async def wait_caught_up(self) -> AsyncGenerator[tuple[int, int], None]:
         """Give (position, head) whenever there is progress, until the models have come to where the log is now."""
@@ -221,6 +232,10 @@ class Projector:
             listener(batch)
         self._news.set()
         self._news = asyncio.Event()
+        here = self.position
+        for reached, position in self._waiting.items():
+            if position <= here and not reached.done():
+                reached.set_result(None)
 
     # In the writer's thread.
 
@@ -263,7 +278,7 @@ class Projector:
             standing = standings[model.name]
             if standing.halted:
                 continue
-            for record in batch:
+            for record in model.own(batch):
                 if record.position > standing.position:
                     model.apply(db, record)
             moved[model.name] = Standing(max(standing.position, newest), None)
@@ -292,7 +307,7 @@ def _advance(db: Connection, model: ReadModel, batch: Sequence[Recorded], standi
     db.execute("SAVEPOINT model")
     record: Recorded | None = None
     try:
-        for record in batch:
+        for record in model.own(batch):
             if record.position > standing.position:
                 model.apply(db, record)
         after = Standing(max(standing.position, batch[-1].position), None)

@@ -76,4 +76,4 @@ def count(db: Connection, query: CountBuyers) -> Buyers:
     return Buyers(*(db.execute(text, (query.seller_id,)).fetchone() or (0, 0)))
 
 
-REGULARS: Final = ReadModel("regulars", 1, TABLES, apply, {CountBuyers: count})
+REGULARS: Final = ReadModel("regulars", 1, TABLES, apply, {CountBuyers: count}, kind=buyer.BUYER.kind)

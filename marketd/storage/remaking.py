@@ -67,7 +67,7 @@ def _take_in(db: Connection, models: Sequence[ReadModel], page: Sequence[Recorde
         apply = model.apply
         record = page[0]
         try:
-            for record in page:
+            for record in model.own(page):
                 apply(db, record)
         except Exception as error:  # whatever it is, it is the model's, unless it is the disk's
             if is_of_the_disk(error):

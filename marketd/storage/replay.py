@@ -34,7 +34,8 @@ def compare(
         broken: dict[str, str] = {}
         for record in records:
             for model in compared:
-                if record.position <= positions[model.name] and model.name not in broken:
+                is_due = record.position <= positions[model.name] and model.name not in broken
+                if is_due and model.own((record,)):
                     try:
                         model.apply(fresh, record)
                     except Exception as error:  # whatever it is, it is this model's

@@ -249,4 +249,6 @@ def _card(row: Row) -> ReviewCard:
     )
 
 
-REVIEWS: Final = ReadModel("reviews", 4, TABLES, apply, {ListReviews: browse, FindReview: find}, INDEXES)
+REVIEWS: Final = ReadModel(
+    "reviews", 4, TABLES, apply, {ListReviews: browse, FindReview: find}, INDEXES, buyer.BUYER.kind
+)

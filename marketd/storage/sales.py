@@ -147,4 +147,4 @@ def _add(db: Connection, taking: Row) -> None:
     )
 
 
-SALES: Final = ReadModel("sales", 3, TABLES, apply, {ReadEarnings: read, FindNewest: newest}, INDEXES)
+SALES: Final = ReadModel("sales", 3, TABLES, apply, {ReadEarnings: read, FindNewest: newest}, INDEXES, order.ORDER.kind)

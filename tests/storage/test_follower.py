@@ -1,13 +1,16 @@
 """Who follows the log begins after a checkpoint that lies before everything that is open."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
 import pytest
 
+from marketd.actors import product
 from marketd.storage.follower import Follower
-from marketd.storage.log import Recorded
+from marketd.storage.log import Commit, Done, Meta, Recorded
 from tests.actors.watched import WatchedLog
+from tests.clock import settle
 from tests.storage.history import append
 
 pytestmark = pytest.mark.asyncio
@@ -49,6 +52,26 @@ async def test_it_begins_after_its_checkpoint() -> None:
 
     async with following(follower_of(log), 1) as heard:
         assert [3] == [record.position for record in heard]
+
+
+async def test_it_passes_over_records_that_tell_it_nothing() -> None:
+    log = await log_of(2)
+    await log.append("product/p1", 0, [Commit("c3", 3, (product.Withdrawn(3),), Done(), Meta())])
+    follower = Follower(log, NAME, checkpoint_every=1, telling={product.Withdrawn})
+    async with following(follower, 1) as heard:
+        assert ([3], 2) == ([record.position for record in heard], follower.heard)
+
+
+async def test_what_is_passed_over_is_heard() -> None:
+    log = await log_of(5)
+    follower = Follower(log, NAME, checkpoint_every=1, telling={product.Withdrawn})
+    records = follower.records()
+    hearing = asyncio.ensure_future(anext(records))
+    await settle()
+    hearing.cancel()
+    await asyncio.wait([hearing])
+
+    assert (5, 5) == (follower.heard, log.checkpoints[-1])
 
 
 async def test_a_record_is_heard_when_the_next_one_is_asked_for() -> None:

@@ -21,10 +21,11 @@ from typing import Protocol
 from msgspec import Struct
 
 from marketd.actors.address import Address
+from marketd.actors.aggregate import Refused
 from marketd.actors.notices.channels import Channel
 from marketd.actors.notices.facts import Facts, gather
 from marketd.actors.notices.port import Gone, NoticeFailed, Rejected, Sent
-from marketd.actors.notices.triggers import Notice, due
+from marketd.actors.notices.triggers import TELLING, Notice, due
 from marketd.actors.preferences import EndPush
 from marketd.bus.breaker import BreakerOpen
 from marketd.bus.port import Bus, BusError, Envelope
@@ -87,7 +88,9 @@ class Notifier:
         self._bus, self._log, self._channel, self._sent = bus, events, channel, sent
         self._find_account, self._clock, self._limits = find_account, clock, limits
         self._checkpoint = f"notices.{channel.name}"
-        self._follower = Follower(events, self._checkpoint, checkpoint_every=limits.checkpoint_every, clock=clock)
+        self._follower = Follower(
+            events, self._checkpoint, checkpoint_every=limits.checkpoint_every, clock=clock, telling=TELLING
+        )
         self._known = 0  # up to here a record may have been heard by another process before
         self._room = asyncio.Semaphore(limits.waiting_max)
         self._hands = asyncio.Semaphore(limits.at_once_max)
@@ -147,7 +150,7 @@ class Notifier:
                 return await self._tell(notice, had)
         except BreakerOpen:  # somebody else is trying whether they are back
             pass
-        except (NoticeFailed, BusError) as error:
+        except (NoticeFailed, BusError, Refused) as error:  # refused by who has not heard yet of what we have read
             log.warning("%s: the notice %s waits: %s", notice.address, self._name(notice), error)
         except Exception:  # a defect in one notice must not stop the others; it is over when patience ends
             log.exception("%s: the notice %s crashed", notice.address, self._name(notice))

@@ -30,6 +30,7 @@ from marketd.storage.log import EventLog, Recorded
 from marketd.trace import doing_for, taken_up
 
 CHECKPOINT: Final = "postman"
+TELLING: Final = frozenset({TicketIssued, PasswordReset})  # by which an account comes to await a mail
 
 log = logging.getLogger("marketd.notices")
 
@@ -61,7 +62,7 @@ class Postman:
     ) -> None:
         self._bus, self._clock, self._limits = bus, clock, limits
         self._carrier, self._writer, self._breaker = carrier, writer, breaker
-        self._follower = Follower(events, CHECKPOINT, checkpoint_every=limits.checkpoint_every)
+        self._follower = Follower(events, CHECKPOINT, checkpoint_every=limits.checkpoint_every, telling=TELLING)
         self._room = asyncio.Semaphore(limits.waiting_max)
         self._hands = asyncio.Semaphore(limits.at_once_max)
 
@@ -81,8 +82,6 @@ class Postman:
                 await self._hear(record, tasks)
 
     async def _hear(self, record: Recorded, tasks: asyncio.TaskGroup) -> None:
-        if not any(isinstance(event, TicketIssued | PasswordReset) for event in record.commit.events):
-            return
         key = Address.parse(record.stream).key
         is_known = key in self._follower.open
         if not is_known:

@@ -61,6 +61,7 @@ _OF_ORDERS: Final[dict[type, tuple[OfOrder, ...]]] = {
     order.Failed: (ORDER_FAILED,),  # which is no news where nothing had been charged
     order.FailedWithAlert: (REFUND_DELAYED,),
 }
+TELLING: Final = frozenset({*_OF_ORDERS, webhook.Disabled})  # no other event makes anything due
 
 
 def due(record: Recorded) -> Sequence[Notice]:
