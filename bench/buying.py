@@ -23,6 +23,7 @@ HALF_S: Final = 5.0
 PRODUCTS: Final = 1_200
 ACCEPTED_PRODUCTS: Final = 2_000
 HOT_BUYERS: Final = 8_000
+COUNTED: Final = 100_000  # units of the other hot product
 SIGNING_IN: Final = 8
 PAUSE_S: Final = 0.01  # of a client that was sent away
 DRAINED_S_MAX: Final = 60.0
@@ -108,21 +109,26 @@ async def orders(folder: Path) -> list[Figure]:
 
 
 async def hot(folder: Path) -> list[Figure]:
-    """One product that everybody wants: orders accepted and completed, each of another buyer."""
+    """One product that everybody wants: orders accepted and completed, each of another buyer; and one of many units."""
     data = made(folder / "data")
     (data / LOCK).touch()
     await write_accounts(data, HOT_BUYERS, cost=CHEAP)
     async with service(data, **CHEAPLY) as running:
         seller = await Person.join(running.host, running.port, "seller", "seller")
         product_id = await seller.list_product("What everybody wants")
-        wanted = ((token, product_id) for token in await _tokens(running))
+        counted_id = await seller.list_product("What everybody wants, and has an end", stock=COUNTED)
+        tokens = await _tokens(running)
+        wanted = ((token, product_id) for token in tokens)
         await _accepted(running, wanted, WARM_UP_S)
         rounds = [await _accepted(running, wanted, ROUND_S / 2) for _ in range(ROUNDS)]
+        wanted = ((token, counted_id) for token in tokens)
+        counted = [(await _accepted(running, wanted, ROUND_S / 2)).completed_per_s for _ in range(ROUNDS)]
     accepted, completed = [r.per_s for r in rounds], [r.completed_per_s for r in rounds]
-    each = "each of another buyer"
+    each, units = "each of another buyer", f"{COUNTED:,} units, each held and then sold"
     return [
         Figure("one hot product, accepted", median(accepted), "a second", spread(accepted), each, ""),
         Figure("one hot product, completed", median(completed), "a second", spread(completed), each, "at least 1,000"),
+        Figure("one hot product of counted units", median(counted), "a second", spread(counted), units, ""),
     ]
 
 

@@ -57,12 +57,17 @@ class CheckAccess(Struct, frozen=True, tag="buyer.check-access"):
 
 
 class Grant(Struct, frozen=True, tag="buyer.grant"):
+    """Give the buyer what an order brings; `needs_claim` where nothing may come any more once its claim is given up."""
+
     order_id: str
     product_id: str
     seller_id: str
+    needs_claim: bool = False
 
 
 class Revoke(Struct, frozen=True, tag="buyer.revoke"):
+    """Take back what an order has brought, or else give up the place that is kept for it."""
+
     order_id: str
     product_id: str
 
@@ -204,6 +209,7 @@ QUESTIONS: Final = frozenset({CheckAccess})
 class Reason(StrEnum):
     ALREADY_OWNED = "the buyer owns the product already"
     UNDER_WAY = "an order of the buyer for the product is under way already"
+    UNCLAIMED = "what was kept for the order is given up"
     NOT_OWNED = "only who has bought the product may review it"
     ALREADY_REVIEWED = "the buyer has reviewed the product already"
     NO_SUCH_REVIEW = "no such review"
@@ -221,10 +227,15 @@ def decide(state: State, command: Command) -> list[Event]:
             return [Unclaimed(order_id, product_id)] if state.claims.get(product_id) == order_id else []
         case CheckAccess():
             return []
-        case Grant(order_id, product_id, seller_id):
-            is_so = _is_taken(state, order_id, product_id)
-            return [] if is_so else [Granted(order_id, product_id, seller_id)]
+        case Grant(order_id, product_id, seller_id, needs_claim):
+            if _is_taken(state, order_id, product_id):
+                return []
+            if needs_claim and product_id not in state.claims:
+                raise Refused(Reason.UNCLAIMED)
+            return [Granted(order_id, product_id, seller_id)]
         case Revoke(order_id, product_id):
+            if state.claims.get(product_id) == order_id:
+                return [Unclaimed(order_id, product_id)]
             owned = state.owned.get(product_id)
             return [Revoked(order_id, product_id)] if owned and owned.order_id == order_id else []
         case WriteReview(product_id, review, at):

@@ -33,7 +33,7 @@ from marketd.actors.payments.processor import (
     ProcessorUnavailable,
     RefundDenied,
 )
-from marketd.actors.saga import ALONG_WITH, LEGS, Ask, Charge, Command, Commands, Patience, PayBack, Tell
+from marketd.actors.saga import LEGS, Ask, Charge, Command, Commands, Patience, PayBack, Tell, along_with
 from marketd.actors.steps import Denied, Outcome, Report, Step, Succeeded, Unanswered
 from marketd.bus.port import Answer, Bus, BusError, Envelope
 from marketd.bus.subjects import command_subject
@@ -171,7 +171,7 @@ class Fulfilment:
         if outcome is None:
             return False
         reports = [Report(awaited.step, outcome)]
-        while isinstance(reports[-1].outcome, Succeeded) and (along := ALONG_WITH.get(reports[-1].step)):
+        while isinstance(reports[-1].outcome, Succeeded) and (along := along_with(reports[-1].step, awaited.placed)):
             outcome = await self._try(order_id, replace(awaited, step=along), walk)
             if outcome is None:  # then what is known goes on record first, and this is what the order awaits next
                 break

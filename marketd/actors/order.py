@@ -28,6 +28,7 @@ class Place(Struct, frozen=True, tag="order.place"):
     price: Money
     payment_method_id: str
     at: int
+    is_counted: bool = True
 
 
 class Advance(Struct, frozen=True, tag="order.advance"):
@@ -61,6 +62,8 @@ class ReadAwaited(Struct, frozen=True, tag="order.read-awaited"):
 
 
 class Placed(Struct, frozen=True, tag="order.placed"):
+    """`is_counted` says whether a unit has to be sold to the order, or its product has no end of them."""
+
     buyer_id: str
     seller_id: str
     product_id: str
@@ -68,6 +71,7 @@ class Placed(Struct, frozen=True, tag="order.placed"):
     price: Money
     payment_method_id: str
     at: int
+    is_counted: bool = True  # before it was noted, each was
 
 
 class Paid(Struct, frozen=True, tag="order.paid"):
@@ -217,6 +221,14 @@ class Releasing(Struct, frozen=True, tag="order.releasing"):
     why: str
 
 
+class Unwinding(Struct, frozen=True, tag="order.unwinding"):
+    """Nobody knows whether it was paid: what may have been delivered along with the payment is taken back first."""
+
+    placed: Placed
+    at: int
+    why: str
+
+
 class Refunding(Struct, frozen=True, tag="order.refunding"):
     """The sale is being taken back before it was complete."""
 
@@ -333,8 +345,8 @@ Event = (
     | DeliveryRevoked | Refunded | AlertResolved
 )
 Existing = (
-    Paying | Reserving | Delivering | Notifying | Unnoticed | Complete | Releasing | Refunding | Revoking
-    | Returning | Declined | TakenBack | Returned | Owing | Ending
+    Paying | Reserving | Delivering | Notifying | Unnoticed | Complete | Releasing | Unwinding | Refunding
+    | Revoking | Returning | Declined | TakenBack | Returned | Owing | Ending
 )
 # fmt: on
 State = Absent | Existing
@@ -347,6 +359,7 @@ AWAITS: Final[dict[type, Step]] = {
     Notifying: Step.NOTIFY_BUYER,
     Unnoticed: Step.NOTIFY_BUYER_LATE,
     Releasing: Step.ROLLBACK_INVENTORY,
+    Unwinding: Step.REVOKE_DELIVERY,
     Refunding: Step.REFUND_PAYMENT,
     Revoking: Step.REVOKE_DELIVERY,
     Returning: Step.REFUND_PAYMENT,
@@ -441,7 +454,7 @@ def _advance(state: Existing, outcome: Outcome, at: int) -> list[Event]:
             return [StockReleased(at)]
         case Refunding(), Succeeded():
             return [PaymentRefunded(at)]
-        case Revoking(), Succeeded():
+        case Revoking() | Unwinding(), Succeeded():
             return [DeliveryRevoked(at)]
         case Returning(), Succeeded():
             return [PaymentRefunded(at), Refunded(at)]
@@ -462,32 +475,34 @@ def _advance(state: Existing, outcome: Outcome, at: int) -> list[Event]:
 
 
 def evolve(state: State, event: Event) -> State:
-    """Take in one fact."""
+    """Take in one fact. Those of a sale that goes well come first: they are nearly all there are, read by many."""
     match state, event:
         case Absent(), Placed(at=at):
             return Paying(event, at)
         case Paying(placed), Paid(at):
             return Reserving(placed, at)
+        case Reserving(placed), StockReserved(licence_key, at):
+            return Delivering(placed, at, licence_key)
+        case Delivering(placed, _, licence_key), Delivered(at):
+            return Notifying(placed, at, licence_key)
+        case Notifying(placed, _, licence_key), BuyerNotified(at):
+            return Complete(placed, at, licence_key)
+        case Complete() | Unnoticed(), Completed():
+            return state
         case Paying(placed), PaymentDeclined(why, at):
             return Ending(placed, at, Declined(placed, at, why))
         case Paying(placed), PaymentUnanswered(at):
-            return Refunding(placed, at, NO_ANSWER)
-        case Reserving(placed), StockReserved(licence_key, at):
-            return Delivering(placed, at, licence_key)
+            return Refunding(placed, at, NO_ANSWER) if placed.is_counted else Unwinding(placed, at, NO_ANSWER)
+        case Unwinding(placed, _, why), DeliveryRevoked(at):
+            return Refunding(placed, at, why)
         case Reserving(placed), StockRefused(why, at):
             return Refunding(placed, at, why)
-        case Delivering(placed, _, licence_key), Delivered(at):
-            return Notifying(placed, at, licence_key)
         case Delivering(placed, _, licence_key), DeliveryRefused(why, at):
             return Releasing(placed, at, licence_key, why)
-        case Notifying(placed, _, licence_key), BuyerNotified(at):
-            return Complete(placed, at, licence_key)
         case Unnoticed(placed, at, licence_key), BuyerNotified():
             return Complete(placed, at, licence_key)
         case Notifying(placed, _, licence_key), NoticeFailed(_, at):
             return Unnoticed(placed, at, licence_key)
-        case Complete() | Unnoticed(), Completed():
-            return state
         case Unnoticed(placed, at, licence_key), NoticeAbandoned():
             return Complete(placed, at, licence_key)
         case Releasing(placed, _, _, why), StockReleased(at):
@@ -572,7 +587,7 @@ def _statuses(state: Existing) -> _Statuses:
             return "pending", "captured", "delivered"
         case Complete() | Unnoticed() | Revoking():
             return "completed", "captured", "delivered"
-        case Releasing() | Refunding():
+        case Releasing() | Unwinding() | Refunding():
             return "pending", "captured" if state.why != NO_ANSWER else "pending", "failed"
         case Returning():
             return "completed", "captured", "revoked"

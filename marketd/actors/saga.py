@@ -18,7 +18,7 @@ from marketd.actors import buyer, product
 from marketd.actors.address import Address
 from marketd.actors.money import Money
 from marketd.actors.notices.port import Receipt
-from marketd.actors.order import Awaited
+from marketd.actors.order import Awaited, Placed
 from marketd.actors.steps import Step
 
 
@@ -55,6 +55,8 @@ class Commands(NamedTuple):
     each: tuple[Command, ...]
 
 
+NOTHING: Final = Commands(())
+
 Ask = Charge | PayBack | Tell | Command | Commands
 
 
@@ -78,11 +80,14 @@ def charge(order_id: str, a: Awaited) -> Ask:
 
 
 def reserve(order_id: str, a: Awaited) -> Ask:
+    if not a.placed.is_counted:
+        return NOTHING
     return Command(Address("product", a.placed.product_id), product.Reserve(order_id))
 
 
 def grant(order_id: str, a: Awaited) -> Ask:
-    return Command(Address("buyer", a.placed.buyer_id), buyer.Grant(order_id, a.placed.product_id, a.placed.seller_id))
+    granted = buyer.Grant(order_id, a.placed.product_id, a.placed.seller_id, needs_claim=not a.placed.is_counted)
+    return Command(Address("buyer", a.placed.buyer_id), granted)
 
 
 def tell(order_id: str, a: Awaited) -> Ask:
@@ -90,6 +95,8 @@ def tell(order_id: str, a: Awaited) -> Ask:
 
 
 def release(order_id: str, a: Awaited) -> Ask:
+    if not a.placed.is_counted:
+        return NOTHING
     return Command(Address("product", a.placed.product_id), product.Release(order_id, a.licence_key))
 
 
@@ -102,14 +109,9 @@ def revoke(order_id: str, a: Awaited) -> Ask:
 
 
 def end_claims(order_id: str, a: Awaited) -> Ask:
-    return claims_ended(order_id, a.placed.buyer_id, a.placed.product_id)
-
-
-def claims_ended(order_id: str, buyer_id: str, product_id: str) -> Commands:
-    """Say how what was set aside for an order is given up: the unit first, so that who may claim again finds it."""
-    unhold = Command(Address("product", product_id), product.Unhold(order_id))
-    unclaim = Command(Address("buyer", buyer_id), buyer.Unclaim(order_id, product_id))
-    return Commands((unhold, unclaim))
+    unhold = Command(Address("product", a.placed.product_id), product.Unhold(order_id))
+    unclaim = Command(Address("buyer", a.placed.buyer_id), buyer.Unclaim(order_id, a.placed.product_id))
+    return Commands((unhold, unclaim) if a.placed.is_counted else (unclaim,))  # so that who claims again finds the unit
 
 
 # fmt: off
@@ -129,9 +131,22 @@ LEGS: Final[dict[Step, Leg]] = {
 
 # Taken at once after a step that succeeded, and put on record with it. Product and buyer have their answers on record:
 # whoever asks again after a crash gets the same ones, so nothing can have been done that the order does not come to
-# know of; and to tell the buyer is no more than to say so. (After ProcessPayment nothing may be taken along: a
-# processor that has charged, and is silent when asked again, is told to pay back.)
+# know of; and to tell the buyer is no more than to say so.
 ALONG_WITH: Final[dict[Step, Step]] = {
+    Step.PROCESS_PAYMENT: Step.UPDATE_INVENTORY,
     Step.UPDATE_INVENTORY: Step.PREPARE_DELIVERY,
     Step.PREPARE_DELIVERY: Step.NOTIFY_BUYER,
 }
+
+
+def along_with(step: Step, placed: Placed) -> Step | None:
+    """
+    Say which step is taken at once after one that succeeded.
+
+    Until a payment is on record somebody else, before or after a crash, may meet a silent processor and unwind the
+    order. A unit that had been sold to it along with the payment would be lost then. A delivery can be taken back
+    without being known of, and none comes afterwards, for what is unwound has lost its claim.
+    """
+    if step is Step.PROCESS_PAYMENT and placed.is_counted:
+        return None
+    return ALONG_WITH.get(step)

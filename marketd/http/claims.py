@@ -46,6 +46,8 @@ class Claims:
     async def _set_aside(self) -> None:
         await self._tell("buyer", self._principal.user_id, buyer.Claim(self._order_id, self._product_id))
         if not self._is_counted:
+            if is_again(self._request):  # and may have held one while they were
+                await self._tell("product", self._product_id, product.Unhold(self._order_id))
             return
         try:
             await self._tell("product", self._product_id, product.Hold(self._order_id))

@@ -151,6 +151,7 @@ async def placed(
         price=quote.price,
         payment_method_id=body.payment_method_id,
         at=asked_at(request),
+        is_counted=quote.is_counted,
     )
     async with Claims(request, address.key, body.product_id, principal, is_counted=quote.is_counted).kept():
         await tell(request, address, command, principal=principal)

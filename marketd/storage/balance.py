@@ -21,7 +21,7 @@ NOTES_MAX: Final = 1_000  # wait in memory
 TABLES: Final = (
     """CREATE TABLE orders(order_id TEXT PRIMARY KEY, state TEXT, has_paid INTEGER, has_no_answer INTEGER,
        was_delivered INTEGER, minor INTEGER, currency TEXT, product_id TEXT, buyer_id TEXT, licence_key TEXT,
-       position INTEGER, version INTEGER) WITHOUT ROWID""",
+       position INTEGER, version INTEGER, is_counted INTEGER) WITHOUT ROWID""",
     "CREATE TABLE paid(order_id TEXT PRIMARY KEY) WITHOUT ROWID",
     """CREATE TABLE held(order_id TEXT, product_id TEXT, units INTEGER, licence_key TEXT, sold INTEGER,
        PRIMARY KEY (order_id, product_id)) WITHOUT ROWID""",
@@ -82,6 +82,7 @@ EXPECTED: Final[dict[type, Elsewhere]] = {
     order.Unnoticed:  Elsewhere(TAKEN, NEVER, ONE, ONE, ONE, NONE),
     order.Complete:   Elsewhere(TAKEN, NEVER, ONE, ONE, ONE, NONE),
     order.Releasing:  Elsewhere(TAKEN, NEVER, EITHER, EITHER, NONE, EITHER),
+    order.Unwinding:  Elsewhere(ANY_CHARGE - {"voided"}, NEVER, NONE, NONE, EITHER, EITHER),
     order.Refunding:  Elsewhere(ANY_CHARGE, ANY_REFUND, EITHER, NONE, NONE, EITHER),
     order.Revoking:   Elsewhere(TAKEN, NEVER, ONE, ONE, EITHER, NONE),
     order.Returning:  Elsewhere(TAKEN, ANY_REFUND, ONE, ONE, NONE, NONE),
@@ -93,6 +94,11 @@ EXPECTED: Final[dict[type, Elsewhere]] = {
 }
 # fmt: on
 BY_TAG: Final = {str(state.__struct_config__.tag): rule for state, rule in EXPECTED.items()}  # type: ignore[attr-defined]
+# Without units, what is delivered along with the payment may be on its way before either is on record.
+BY_TAG_UNCOUNTED: Final = {
+    tag: rule._replace(units=NONE, sold=NONE, copies=EITHER if tag == "order.paying" else rule.copies)
+    for tag, rule in BY_TAG.items()
+}
 
 
 class Sums(Struct, frozen=True, rename="camel"):
@@ -148,9 +154,9 @@ class Balance:
                 getattr(state, "denied", None) == order.NO_ANSWER,
                 getattr(state, "was_delivered", False),
                 *(placed.price.minor, placed.price.currency, placed.product_id, placed.buyer_id),
-                *(getattr(state, "licence_key", None), ended.position, ended.version),
+                *(getattr(state, "licence_key", None), ended.position, ended.version, placed.is_counted),
             )
-            self._note("INSERT INTO orders VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            self._note("INSERT INTO orders VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
         elif isinstance(ended.state, buyer.Shelf):
             for product_id, owned in ended.state.owned.items():
                 self._note("INSERT INTO owned VALUES(?, ?, ?)", (owned.order_id, key, product_id))
@@ -234,10 +240,11 @@ class Balance:
 
 def _faults_of(row: Row, with_ledger: bool) -> Iterator[str]:
     """Hold one order against what is found elsewhere."""
-    _, tag, has_paid, has_no_answer, was_delivered, minor, currency, _, _, licence_key, *_ = row
-    taken_minor, taken_currency, charge, refund, units, held_key, owner, sold, claims, *unread = row[12:]
+    _, tag, has_paid, has_no_answer, was_delivered, minor, currency, _, _, licence_key, _, _, is_counted, *_ = row
+    taken_minor, taken_currency, charge, refund, units, held_key, owner, sold, claims, *unread = row[13:]
     is_product_unread, is_buyer_unread = unread
-    expected = BY_TAG[tag]
+    expected = (BY_TAG if is_counted else BY_TAG_UNCOUNTED)[tag]
+    one = ONE if is_counted else NONE
     state = tag.removeprefix("order.")
     if with_ledger:
         charges = TAKEN if has_paid else expected.charge
@@ -249,9 +256,9 @@ def _faults_of(row: Row, with_ledger: bool) -> Iterator[str]:
         if charge == "captured" and (taken_minor, taken_currency) != (minor, currency):
             yield f"its price is {minor} {currency}, and {taken_minor} {taken_currency} were charged (in minor units)"
     if not is_product_unread:
-        if units not in (ONE if was_delivered else expected.units):
+        if units not in (one if was_delivered else expected.units):
             yield f"it is {state}, and its product holds {units} units for it"
-        if sold not in (ONE if was_delivered else expected.sold):
+        if sold not in (one if was_delivered else expected.sold):
             yield f"it is {state}, and its product has sold it {sold} units"
         if licence_key is not None and units == 1 and licence_key != held_key:
             yield "it has another licence key than its product gave it"

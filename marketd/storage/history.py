@@ -11,7 +11,7 @@ from marketd.bus.subjects import query_subject
 from marketd.clock import Instant, instant
 from marketd.storage.log import EventLog
 
-PRIVATE: Final = frozenset({"payment_method_id", "licence_key", "type", "at"})
+PRIVATE: Final = frozenset({"payment_method_id", "licence_key", "is_counted", "type", "at"})
 
 
 class ReadHistory(Struct, frozen=True, tag="order-history"):

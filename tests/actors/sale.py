@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from msgspec.structs import replace
+
 from marketd.actors.money import Money
 from marketd.actors.order import (
     AlertResolved,
@@ -35,6 +37,8 @@ PRICE: Final = Money(1999, "USD")
 PLACE: Final = Place("ann", "sue", "p1", "Serif", PRICE, "pm_card_visa", 1)
 PLACED: Final = Placed("ann", "sue", "p1", "Serif", PRICE, "pm_card_visa", 1)
 
+UNCOUNTED: Final = replace(PLACED, is_counted=False)  # of a product that has no end of units
+
 PAYING: Final[History] = (PLACED,)
 RESERVING: Final[History] = (*PAYING, Paid(2))
 DELIVERING: Final[History] = (*RESERVING, StockReserved("k1", 3))
@@ -45,6 +49,8 @@ UNNOTICED: Final[History] = (*NOTIFYING, NoticeFailed("mailbox full", 5), Comple
 ENDING: Final[History] = (*PAYING, PaymentDeclined("no funds", 2))
 DECLINED: Final[History] = (*ENDING, ClaimsEnded(2), Failed("no funds", 2))
 UNANSWERED: Final[History] = (*PAYING, PaymentUnanswered(2))
+UNWINDING: Final[History] = (UNCOUNTED, PaymentUnanswered(2))
+UNWOUND: Final[History] = (*UNWINDING, DeliveryRevoked(3))
 REFUNDING: Final[History] = (*RESERVING, StockRefused("sold out", 3))
 RELEASING: Final[History] = (*DELIVERING, DeliveryRefused("owned already", 4))
 RELEASED: Final[History] = (*RELEASING, StockReleased(5))
@@ -76,6 +82,8 @@ HISTORIES: Final[dict[str, History]] = {
     "ending owing": ENDING_OWING,
     "declined": DECLINED,
     "unanswered": UNANSWERED,
+    "unwinding": UNWINDING,
+    "unwound": UNWOUND,
     "refunding": REFUNDING,
     "releasing": RELEASING,
     "released": RELEASED,

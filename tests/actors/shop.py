@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Final, Self, TypeVar
 
 from msgspec import Struct
@@ -141,8 +141,12 @@ class Shop:
         await self.ask(Address("product", product_id), product.List("sue", OFFER, stock, keys, 1))
 
     async def place(self, order_id: str, *, buyer_id: str = "ann", pays_with: str = "pm_good", trace: str = "") -> None:
-        """Order the product p1."""
-        placed = order.Place(buyer_id, "sue", "p1", OFFER.title, OFFER.price, pays_with, self.clock.now_ms())
+        """Order the product p1; where its units are counted, as it was done before there were claims."""
+        is_counted, at = await self.stock() is not None, self.clock.now_ms()
+        if not is_counted:
+            with suppress(Refused):  # who owns it already may try
+                await self.claim(order_id, buyer_id=buyer_id)
+        placed = order.Place(buyer_id, "sue", "p1", OFFER.title, OFFER.price, pays_with, at, is_counted)
         await self.ask(Address("order", order_id), placed, trace=trace)
 
     async def claim(self, order_id: str, *, buyer_id: str = "ann") -> None:

@@ -119,6 +119,14 @@ def test_an_order_does_not_take_back_what_another_gave() -> None:
     given(BUYER, GRANTED).when(Revoke("o2", "p1")).then_nothing()
 
 
+def test_to_revoke_what_has_not_come_yet_gives_up_its_place() -> None:
+    given(BUYER, CLAIMED).when(Revoke("o1", "p1")).then(UNCLAIMED)
+
+
+def test_what_is_claimed_comes() -> None:
+    given(BUYER, CLAIMED).when(Grant("o1", "p1", "seller", needs_claim=True)).then(GRANTED)
+
+
 def test_an_owner_writes_a_review() -> None:
     given(BUYER, GRANTED).when(WriteReview("p1", REVIEW, 7)).then(REVIEWED)
 
@@ -231,6 +239,7 @@ REFUSALS: list[tuple[list[Event], Command, Reason]] = [
     ([GRANTED], Grant("o2", "p1", "seller"), Reason.ALREADY_OWNED),
     ([CLAIMED], Claim("o2", "p1"), Reason.UNDER_WAY),
     ([CLAIMED], Grant("o2", "p1", "seller"), Reason.UNDER_WAY),
+    ([CLAIMED, UNCLAIMED], Grant("o1", "p1", "seller", needs_claim=True), Reason.UNCLAIMED),
     ([], WriteReview("p1", REVIEW, 7), Reason.NOT_OWNED),
     ([GRANTED, REVOKED], WriteReview("p1", REVIEW, 7), Reason.NOT_OWNED),
     ([GRANTED, REVIEWED], WriteReview("p1", DULL, 8), Reason.ALREADY_REVIEWED),

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from marketd.actors import product
+from marketd.actors.address import Address
 from marketd.actors.aggregate import Refused
 from marketd.actors.fulfilment import CHECKPOINT
 from marketd.actors.notices.port import Receipt
@@ -75,6 +77,41 @@ async def test_what_the_house_does_for_a_sale_is_one_record_of_the_order(shop: S
 
     newest = (await shop.log.read("order/o1"))[-1]
     assert [StockReserved, Delivered, BuyerNotified, Completed] == [type(event) for event in newest.commit.events]
+
+
+async def test_where_nothing_is_counted_all_that_is_done_for_a_sale_is_one_record_of_the_order(
+    log: WatchedLog, clock: TestClock
+) -> None:
+    async with Shop(log, clock) as shop:
+        await shop.offer()
+        await shop.place("o1")
+        await shop.rest()
+
+        assert SOLD == await shop.events("o1")
+        assert [1, 5] == [len(record.commit.events) for record in await log.read("order/o1")]
+
+
+async def test_where_nothing_is_counted_a_sale_is_no_record_of_the_product(log: WatchedLog, clock: TestClock) -> None:
+    async with Shop(log, clock) as shop:
+        await shop.offer()
+        await shop.place("o1")
+        await shop.rest()
+
+        assert 1 == len(await log.read("product/p1"))
+
+
+async def test_what_was_sold_before_units_were_counted_takes_none(log: WatchedLog, clock: TestClock) -> None:
+    async with Shop(log, clock) as shop:
+        await shop.offer()
+        shop.processor.is_down = lambda what, order_id: True
+        await shop.place("o1")
+        await shop.rest(open_orders=1)
+        await shop.ask(Address("product", "p1"), product.Revise("sue", 2, stock=0))
+        shop.processor.is_down = lambda what, order_id: False
+        await shop.clock.advance(LIMITS.retry_s_max)
+        await shop.rest()
+
+        assert (("completed", "captured", "delivered"), 0) == (await shop.statuses("o1"), await shop.stock())
 
 
 async def test_the_buyer_is_told_once(shop: Shop) -> None:

@@ -109,6 +109,8 @@ STATUSES = {
     "ending owing": ("pending", "refund_failed", "failed"),
     "declined": ("failed", "declined", "failed"),
     "unanswered": ("pending", "pending", "failed"),
+    "unwinding": ("pending", "pending", "failed"),
+    "unwound": ("pending", "pending", "failed"),
     "refunding": ("pending", "captured", "failed"),
     "releasing": ("pending", "captured", "failed"),
     "released": ("pending", "captured", "failed"),

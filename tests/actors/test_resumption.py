@@ -15,7 +15,16 @@ from tests.clock import TestClock, settle
 
 pytestmark = pytest.mark.asyncio
 
-Story = Callable[[Shop], Awaitable[None]]
+
+class Story(NamedTuple):
+    """What happens, with so many units of the product."""
+
+    happens: Callable[[Shop], Awaitable[None]]
+    stock: int | None = 1
+
+    async def __call__(self, shop: Shop) -> None:
+        await shop.offer(stock=self.stock)
+        await self.happens(shop)
 
 
 async def sell(shop: Shop) -> None:
@@ -48,14 +57,8 @@ async def fail_to_pay_back(shop: Shop) -> None:
     await sell_to_an_owner(shop)
 
 
-STORIES: list[Story] = [
-    sell,
-    sell_on_bad_credit,
-    sell_to_an_owner,
-    sell_too_much,
-    sell_and_take_back,
-    fail_to_pay_back,
-]
+UNLIMITED = [sell, sell_on_bad_credit, sell_to_an_owner, sell_and_take_back, fail_to_pay_back]
+STORIES = [*map(Story, [*UNLIMITED, sell_too_much]), *(Story(happens, None) for happens in UNLIMITED)]
 
 
 ROUNDS_OF_A_STORY = 32  # of the event loop, from its last request to its end; the longest has 29
@@ -98,7 +101,6 @@ async def end_of(shop: Shop) -> End:
 async def told(story: Story) -> Told:
     log = WatchedLog()
     async with Shop(log, TestClock()) as shop:
-        await shop.offer(stock=1)
         await story(shop)
         end = await end_of(shop)
     async with aclosing(log.tail(0)) as batches:
@@ -143,7 +145,6 @@ async def test_a_crash_at_any_moment_changes_nothing(story: Story) -> None:
     for rounds in range(ROUNDS_OF_A_STORY):
         log, processor = WatchedLog(), FakeProcessor()
         async with Shop(log, TestClock(), processor) as first:
-            await first.offer(stock=1)
             await story(first)
             await settle(rounds)
         async with Shop(log, restarted(), processor) as second:
@@ -157,21 +158,20 @@ async def test_two_who_lead_the_same_order_change_nothing(story: Story) -> None:
     """Each takes every step; the second time is harmless."""
     whole = await told(story)
     async with Shop(WatchedLog(), TestClock()) as shop, shop.second_leader():
-        await shop.offer(stock=1)
         await story(shop)
 
         assert whole.end == await end_of(shop)
 
 
 async def test_the_key_of_a_step_is_the_same_after_a_crash() -> None:
-    whole = await told(sell)
+    whole = await told(Story(sell))
     steps = {record.commit.command_id for record in whole.records if record.stream != "order/o1"}
 
     assert {"o1:UpdateInventory", "o1:PrepareDelivery"} <= steps
 
 
 async def test_who_starts_again_follows_the_log_from_the_checkpoint() -> None:
-    whole = await told(sell)
+    whole = await told(Story(sell))
     log = await log_until(whole.records, len(whole.records))
     log.offer_checkpoint(CHECKPOINT, len(whole.records))
     async with Shop(log, restarted(), FakeProcessor()) as shop:

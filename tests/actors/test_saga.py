@@ -39,7 +39,7 @@ from marketd.actors.order import (
     StockReserved,
     view,
 )
-from marketd.actors.saga import LEGS, Ask, Charge, Command, Commands, Patience, PayBack, Tell
+from marketd.actors.saga import LEGS, NOTHING, Ask, Charge, Command, Commands, Patience, PayBack, Tell, along_with
 from marketd.actors.steps import Denied, Outcome, Report, Step, Succeeded, Unanswered
 from tests.actors.sale import (
     COMPLETE,
@@ -49,6 +49,7 @@ from tests.actors.sale import (
     ENDING_TAKEN_BACK,
     NOTIFYING,
     PAYING,
+    PLACED,
     PRICE,
     REFUNDING,
     RELEASED,
@@ -57,7 +58,10 @@ from tests.actors.sale import (
     RETURNING,
     REVOKING,
     UNANSWERED,
+    UNCOUNTED,
     UNNOTICED,
+    UNWINDING,
+    UNWOUND,
     History,
 )
 from tests.given import given
@@ -79,6 +83,7 @@ TABLE = [
     Row(PAYING, Step.PROCESS_PAYMENT, YES, (Paid(9),), Step.UPDATE_INVENTORY),
     Row(PAYING, Step.PROCESS_PAYMENT, NO, (PaymentDeclined("no", 9),), Step.END_CLAIMS),
     Row(PAYING, Step.PROCESS_PAYMENT, SILENCE, (PaymentUnanswered(9),), Step.REFUND_PAYMENT),
+    Row((UNCOUNTED,), Step.PROCESS_PAYMENT, SILENCE, (PaymentUnanswered(9),), Step.REVOKE_DELIVERY),
     Row(RESERVING, Step.UPDATE_INVENTORY, YES, (StockReserved(None, 9),), Step.PREPARE_DELIVERY),
     Row(RESERVING, Step.UPDATE_INVENTORY, Succeeded("k7"), (StockReserved("k7", 9),), Step.PREPARE_DELIVERY),
     Row(RESERVING, Step.UPDATE_INVENTORY, NO, (StockRefused("no", 9),), Step.REFUND_PAYMENT),
@@ -96,6 +101,8 @@ TABLE = [
     Row(REFUNDING, Step.REFUND_PAYMENT, SILENCE, (PaymentRefundFailed(NO_ANSWER, 9),), Step.END_CLAIMS),
     Row(RELEASED, Step.REFUND_PAYMENT, YES, (PaymentRefunded(9),), Step.END_CLAIMS),
     Row(UNANSWERED, Step.REFUND_PAYMENT, YES, (PaymentRefunded(9),), Step.END_CLAIMS),
+    Row(UNWINDING, Step.REVOKE_DELIVERY, YES, (DeliveryRevoked(9),), Step.REFUND_PAYMENT),
+    Row(UNWOUND, Step.REFUND_PAYMENT, YES, (PaymentRefunded(9),), Step.END_CLAIMS),
     Row(ENDING, Step.END_CLAIMS, YES, (ClaimsEnded(9), Failed("no funds", 9)), None),
     Row(ENDING_TAKEN_BACK, Step.END_CLAIMS, YES, (ClaimsEnded(9), Failed("sold out", 9)), None),
     Row(ENDING_OWING, Step.END_CLAIMS, YES, (ClaimsEnded(9), FailedWithAlert("sold out", 9)), None),
@@ -182,15 +189,22 @@ ASKED: list[tuple[History, Ask]] = [
     (PAYING,     Charge("o1", PRICE, "pm_card_visa")),
     (RESERVING,  Command(Address("product", "p1"), product.Reserve("o1"))),
     (DELIVERING, Command(Address("buyer", "ann"), buyer.Grant("o1", "p1", "sue"))),
+    ((UNCOUNTED, Paid(2), StockReserved(None, 3)),
+                 Command(Address("buyer", "ann"), buyer.Grant("o1", "p1", "sue", needs_claim=True))),
     (NOTIFYING,  Tell(Receipt("o1", "ann", "Serif"))),
     (UNNOTICED,  Tell(Receipt("o1", "ann", "Serif"))),
     (RELEASING,  Command(Address("product", "p1"), product.Release("o1", "k1"))),
+    ((UNCOUNTED, Paid(2)), NOTHING),
+    ((UNCOUNTED, Paid(2), StockReserved(None, 3), DeliveryRefused("owned already", 4)), NOTHING),
+    (UNWINDING,  Command(Address("buyer", "ann"), buyer.Revoke("o1", "p1"))),
     (REFUNDING,  PayBack("o1")),
     (UNANSWERED, PayBack("o1")),
     (REVOKING,   Command(Address("buyer", "ann"), buyer.Revoke("o1", "p1"))),
     (RETURNING,  PayBack("o1")),
     (ENDING,     Commands((Command(Address("product", "p1"), product.Unhold("o1")),
                            Command(Address("buyer", "ann"), buyer.Unclaim("o1", "p1"))))),
+    ((UNCOUNTED, PaymentDeclined("no funds", 2)),
+                 Commands((Command(Address("buyer", "ann"), buyer.Unclaim("o1", "p1")),))),
 ]
 PATIENCE = {
     Step.PROCESS_PAYMENT:    Patience.BOUNDED,
@@ -217,3 +231,17 @@ def test_what_is_asked_of_whom(history: History, asked: Ask) -> None:
 @pytest.mark.parametrize(("step", "patience"), PATIENCE.items())
 def test_how_long_a_step_is_asked(step: Step, patience: Patience) -> None:
     assert patience is LEGS[step].patience
+
+
+@pytest.mark.parametrize(
+    ("step", "along", "along_uncounted"),
+    [
+        (Step.PROCESS_PAYMENT, None, Step.UPDATE_INVENTORY),
+        (Step.UPDATE_INVENTORY, Step.PREPARE_DELIVERY, Step.PREPARE_DELIVERY),
+        (Step.PREPARE_DELIVERY, Step.NOTIFY_BUYER, Step.NOTIFY_BUYER),
+        (Step.NOTIFY_BUYER, None, None),
+        (Step.REVOKE_DELIVERY, None, None),
+    ],
+)
+def test_what_is_taken_along_with_a_step(step: Step, along: Step | None, along_uncounted: Step | None) -> None:
+    assert (along, along_uncounted) == (along_with(step, PLACED), along_with(step, UNCOUNTED))

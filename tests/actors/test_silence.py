@@ -157,6 +157,28 @@ async def test_money_that_was_taken_without_a_word_goes_back(shop: Shop) -> None
     assert (True, set()) == ("o1" in shop.processor.charges, shop.processor.captured)
 
 
+async def test_what_was_delivered_with_a_payment_of_which_nobody_knows_is_taken_back(
+    log: WatchedLog, clock: TestClock
+) -> None:
+    """The first process dies when the buyer has it and before that is on the order's record."""
+    async with Shop(log, clock) as first:
+        await first.offer()
+        after_delivery = len(log.appends) + 4  # the claim, the order and the delivery come first
+        log.trouble_at |= dict.fromkeys(range(after_delivery, after_delivery + 10), Trouble.LOST_UNKNOWN)
+        await first.place("o1")
+        await settle(400)
+        processor, seen = first.processor, (await first.owns(), await first.events("o1"))
+    log.trouble_at.clear()
+    processor.is_down = lambda what, order_id: what == "charge"
+    async with Shop(log, clock, processor) as shop:
+        await patience_ends(shop)
+        await shop.rest()
+
+        undone = ["Placed", "PaymentUnanswered", "DeliveryRevoked", "PaymentRefunded", "ClaimsEnded", "Failed"]
+        assert ((True, ["Placed"]), undone) == (seen, await shop.events("o1"))
+        assert (False, set()) == (await shop.owns(), processor.captured)
+
+
 async def test_a_charge_that_comes_after_its_undoing_is_declined(shop: Shop) -> None:
     shop.processor.is_down = lambda what, order_id: what == "charge"
     await shop.place("o1")

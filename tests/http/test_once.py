@@ -30,6 +30,7 @@ LOGIN = {"email": "ann@example.org", "password": "Passw0rd"}
 def sells(stage: Stage) -> None:
     stage.bus.answers(product.Quote, QUOTED)
     stage.bus.answers(buyer.Claim, None)
+    stage.bus.answers(product.Unhold, None)
     stage.bus.answers(order.Place, PENDING)
     stage.bus.answers(order.Describe, Refused(order.Reason.NO_SUCH_ORDER))
 
@@ -95,6 +96,22 @@ async def test_of_twenty_at_once_one_is_worked_on_and_all_get_its_answer(stage: 
     answers = await asyncio.gather(*(place(stage) for _ in range(20)))
 
     assert (202, True, 1) == (answers[0].status, same(*answers), len(placed(stage)))
+
+
+async def test_what_was_held_while_units_were_counted_is_given_back_where_they_are_no_more(stage: Stage) -> None:
+    sells(stage)
+    stage.bus.answers(product.Quote, replace(QUOTED, is_counted=True))
+    stage.bus.answers(product.Hold, None)
+    stage.bus.answers(order.Place, NoAnswer("silence"))
+    first = await place(stage)
+    sells(stage)
+    second = await place(stage)
+
+    assert (503, 202) == (first.status, second.status)
+    assert [product.Unhold] == [
+        type(message) for _, message in stage.bus.messages if isinstance(message, product.Unhold)
+    ]
+    assert [True, False] == [command.is_counted for command in placed(stage)]
 
 
 async def test_without_a_key_everything_is_done_again(stage: Stage) -> None:

@@ -50,7 +50,7 @@ async def test_product_and_buyer_are_asked_before_the_order(stage: Stage) -> Non
     (sold, quote), (self, claim), (_, placed) = stage.bus.messages
     assert (command_subject(Address("product", "lamp")), product.Quote("ann", order_id)) == (sold, quote)
     assert (command_subject(Address("buyer", "ann")), buyer.Claim(order_id, "lamp")) == (self, claim)
-    assert order.Place("ann", "sam", "lamp", "Lamp", Money(1999, "USD"), "pm_card_visa", AT) == placed
+    assert order.Place("ann", "sam", "lamp", "Lamp", Money(1999, "USD"), "pm_card_visa", AT, is_counted=False) == placed
 
 
 async def test_a_unit_is_held_once_the_buyer_has_claimed_it(stage: Stage) -> None:
@@ -58,6 +58,14 @@ async def test_a_unit_is_held_once_the_buyer_has_claimed_it(stage: Stage) -> Non
 
     asked: list[Struct] = [message for _, message in stage.bus.messages[1:3]]
     assert [buyer.Claim(order_id, "lamp"), product.Hold(order_id)] == asked
+
+
+async def test_an_order_says_whether_a_unit_is_sold_to_it(stage: Stage) -> None:
+    await place(stage, True)
+
+    placed = stage.bus.messages[-1][1]
+    assert isinstance(placed, order.Place)
+    assert placed.is_counted
 
 
 async def test_all_who_are_asked_learn_who_is_behind_it(stage: Stage) -> None:

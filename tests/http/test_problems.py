@@ -50,6 +50,7 @@ STATUSES: dict[str, int] = {
     "order.NO_ALERT": 404,
     "buyer.ALREADY_OWNED": 409,
     "buyer.UNDER_WAY": 409,
+    "buyer.UNCLAIMED": 409,
     "buyer.NOT_OWNED": 403,
     "buyer.ALREADY_REVIEWED": 409,
     "buyer.NO_SUCH_REVIEW": 404,

@@ -28,7 +28,7 @@ def recorded(data: Path, *streams: str) -> list[tuple[str, str]]:
 async def test_every_record_of_a_sale_has_the_trace_of_its_order(
     service: Service, visitor: Visitor, seller: Person, buyer: Person
 ) -> None:
-    product = await seller.offers()
+    product = await seller.offers(stock=1)
     body = {"productId": product["id"], "paymentMethodId": "pm_card_visa"}
     order = (await buyer.post("/orders", body, traceparent=TRACE)).expect(202)
     await buyer.sees_end(order["orderId"])

@@ -175,9 +175,9 @@ class Laws:
                 raise Broken("4 what is completed is owned", key)
             case order.PaymentRefunded() if self._world.bank.taken(key):
                 raise Broken("2 what is refunded went back", key)
-            case order.StockReserved():
+            case order.StockReserved() if state.placed.is_counted:
                 self._reservations[key] = event
-            case order.StockReleased():
+            case order.StockReleased() if state.placed.is_counted:
                 del self._reservations[key]
             case order.NoticeAbandoned() | order.RefundRequested():
                 self._unnoticed.add(key)

@@ -98,7 +98,7 @@ class People:
             change: dict[str, Any] = chance.choice(
                 [
                     {"price": Money(chance.randrange(100, 9_000), "USD")},
-                    {"licence_keys": (f"{product_id}-new{n}",)} if keys else {"stock": chance.choice([0, 1, 4])},
+                    {"licence_keys": (f"{product_id}-new{n}",)} if keys else {"stock": chance.choice([None, 0, 1, 4])},
                     {"title": f"Serif {n}"},
                 ]
             )
@@ -136,8 +136,8 @@ class People:
         chance, address = self._chance, Address("order", order_id)
         method, at = chance.choice(METHODS), self._now()
         is_keyed = chance.random() < 0.5
-        for _ in range(REQUESTS_MAX if is_keyed else 1):
-            place = await self._request(buyer_id, order_id, product_id, method, at, is_keyed=is_keyed)
+        for n in range(REQUESTS_MAX if is_keyed else 1):
+            place = await self._request(buyer_id, order_id, product_id, method, at, is_keyed=is_keyed, is_again=n > 0)
             if isinstance(place, order.Place | Refused):
                 break
             if isinstance(await self._ask(address, order.Describe(), f"{order_id}:look"), order.View):
@@ -161,7 +161,7 @@ class People:
             await self._review(buyer_id, product_id, place.seller_id, f"{order_id}:r")
 
     async def _request(
-        self, buyer_id: str, order_id: str, product_id: str, method: str, at: int, *, is_keyed: bool
+        self, buyer_id: str, order_id: str, product_id: str, method: str, at: int, *, is_keyed: bool, is_again: bool
     ) -> order.Place | Refused | None:
         """Ask what the front asks for one request, each once, and at times die between; None where nobody knows."""
         order_at, product_at, buyer_at = (
@@ -175,6 +175,8 @@ class People:
         wishes: list[tuple[Address, Struct]] = [(buyer_at, buyer.Claim(order_id, product_id))]
         if quote.is_counted:
             wishes.append((product_at, product.Hold(order_id)))
+        elif is_again:
+            wishes.append((product_at, product.Unhold(order_id)))
         for n, (wished_of, wish) in enumerate(wishes):
             told = await self._ask(wished_of, wish, f"{name}:wish{n}")
             if self._chance.random() < 0.05:
@@ -186,7 +188,9 @@ class People:
                 return told if isinstance(told, Refused) else None
         if self._chance.random() < 0.3:
             await self._idle(5)
-        place = order.Place(buyer_id, quote.seller_id, product_id, quote.title, quote.price, method, at)
+        place = order.Place(
+            buyer_id, quote.seller_id, product_id, quote.title, quote.price, method, at, quote.is_counted
+        )
         told = await self._ask(order_at, place, f"{order_id}:place")
         return place if isinstance(told, order.View) else told if isinstance(told, Refused) else None
 

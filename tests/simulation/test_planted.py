@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from msgspec import Struct
+from msgspec.structs import replace
 
 from marketd.actors import house, order
 from marketd.actors.address import Address
@@ -17,7 +18,7 @@ from marketd.actors.money import Money
 from marketd.actors.notices.courier import Courier
 from marketd.actors.notices.notifier import Notifier
 from marketd.actors.notices.triggers import Notice
-from marketd.actors.order import Existing, Paying, PaymentDeclined
+from marketd.actors.order import Awaited, Existing, Paying, PaymentDeclined, Unwinding
 from marketd.actors.orphans import Orphans
 from marketd.actors.payments.memory import MemoryProcessor
 from marketd.actors.payments.processor import Captured, Declined
@@ -114,6 +115,19 @@ def test_an_undo_that_is_forgotten_after_a_timeout_is_caught(monkeypatch: pytest
     monkeypatch.setattr(order, "_advance", forgetful)
 
     assert_caught("2 ")
+
+
+def test_a_delivery_that_stays_where_nobody_knows_of_the_payment_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    awaited = order.awaited
+
+    def of_something_else(state: Existing) -> Awaited:
+        asked = awaited(state)
+        is_it = isinstance(state, Unwinding)
+        return replace(asked, placed=replace(asked.placed, product_id="p-")) if is_it else asked
+
+    monkeypatch.setattr(order, "awaited", of_something_else)
+
+    assert_caught("4 ")
 
 
 def test_a_reservation_that_is_counted_twice_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:

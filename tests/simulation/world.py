@@ -55,7 +55,7 @@ CLAIM_S: Final = 60.0
 QUIET_CHECK_S: Final = 10.0
 # What is not at its end so long after the last fault never will be. A deadline is a time of day: where the clock was
 # set back while its message was on the way, whoever got no answer waits for as much longer.
-END_S_MAX: Final = 21_600.0
+END_S_MAX: Final = 43_200.0
 
 MESSAGES: Final = message_codec()
 RECORDS: Final = log_codec()

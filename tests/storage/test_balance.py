@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterator
 
 import pytest
+from msgspec.structs import replace
 
 from marketd.actors import buyer, order, product
 from marketd.actors.aggregate import Aggregate
@@ -14,6 +15,7 @@ from marketd.storage.balance import Balance
 OFFER = product.Offer("Serif", "A typeface.", Money(1999, "USD"), "fonts", ())
 LISTED = product.Listed("sue", OFFER, 1, (), 1)
 PLACED = order.Placed("ann", "sue", "p1", "Serif", Money(1999, "USD"), "pm_card_visa", 1)
+UNCOUNTED = replace(PLACED, is_counted=False)
 PAID, SOLD, DELIVERED = order.Paid(2), order.StockReserved(None, 3), order.Delivered(4)
 ENDING = order.PaymentDeclined("no funds", 2)
 FAILED = (order.ClaimsEnded(3), order.Failed("no funds", 3))
@@ -78,8 +80,14 @@ def notes() -> Iterator[sqlite3.Connection]:
             "buyer/ann": (),
             "order/o1": (PLACED, PAID),
         },
+        {"product/p1": (LISTED,), "buyer/ann": (CLAIMED, GRANTED), "order/o1": (UNCOUNTED,)},
+        {"product/p1": (LISTED,), "buyer/ann": (CLAIMED, GRANTED), "order/o1": (UNCOUNTED, order.PaymentUnanswered(2))},
+        {"product/p1": (LISTED,), "buyer/ann": (CLAIMED, GRANTED), "order/o1": (UNCOUNTED, PAID, SOLD, DELIVERED)},
     ],
-    ids=["claimed", "placed", "sold", "granted", "delivered", "ending", "over", "withdrawn"],
+    ids=[
+        *("claimed", "placed", "sold", "granted", "delivered", "ending", "over", "withdrawn"),
+        *("uncounted", "unwinding", "uncounted and delivered"),
+    ],
 )
 def test_at_every_moment_of_a_sale_all_is_well(notes: sqlite3.Connection, streams: Streams) -> None:
     assert [] == Look(notes, streams).details
@@ -103,6 +111,14 @@ def test_at_every_moment_of_a_sale_all_is_well(notes: sqlite3.Connection, stream
         (
             {"product/p1": (LISTED, HELD), "buyer/ann": (CLAIMED,), "order/o1": (PLACED, PAID, SOLD)},
             "it is delivering, and its product has sold it 0 units",
+        ),
+        (
+            {"product/p1": (LISTED, HELD), "buyer/ann": (CLAIMED, GRANTED), "order/o1": (UNCOUNTED, PAID, SOLD)},
+            "it is delivering, and its product holds 1 units for it",
+        ),
+        (
+            {"product/p1": (LISTED,), "buyer/ann": (CLAIMED, GRANTED), "order/o1": (PLACED,)},
+            "it is paying, and the product is in its buyer's library",
         ),
         (
             {"product/p1": (LISTED, HELD, product.Held("o2", None)), "buyer/ann": ()},

@@ -79,7 +79,7 @@ async def test_neither_licence_key_nor_payment_method_is_shown(tmp_path: Path) -
 @pytest.mark.parametrize("event", get_args(order.Event), ids=lambda event: str(event.__struct_config__.tag))
 async def test_of_every_event_only_what_is_listed_here_may_be_shown(event: type[msgspec.Struct]) -> None:
     fields = {field.encode_name for field in msgspec.structs.fields(event)}
-    private = {"payment_method_id", "licence_key", "at"}
+    private = {"payment_method_id", "licence_key", "at", "is_counted"}
 
     assert {field.replace("_id", "Id") for field in fields - private} <= SHOWN
 
