@@ -10,6 +10,7 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from functools import cache
 from itertools import islice
@@ -146,9 +147,12 @@ async def decode(request: web.Request, kind: type[T]) -> T:
     if (coding := request.headers.get("Content-Encoding", "identity").lower()) not in CODINGS:
         raise WrongContentType(f"expected a body in one of {', '.join(CODINGS)}, got {coding[:CODING_SHOWN_MAX]}")
     body = await read_body(request)
+    if _is_plain(kind):
+        with suppress(*_UNREADABLE):  # then it is looked at again, for all that is wrong with it
+            return msgspec.json.decode(body, type=kind)
     try:
         value = _untyped.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise BadRequest([Fault("", f"Not valid JSON: {_what_is_wrong(error)}")]) from None
     if found := faults_of(kind, value):
         raise BadRequest(found)
@@ -160,6 +164,8 @@ async def read_body(request: web.Request) -> bytes:
     limits = request.app[LIMITS]
     if (request.content_length or 0) > limits.body_bytes_max:
         raise TooLarge(f"the body may have at most {limits.body_bytes_max} bytes")
+    if request.content.is_eof():  # small ones come with their head, and there is nothing to wait for
+        return await request.read()
     try:
         async with asyncio.timeout(limits.body_read_s_max):
             return await request.read()
@@ -249,6 +255,13 @@ def _fields(kind: type[Struct]) -> dict[str, FieldInfo]:
     return {field.encode_name: field for field in fields_of(kind)}
 
 
+@cache
+def _is_plain(kind: type[Struct]) -> bool:
+    """Say whether msgspec alone knows whether a body fits: it has texts and no checks of ours."""
+    is_strict = kind.__struct_config__.forbid_unknown_fields
+    return is_strict and all(_bare(field.type) == (str, None) for field in fields_of(kind))
+
+
 def _bare(kind: Any) -> tuple[Any, Any]:
     """Take a type and its check out of `Annotated`."""
     if get_origin(kind) is not Annotated:
@@ -279,6 +292,7 @@ def _number(text: str) -> Decimal | int:
 
 _untyped: Final = msgspec.json.Decoder(float_hook=_number)
 _encoder: Final = msgspec.json.Encoder(decimal_format="number")
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def _what_is_wrong(error: Exception) -> str:

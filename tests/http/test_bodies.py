@@ -10,6 +10,9 @@ import pytest
 from msgspec import structs
 
 from marketd.actors import account, product
+from marketd.actors.aggregate import Refused
+from marketd.http import bodies
+from marketd.http.orders import NewOrder
 from marketd.storage.cards import ReadProduct
 from tests.clock import settle
 from tests.http.stage import LIMITS_HERE, Stage, staged
@@ -352,6 +355,47 @@ async def test_of_a_name_given_twice_the_first_value_is_not_even_looked_at(stage
     body = '{"name": 5, ' + json.dumps(REGISTRATION)[1:]
 
     assert (201, []) == await register(stage, body.encode())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"productId":"p","paymentMethodId":"m"}',
+        b' {"productId":"p" , "paymentMethodId":"m"}\n',
+        b'{"productId":"p","productId":"q","paymentMethodId":"m"}',
+        b'{"productId":5,"productId":"q","paymentMethodId":"m"}',
+        b'{"productId":"\\u00e9","paymentMethodId":"m"}',
+        b'{"productId":"\\ud800","paymentMethodId":"m"}',
+        b'{"productId":"\xff","paymentMethodId":"m"}',
+        b'{"productId":"","paymentMethodId":5}',
+        b'{"productId":"p","paymentMethodId":null}',
+        b'{"productId":"p","paymentMethodId":"m","price":1e999}',
+        b'{"productId":"p"}',
+        b'{"productId":"p","paymentMethodId":"m"}x',
+        b'["p","m"]',
+        b'\xef\xbb\xbf{"productId":"p","paymentMethodId":"m"}',
+        b"null",
+        b"",
+        b"[" * 5_000,
+    ],
+)
+async def test_what_is_read_at_once_is_what_the_long_way_comes_to(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    assert bodies._is_plain(NewOrder)
+    short = await order(stage, body)
+    monkeypatch.setattr(bodies, "_is_plain", lambda kind: False)
+
+    assert short == await order(stage, body)
+
+
+async def order(stage: Stage, body: bytes) -> tuple[int, list[tuple[str, str]], list[str]]:
+    """Order something that is sold out; give the status, the faults, and the products that were asked."""
+    stage.bus.answers(product.Quote, Refused(product.Reason.SOLD_OUT))
+    stage.bus.asked.clear()
+    answer = await stage.call("POST", "/orders", user="ann", data=body, headers=JSON)
+    faults = [(fault["pointer"], fault["detail"]) for fault in answer.json().get("errors", [])]
+    return answer.status, faults, [subject for subject, _ in stage.bus.asked]
 
 
 @pytest.mark.parametrize("stock", ["5", "5.0", "5e0", "0.5e1", "50e-1", "5.000"])
