@@ -60,6 +60,8 @@ class Orphans:
                     self._note(order_id, record, Command(address, buyer.Unclaim(order_id, product_id)))
                 case product.Unheld(order_id) | buyer.Unclaimed(order_id):
                     self._forget(order_id, record.stream)
+                case order.Placed(buyer_id, is_counted=False):  # which knows of no unit that was held for it
+                    self._forget(address.key, str(Address(buyer.BUYER.kind, buyer_id)))
                 case order.Placed() if address.key in self._claims:
                     self._close(address.key)
 

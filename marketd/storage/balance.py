@@ -253,6 +253,8 @@ def _faults_of(row: Row, with_ledger: bool) -> Iterator[str]:
             yield f"it is {state}, and the ledger has {_named(charge)} charge"
         if refund not in refunds:
             yield f"it is {state}, and the ledger has {_named(refund)} refund"
+        if owner is not None and charge != "captured" and expected.charge != TAKEN:
+            yield f"it is {state}, and the product is in its buyer's library with {_named(charge)} charge"
         if charge == "captured" and (taken_minor, taken_currency) != (minor, currency):
             yield f"its price is {minor} {currency}, and {taken_minor} {taken_currency} were charged (in minor units)"
     if not is_product_unread:

@@ -120,5 +120,5 @@ def _view(packed: str) -> order.View:
 
 
 ORDERS: Final = ReadModel(
-    "orders", 2, TABLES, apply, {ListOrders: browse, ListAlerts: alerts}, INDEXES, order.ORDER.kind
+    "orders", 3, TABLES, apply, {ListOrders: browse, ListAlerts: alerts}, INDEXES, order.ORDER.kind
 )

@@ -47,7 +47,7 @@ TABLES: Final = {
 
 
 def apply(db: Connection, record: Recorded) -> None:
-    """Take in one record. What is granted is sold: no order turns back after that, or it is refunded."""
+    """Take in one record. What is granted is sold: who turns back after that is refunded, but for one in a crash."""
     for event in record.commit.events:
         match event:
             case buyer.Granted(_, _, seller_id):

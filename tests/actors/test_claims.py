@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from marketd.actors import buyer, product
+from marketd.actors import buyer, order, product
 from marketd.actors.address import Address
 from marketd.actors.aggregate import Refused
 from marketd.actors.fulfilment import CHECKPOINT
+from tests.actors.sale import PRICE
 from tests.actors.shop import LIMITS, Shop
 from tests.actors.watched import Trouble, WatchedLog
 from tests.clock import TestClock, settle
@@ -225,6 +226,25 @@ async def test_a_claim_that_comes_after_its_order_was_over_goes_back(shop: Shop)
     await claim_ends(shop)
 
     assert 2 == await shop.stock()
+
+
+@pytest.mark.parametrize("is_held_first", [True, False])
+async def test_a_unit_that_was_held_for_an_order_that_is_not_counted_goes_back(shop: Shop, is_held_first: bool) -> None:
+    """Its seller began to count between two tries of one request, of which the first was late."""
+    await shop.offer()
+    await shop.claim("o1")
+    placed = order.Place("ann", "sue", "p1", "Serif", PRICE, "pm_good", 1, is_counted=False)
+    late = [
+        (Address("product", "p1"), product.Hold("o1")),
+        (Address("order", "o1"), placed),
+    ]
+    await shop.ask(Address("product", "p1"), product.Revise("sue", 2, stock=1))
+    for address, message in late if is_held_first else reversed(late):
+        await shop.ask(address, message)
+    await claim_ends(shop)
+
+    assert (SOLD, 1) == (await shop.statuses("o1"), await shop.stock())
+    assert 0 == shop.fulfilment.statistics()["claims"]
 
 
 async def test_a_claim_of_an_order_that_goes_on_is_kept(shop: Shop) -> None:

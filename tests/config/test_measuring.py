@@ -154,8 +154,8 @@ async def test_a_sale_moves_what_it_went_through(shop: Shop) -> None:
     assert [1] * 4 == [found["marketd_saga_steps_total"]["succeeded", step] for step in steps]
     assert 1 == found["marketd_bus_asks_total"]["order.place", "answered"]
     assert 1 == found["marketd_bus_ask_duration_seconds_count"]["order.place",]
-    assert found["marketd_actor_turn_duration_seconds_count"]["order",] >= 3
-    assert found["marketd_actor_turn_messages_sum"]["order",] >= 3
+    assert found["marketd_actor_turn_duration_seconds_count"]["order",] >= 2
+    assert found["marketd_actor_turn_messages_sum"]["order",] >= 2
     assert found["marketd_log_append_commits_sum"][()] == found["marketd_log_position"][()]
     assert found["marketd_log_append_duration_seconds_count"][()] == found["marketd_log_append_commits_count"][()]
     assert 1 == found["marketd_http_requests_total"]["POST", "/orders", "202"]

@@ -122,7 +122,7 @@ async def test_a_sale_is_one_tree(tmp_path: Path, in_process: bool) -> None:
 
     names = {span.name for span in spans.values()}
     steps = {f"step {step}" for step in ("ProcessPayment", "UpdateInventory", "PrepareDelivery", "NotifyBuyer")}
-    assert steps | {"POST /orders", "ask order.place", "turn order", "append order", "ask product.reserve"} <= names
+    assert steps | {"POST /orders", "ask order.place", "turn order", "append order", "ask buyer.grant"} <= names
     assert set() == {span.parent_span_id.hex() for span in spans.values()} - spans.keys() - {CALLER}
     assert {"marketd"} == collector.services
 
@@ -135,9 +135,9 @@ async def test_a_span_is_within_the_one_that_led_to_it(tmp_path: Path) -> None:
         return [found.name, *above(found)] if found else []
 
     (placing,) = (span for span in spans.values() if span.name == "ask order.place")
-    (reserving,) = (span for span in spans.values() if span.name == "ask product.reserve")
+    (granting,) = (span for span in spans.values() if span.name == "ask buyer.grant")
     assert ["POST /orders"] == above(placing)
-    assert "step UpdateInventory" == above(reserving)[0]
+    assert "step PrepareDelivery" == above(granting)[0]
     assert {"turn order"} == {above(span)[0] for span in spans.values() if span.name == "append order"}
 
 

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.slow]
 CATALOGUE: Final = read_catalogue()
 
 
-@pytest.mark.parametrize("commits", [1, 15, 40, 90, 200, 330])
+@pytest.mark.parametrize("commits", [1, 15, 40, 90, 180, 270])
 async def test_a_catalogue_that_was_cut_off_is_completed(tmp_path: Path, session: ClientSession, commits: int) -> None:
     data = tmp_path / "data"
     async with starting(data, "--sample") as service:

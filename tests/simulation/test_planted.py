@@ -23,7 +23,7 @@ from marketd.actors.orphans import Orphans
 from marketd.actors.payments.memory import MemoryProcessor
 from marketd.actors.payments.processor import Captured, Declined
 from marketd.actors.runtime import Actor, Draft, Letter
-from marketd.actors.saga import LEGS, Commands, Leg, Patience
+from marketd.actors.saga import LEGS, Ask, Command, Commands, Leg, Patience, grant
 from marketd.actors.steps import Outcome, Step, Unanswered
 from marketd.bus.events import PublicEvents
 from marketd.bus.relay import Relay, _Place
@@ -126,6 +126,18 @@ def test_a_delivery_that_stays_where_nobody_knows_of_the_payment_is_caught(monke
         return replace(asked, placed=replace(asked.placed, product_id="p-")) if is_it else asked
 
     monkeypatch.setattr(order, "awaited", of_something_else)
+
+    assert_caught("4 ")
+
+
+def test_a_delivery_that_comes_after_its_order_was_unwound_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    def regardless(order_id: str, awaited: Awaited) -> Ask:
+        asked = grant(order_id, awaited)
+        assert isinstance(asked, Command)
+        return asked._replace(message=replace(asked.message, needs_claim=False))
+
+    monkeypatch.setitem(LEGS, Step.PREPARE_DELIVERY, Leg(regardless, Patience.ENDLESS))
+    monkeypatch.setattr(world, "PATIENCES_S", (3, 3))  # so that one of two who lead an order often gives up on it
 
     assert_caught("4 ")
 

@@ -52,9 +52,11 @@ TRIP_S_MAX: Final = 0.005  # of a message, when nothing is wrong
 RESTART_S_MAX: Final = 5.0
 OVERLAP_S_MAX: Final = 10.0
 CLAIM_S: Final = 60.0
+PATIENCES_S: Final = (5, 60)
 QUIET_CHECK_S: Final = 10.0
 # What is not at its end so long after the last fault never will be. A deadline is a time of day: where the clock was
-# set back while its message was on the way, whoever got no answer waits for as much longer.
+# set back while its message was on the way, whoever got no answer waits for as much longer; so does a webhook whose
+# next try is five hours off already.
 END_S_MAX: Final = 43_200.0
 
 MESSAGES: Final = message_codec()
@@ -396,7 +398,7 @@ def _limits(chance: Random, afar: Random) -> Limits:
         FulfilmentLimits(
             retry_s=0.2,
             retry_s_max=8,
-            patience_s=chance.choice([5, 60]),
+            patience_s=chance.choice(PATIENCES_S),
             claim_s=CLAIM_S,
             orders_max=chance.choice([1, 256]),
             checkpoint_every=chance.choice([1, 20]),

@@ -28,8 +28,9 @@ Streams = dict[str, tuple[object, ...]]
 class Look:
     """A balance of these streams."""
 
-    def __init__(self, notes: sqlite3.Connection, streams: Streams) -> None:
-        self.faults = Faults()
+    def __init__(self, notes: sqlite3.Connection, streams: Streams, *charges: str | None) -> None:
+        """With the outcomes of what a processor was asked to charge for the order, if its ledger is there."""
+        self.faults, self._with_ledger = Faults(), bool(charges)
         self._balance = Balance(notes, self.faults)
         kinds: dict[str, Aggregate[object, object, object]] = {
             "order": order.ORDER,  # type: ignore[dict-item]
@@ -43,10 +44,11 @@ class Look:
                 self._balance.meet(name, version, version, state, event)
                 state = aggregate.evolve(state, event)
             self._balance.end(Ended(name, len(events), len(events), state))
+        self._balance.take_ledger([("o1", 1999, "USD", charge, None) for charge in charges if charge])
 
     @property
     def details(self) -> list[str]:
-        self._balance.check(with_ledger=False, tell=lambda label, done, total: None)
+        self._balance.check(with_ledger=self._with_ledger, tell=lambda label, done, total: None)
         return [fault.detail for fault in self.faults.listed]
 
 
@@ -132,3 +134,14 @@ def test_at_every_moment_of_a_sale_all_is_well(notes: sqlite3.Connection, stream
 )
 def test_what_does_not_agree_is_named(notes: sqlite3.Connection, streams: Streams, fault: str) -> None:
     assert [fault] == Look(notes, streams).details
+
+
+@pytest.mark.parametrize("state", [(UNCOUNTED,), (UNCOUNTED, order.PaymentUnanswered(2))])
+@pytest.mark.parametrize(("charge", "is_well"), [("captured", True), ("declined", False), (None, False)])
+def test_what_is_in_a_library_before_it_is_known_to_be_paid_was_charged_for(
+    notes: sqlite3.Connection, state: tuple[order.Event, ...], charge: str | None, is_well: bool
+) -> None:
+    streams: Streams = {"product/p1": (LISTED,), "buyer/ann": (CLAIMED, GRANTED), "order/o1": state}
+    details = Look(notes, streams, charge).details
+
+    assert is_well is (not [detail for detail in details if "is in its buyer's library with" in detail])

@@ -173,6 +173,7 @@ async def test_buying_places_an_order_and_shows_it(stage: Stage, browser: Browse
     await browser.signs_in()
     token = await browser.token()
     stage.bus.answers(order.Describe, nobodys_order)
+    stage.bus.answers(product.Unhold, None)
     stage.bus.answers(order.Place, PENDING)
 
     bought = await browser.post("/shop/products/lamp/buy", BUY | {"csrf": token})
