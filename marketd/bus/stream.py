@@ -72,7 +72,7 @@ class StreamLimits(Struct, frozen=True):
 
     keep_s: float = 30 * 86_400
     keep_bytes_max: int = 64 * 1024 * 1024
-    duplicate_window_s: float = 600
+    duplicate_window_s: float = 120
     answer_wait_s_max: float = 5
     ack_wait_s: float = 30
     unacknowledged_max: int = 1000

@@ -21,19 +21,23 @@ from marketd.storage.log import EventLog
 
 DAY_S: Final = 86_400
 BESIDE_BYTES: Final = 64 * MIB
+HEAP_BESIDE_BYTES: Final = 128 * MIB  # the ids of some 2,500 events a second, and buffers: decision 50
 
 
 def make_server(settings: Settings, folder: Folder, clock: Clock) -> NatsServer:
     """Make the server of our own, with room for the streams, and with the integrators let in."""
     nats = settings.nats
-    room = len(STREAMS) * settings.events.keep_bytes_max + BESIDE_BYTES
+    kept = len(STREAMS) * settings.events.keep_bytes_max
     return NatsServer(
         store=folder.nats,
         port=nats.port,
         clock=clock,
         guests=Register(folder.integrators).read(),
         hub=Hub(nats.leaf_url, nats.leaf_user, nats.leaf_password) if nats.leaf_url else None,
-        limits=Limits(store_bytes_max=max(room, Limits().store_bytes_max)),
+        limits=Limits(
+            store_bytes_max=max(kept + BESIDE_BYTES, Limits().store_bytes_max),
+            heap_bytes_max=kept + HEAP_BESIDE_BYTES,  # twice what the kept ones can need of it
+        ),
     )
 
 

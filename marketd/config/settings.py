@@ -143,8 +143,8 @@ class Events(Struct, frozen=True):
         ),
     ] = 64 * MIB
     duplicate_window_s: Annotated[
-        float, Meta(description="how long the server recognises a repeat by its id", ge=1, le=600)
-    ] = 600.0
+        float, Meta(description="how long the server recognises a repeat by its id, and has it in memory", ge=1, le=600)
+    ] = 120.0
     window_events_max: Annotated[
         int, Meta(description="events that go out before their receipt is waited for", ge=1, le=10_000)
     ] = 128

@@ -201,7 +201,7 @@ async def test_its_environment_holds_the_limits_of_its_heap_and_nothing_of_ours(
     async with NatsServer(store=tmp_path, clock=SystemClock()) as server:
         environment = proc(server.pid, "environ")
 
-    assert "GOMEMLIMIT=67108864\0GOGC=50\0GOMAXPROCS=2\0" == environment
+    assert "GOMEMLIMIT=268435456\0GOGC=50\0GOMAXPROCS=2\0" == environment
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no sessions")
