@@ -43,6 +43,7 @@ class Aggregate(Generic[S, C, E]):
     `questions` are those of the commands that nothing ever follows from: each is answered from the state as it is.
     `at_rest` are those of the states that little is expected to follow from: fewer of those stay awake.
     `founding` are those of the commands that begin a stream: nearly always there is none yet.
+    `bulk` says about how many bytes a state has collected, for a kind whose states grow for as long as they live.
     """
 
     kind: str
@@ -57,6 +58,7 @@ class Aggregate(Generic[S, C, E]):
     questions: frozenset[type]
     at_rest: frozenset[type] = frozenset()
     founding: frozenset[type] = frozenset()
+    bulk: Callable[[S], int] = lambda state: 0
     upcasts: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = field(default_factory=dict)
 
     def replay(self, events: Iterable[E]) -> S:

@@ -12,6 +12,8 @@ from msgspec.structs import replace
 
 from marketd.actors.aggregate import Aggregate, Expected, Refused, version_of
 
+OWNED_BYTES: Final = 375  # in memory, for each thing owned
+
 T = TypeVar("T")
 
 
@@ -343,6 +345,10 @@ def _without(mapping: dict[str, T], key: str) -> dict[str, T]:
     return {k: v for k, v in mapping.items() if k != key}
 
 
+def _bulk(state: State) -> int:
+    return OWNED_BYTES * (len(state.owned) + len(state.reviews))
+
+
 BUYER: Final[Aggregate[State, Command, Event]] = Aggregate(
-    "buyer", Shelf(), decide, evolve, answer, Command, Event, State, Reason, QUESTIONS
+    "buyer", Shelf(), decide, evolve, answer, Command, Event, State, Reason, QUESTIONS, bulk=_bulk
 )

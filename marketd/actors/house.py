@@ -1,10 +1,11 @@
 """
 Who is awake: finds the one actor of an address, wakes it, and puts it to sleep again.
 
-Every address always exists; being awake only means being in memory. At most `awake_max` actors are, and the one that
-was asked longest ago sleeps first. Those that have come to an end, as each order soon does, get a share of the places
-and no more: or a stream of orders would push out the products and buyers that the next ones need. Putting an actor to
-sleep loses nothing: its stream has everything.
+Every address always exists; being awake only means being in memory. There are `awake_max` places, and the one that was
+asked longest ago sleeps first. An actor takes one, and one more for every `PLACE_BYTES` that its state has collected:
+so what is in memory has a bound, however much a buyer comes to own. Those that have come to an end, as each order soon
+does, get a share of the places and no more: or a stream of orders would push out the products and buyers that the next
+ones need. Putting an actor to sleep loses nothing: its stream has everything.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from contextvars import Context
-from itertools import chain, islice
+from itertools import chain
 from typing import Any, Final, Self
 
 from msgspec import Struct
@@ -26,13 +27,15 @@ from marketd.bus.subjects import address_of, all_partitions
 from marketd.clock import Clock
 from marketd.storage.log import EventLog
 
+PLACE_BYTES: Final = 6_000  # and an actor takes 1,000 by itself, so 5,000 places are 35 MB
+BULKY_SHARE: Final = 8  # of all places, nobody takes more than one in so many, or nobody else could be awake
 RESTING_SHARE: Final = 8  # of all places, one in so many is for those at rest: who has just bought still looks
 
 log = logging.getLogger("marketd.actors")
 
 
 class HouseLimits(Struct, frozen=True):
-    """How many actors may be awake, and for how long without being asked."""
+    """How many places there are for those awake, and for how long without being asked."""
 
     awake_max: int = 5_000
     idle_s: float = 300
@@ -55,6 +58,7 @@ class House:
         self._limits, self._actor_limits = limits, actor_limits
         self._awake: OrderedDict[Address, Actor] = OrderedDict()  # who was asked longest ago comes first, as below
         self._resting: OrderedDict[Address, Actor] = OrderedDict()  # those of them that are at rest
+        self._taken = 0  # of the places
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -88,9 +92,14 @@ class House:
         return await answered
 
     def statistics(self) -> dict[str, int]:
-        """Who is awake, and what waits for them."""
+        """Who is awake, how many places they take, and what waits for them."""
         depths = [actor.statistics()["mailbox_depth"] for actor in self._awake.values()]
-        return {"awake": len(depths), "mailbox_depth": sum(depths), "mailbox_depth_deepest": max(depths, default=0)}
+        return {
+            "awake": len(depths),
+            "places": self._taken,
+            "mailbox_depth": sum(depths),
+            "mailbox_depth_deepest": max(depths, default=0),
+        }
 
     def kinds(self) -> dict[str, Kind]:
         """Each kind of aggregate by its name, with what its actors' turns came to."""
@@ -105,6 +114,7 @@ class House:
             self._make_room()
             actor = Actor(address, kind, self._log, self._clock, self._actor_limits)
             self._awake[address] = actor
+            self._taken += actor.places
         self._awake.move_to_end(address)
         if address in self._resting:
             self._resting.move_to_end(address)
@@ -112,22 +122,30 @@ class House:
 
     async def _work(self, actor: Actor) -> None:
         await actor.run_turns()
+        places = 1 + min(actor.bulk // PLACE_BYTES, self._limits.awake_max // BULKY_SHARE)
+        self._taken += places - actor.places
+        actor.places = places
         self._resting.pop(actor.address, None)
         if actor.is_at_rest:
             self._resting[actor.address] = actor
 
     def _make_room(self) -> None:
-        surplus = len(self._awake) + 1 - self._limits.awake_max
-        if surplus > 0:
-            is_crowded = len(self._resting) > self._limits.awake_max // RESTING_SHARE
-            first = self._resting if is_crowded else {}
-            others = (entry for entry in self._awake.items() if entry[0] not in first)
-            oldest = (address for address, actor in chain(first.items(), others) if actor.is_idle)
-            for address in list(islice(oldest, surplus)):
-                self._forget(address)
+        surplus = self._taken + 1 - self._limits.awake_max
+        if surplus <= 0:
+            return
+        is_crowded = len(self._resting) > self._limits.awake_max // RESTING_SHARE
+        first = self._resting if is_crowded else {}
+        others = (entry for entry in self._awake.items() if entry[0] not in first)
+        oldest = (actor for _, actor in chain(first.items(), others) if actor.is_idle)
+        leaving = []
+        while surplus > 0 and (actor := next(oldest, None)) is not None:
+            leaving.append(actor.address)
+            surplus -= actor.places
+        for address in leaving:
+            self._forget(address)
 
     def _forget(self, address: Address) -> None:
-        del self._awake[address]
+        self._taken -= self._awake.pop(address).places
         self._resting.pop(address, None)
 
     async def _sweep(self) -> None:

@@ -19,6 +19,7 @@ from marketd.actors.money import Money
 
 DIGEST_DIGITS: Final = 16
 HOLDS_MAX: Final = 10_000  # for orders under way, of one product
+KEY_BYTES: Final = 100  # in memory, for each licence key, and for each of their digests
 
 
 class File(Struct, frozen=True):
@@ -426,6 +427,24 @@ def _described(state: Active | Gone) -> Description:
             return Description(listed.seller_id, offer, stock, False, listed.at, withdrawn_at)
 
 
+def _bulk(state: State) -> int:
+    if isinstance(state, Absent):
+        return 0
+    last = state.last if isinstance(state, Gone) else state
+    return KEY_BYTES * (len(last.keys or ()) + len(last.known) + len(last.holds))
+
+
 PRODUCT: Final[Aggregate[State, Command, Event]] = Aggregate(
-    "product", Absent(), decide, evolve, answer, Command, Event, State, Reason, QUESTIONS, frozenset({Absent})
+    "product",
+    Absent(),
+    decide,
+    evolve,
+    answer,
+    Command,
+    Event,
+    State,
+    Reason,
+    QUESTIONS,
+    frozenset({Absent}),
+    bulk=_bulk,
 )

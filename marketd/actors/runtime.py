@@ -116,6 +116,7 @@ class Actor:
         self._in_doubt = False  # whether the log may have taken what it gave no answer to
         self._trace = ""  # of the turn that is being taken
         self.is_running = False
+        self.places = 1  # in the house, which sees to it
         self.last_turn_s = clock.monotonic_s()
 
     def __str__(self) -> str:
@@ -130,6 +131,11 @@ class Actor:
     def is_at_rest(self) -> bool:
         """Say whether little is expected to follow from what it has come to."""
         return type(self._state) in self._kind.aggregate.at_rest
+
+    @property
+    def bulk(self) -> int:
+        """Say about how many bytes its state has collected."""
+        return 0 if self._state is None else self._kind.aggregate.bulk(self._state)
 
     def statistics(self) -> dict[str, int]:
         """Mailbox depth and stream version."""

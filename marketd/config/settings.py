@@ -342,7 +342,14 @@ class Actors(Struct, frozen=True):
 
     mailbox_depth_max: Annotated[int, Meta(description="messages waiting for one actor", ge=1, le=1_000_000)] = 4096
     turn_messages_max: Annotated[int, Meta(description="messages an actor takes in one turn", ge=1, le=100_000)] = 128
-    awake_max: Annotated[int, Meta(description="actors awake at once", ge=1, le=10_000_000)] = 5000
+    awake_max: Annotated[
+        int,
+        Meta(
+            description="places for actors awake at once; one that has collected much takes several",
+            ge=1,
+            le=10_000_000,
+        ),
+    ] = 5000
     idle_s: Annotated[float, Meta(description="an actor without mail for so long is put to sleep", gt=0, le=86400)] = (
         300.0
     )

@@ -9,9 +9,9 @@ from msgspec import Struct
 
 from marketd.actors.address import Address
 from marketd.actors.aggregate import Refused
-from marketd.actors.buyer import BUYER, Access, CheckAccess, Grant
-from marketd.actors.house import RESTING_SHARE, House, HouseLimits
-from marketd.actors.product import PRODUCT, Describe, Reservation, Reserve
+from marketd.actors.buyer import BUYER, OWNED_BYTES, Access, CheckAccess, Grant
+from marketd.actors.house import BULKY_SHARE, PLACE_BYTES, RESTING_SHARE, House, HouseLimits
+from marketd.actors.product import KEY_BYTES, PRODUCT, Describe, Reservation, Reserve
 from marketd.actors.runtime import ActorLimits
 from marketd.bus.memory import MemoryBus
 from marketd.bus.port import Answer, Busy, Envelope, Undecodable
@@ -227,6 +227,32 @@ async def test_there_are_never_more_awake_than_the_limit(log: WatchedLog, clock:
         assert 2 == ways.awake
 
 
+async def test_who_has_collected_much_takes_several_places(log: WatchedLog, clock: TestClock) -> None:
+    ann, many = Address("buyer", "ann"), PLACE_BYTES // OWNED_BYTES
+    async with opened(log, clock, HouseLimits(awake_max=2 * BULKY_SHARE)) as ways:
+        for n in range(2 * BULKY_SHARE - 1):
+            await ways.ask(Address("product", f"p{n}"), listing())
+        places = []
+        for n in range(3 * many):
+            await ways.ask(ann, Grant(f"o{n}", f"p{n}", "sue"))
+            places.append(ways.house.statistics()["places"] - 2 * BULKY_SHARE + 1)
+        await ways.ask(Address("product", "new"), listing())
+        statistics = ways.house.statistics()
+
+    assert [1] * (many - 1) + [2] * many + [3] * (many + 1) == places  # and no more: that is the largest share
+    assert {"awake": 2 * BULKY_SHARE - 2, "places": 2 * BULKY_SHARE} == {k: statistics[k] for k in ("awake", "places")}
+
+
+async def test_who_sleeps_gives_all_places_back(log: WatchedLog, clock: TestClock) -> None:
+    keys = tuple(f"k{n}" for n in range(PLACE_BYTES // KEY_BYTES))
+    async with opened(log, clock, HouseLimits(awake_max=4 * BULKY_SHARE, idle_s=1, sweep_s=1)) as ways:
+        await ways.ask(P1, listing(None, keys))
+        before = ways.house.statistics()["places"]
+        await clock.advance(3)
+
+        assert (3, 0) == (before, ways.house.statistics()["places"])  # one for the keys, one for their digests
+
+
 async def test_who_was_asked_longest_ago_sleeps_first(log: WatchedLog, clock: TestClock) -> None:
     async with opened(log, clock, HouseLimits(awake_max=2)) as ways:
         for address in (P1, P2, P1, P3, P1, P2):
@@ -367,4 +393,4 @@ async def test_statistics_tell_what_waits(log: WatchedLog, clock: TestClock) -> 
         statistics = ways.house.statistics()
         log.gate.set()
 
-    assert {"awake": 2, "mailbox_depth": 3, "mailbox_depth_deepest": 2} == statistics
+    assert {"awake": 2, "places": 2, "mailbox_depth": 3, "mailbox_depth_deepest": 2} == statistics
