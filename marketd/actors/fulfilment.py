@@ -195,10 +195,12 @@ class Fulfilment:
         """Ask until there is an outcome, patience ends, or the order has gone another way (None)."""
         assert awaited.step is not None
         patience, wait_s = LEGS[awaited.step].patience, self._limits.retry_s
+        began_s = self._clock.monotonic_s()
         while True:
             if outcome := await self._try(order_id, awaited, walk):
                 return outcome
-            waited_s = (self._clock.now_ms() - awaited.since) / 1000
+            # While we were not there, or where the clock was set, nobody was silent to us.
+            waited_s = min((self._clock.now_ms() - awaited.since) / 1000, self._clock.monotonic_s() - began_s)
             if patience is Patience.NONE:
                 return Unanswered()
             if patience is Patience.BOUNDED and waited_s + wait_s > self._limits.patience_s:

@@ -129,6 +129,26 @@ async def test_when_patience_ends_the_charge_is_undone(shop: Shop) -> None:
     assert UNDONE == await shop.events("o1")
 
 
+@pytest.mark.parametrize("what", ["charge", "refund"])
+async def test_while_we_are_not_there_nobody_is_silent(log: WatchedLog, clock: TestClock, what: str) -> None:
+    """After an hour the processor is there again, a little later than we."""
+    async with Shop(log, clock) as first:
+        await first.offer()
+        first.processor.is_down = lambda asked, order_id: asked == what
+        await first.place("o1")
+        await settle(200)
+        if what == "refund":
+            await first.refund("o1")
+        await clock.advance(20)
+        processor = first.processor
+    clock.passes(3600)
+    async with Shop(log, clock, processor) as shop:
+        await comes_back(shop, 20)
+        await shop.rest()
+
+        assert ("completed" if what == "charge" else "refunded") == (await shop.view("o1")).status
+
+
 async def test_an_order_that_was_undone_says_why(shop: Shop) -> None:
     shop.processor.is_down = lambda what, order_id: what == "charge"
     await shop.place("o1")

@@ -136,8 +136,9 @@ def test_a_delivery_that_comes_after_its_order_was_unwound_is_caught(monkeypatch
         assert isinstance(asked, Command)
         return asked._replace(message=replace(asked.message, needs_claim=False))
 
+    hasty = LEGS[Step.PROCESS_PAYMENT]._replace(patience=Patience.NONE)  # so that of two who lead an order one gives up
     monkeypatch.setitem(LEGS, Step.PREPARE_DELIVERY, Leg(regardless, Patience.ENDLESS))
-    monkeypatch.setattr(world, "PATIENCES_S", (3, 3))  # so that one of two who lead an order often gives up on it
+    monkeypatch.setitem(LEGS, Step.PROCESS_PAYMENT, hasty)
 
     assert_caught("4 ")
 
