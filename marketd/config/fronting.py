@@ -147,8 +147,13 @@ def _lockouts(settings: Settings, clock: Clock) -> tuple[Lockout, Lockout]:
 
 async def _ended(service: Service) -> EndedSessions:
     """Listen first, then look at what was there before, so that no end is missed."""
-    limits = service.settings.auth
-    ended = EndedSessions(service.clock, access_minutes=limits.access_minutes, sessions_max=limits.ended_sessions_max)
+    limits, head = service.settings.auth, service.log.head
+    ended = EndedSessions(
+        service.clock,
+        access_minutes=limits.access_minutes,
+        sessions_max=limits.ended_sessions_max,
+        unheard_until=head if service.projector.position < head else 0,
+    )
     service.projector.on_applied(ended.on_applied)
     ended.take(await service.projector.read(ended_since, ReadEnded(ended.since)))
     return ended

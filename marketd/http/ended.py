@@ -2,8 +2,9 @@
 The sessions that have ended of late: an access token is good by itself, so its session's end has to be remembered until
 it expires.
 
-It hears of each end from the log, by way of the read models, and at the start from what they kept. At most
-`sessions_max` are remembered; of more, the one that ended first is forgotten.
+It hears of each end from the log, by way of the read models, and at the start from what they kept. Where they are made
+again, it is behind until they have come to where the log was. At most `sessions_max` are remembered; of more, the one
+that ended first is forgotten.
 """
 
 from collections import OrderedDict
@@ -16,9 +17,10 @@ from marketd.storage.people import EndedOnes
 
 
 class EndedSessions:
-    """Knows which sessions have ended within the life of an access token."""
+    """Knows which sessions have ended within the life of an access token, once the log is heard up to a position."""
 
-    def __init__(self, clock: Clock, *, access_minutes: int, sessions_max: int) -> None:
+    def __init__(self, clock: Clock, *, access_minutes: int, sessions_max: int, unheard_until: int = 0) -> None:
+        self._unheard_until = unheard_until
         self._clock, self._kept_ms, self._sessions_max = clock, access_minutes * 60_000, sessions_max
         self._ended: OrderedDict[str, int] = OrderedDict()
         self._listeners: list[Callable[[str], None]] = []
@@ -28,6 +30,11 @@ class EndedSessions:
 
     def __len__(self) -> int:
         return len(self._ended)
+
+    @property
+    def is_behind(self) -> bool:
+        """Say whether there may be sessions that ended before the start, and are not known to."""
+        return self._unheard_until > 0
 
     @property
     def since(self) -> int:
@@ -51,6 +58,8 @@ class EndedSessions:
                     self._note(event.session_id, record.commit.at)
                     for listener in self._listeners:
                         listener(event.session_id)
+        if batch[-1].position >= self._unheard_until:
+            self._unheard_until = 0
 
     def _note(self, session_id: str, at: int) -> None:
         since = self.since

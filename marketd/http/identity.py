@@ -5,7 +5,7 @@ from aiohttp import hdrs, web
 from marketd.actors.account import Role
 from marketd.http.keys import ENDED, TOKENS
 from marketd.http.operation import SIGNED_IN_OR_NOT, Access, assert_declared
-from marketd.http.problems import Forbidden, NotSignedIn, TokenRefused
+from marketd.http.problems import RETRY_AFTER_S, Forbidden, NotSignedIn, TokenRefused, Unavailable
 from marketd.http.tokens import Principal, TokenExpired, TokenInvalid
 
 
@@ -40,6 +40,9 @@ def bearer(request: web.Request) -> Principal | None:
         principal = request.app[TOKENS].verify(token.strip())
     except (TokenInvalid, TokenExpired) as error:
         raise TokenRefused(str(error)) from None
-    if principal.session_id in request.app[ENDED]:
+    ended = request.app[ENDED]
+    if ended.is_behind:
+        raise Unavailable("which sessions have ended is still being read", retry_after_s=RETRY_AFTER_S)
+    if principal.session_id in ended:
         raise TokenRefused("the session of the access token has ended")
     return principal

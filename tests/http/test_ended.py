@@ -1,6 +1,7 @@
 """The sessions that have ended of late: remembered for as long as an access token is good, and no more than so many."""
 
 import pytest
+from msgspec.structs import replace
 
 from marketd.actors.account import Renamed, SessionEnded
 from marketd.http.ended import EndedSessions
@@ -44,6 +45,20 @@ def test_what_ended_longer_ago_than_an_access_token_is_good_is_nobodys_business(
 
 def test_what_matters_began_as_long_ago_as_an_access_token_is_good() -> None:
     assert NOW - 15 * MINUTE_MS == ended().since
+
+
+def test_it_is_behind_until_it_has_heard_what_was_before_the_start() -> None:
+    made = EndedSessions(TestClock(), access_minutes=15, sessions_max=3, unheard_until=7)
+    seen = [made.is_behind]
+    for position in (6, 7, 8):
+        made.on_applied([replace(record(f"s{position}"), position=position)])
+        seen.append(made.is_behind)
+
+    assert [True, True, False, False] == seen
+
+
+def test_it_is_not_behind_where_everything_was_kept() -> None:
+    assert not ended().is_behind
 
 
 @pytest.mark.asyncio

@@ -4,6 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from marketd.actors import account
+from marketd.http.ended import EndedSessions
 from marketd.storage.people import EndedOnes, FindPerson
 from tests.http.stage import Stage
 from tests.http.things import AT, AT_TEXT, PERSON
@@ -85,6 +86,16 @@ async def test_the_access_token_of_a_session_that_has_ended_is_no_good(stage: St
 
     assert (401, []) == (answer.status, stage.bus.asked)
     assert "the session of the access token has ended" == answer.json()["detail"]
+
+
+async def test_no_access_token_is_good_while_nobody_knows_which_sessions_have_ended(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(EndedSessions, "is_behind", True)
+
+    answer = await stage.call("GET", "/auth/sessions", user="ann")
+
+    assert (503, "1", []) == (answer.status, answer.headers["Retry-After"], stage.bus.asked)
 
 
 async def test_where_signing_in_is_a_choice_a_token_of_an_ended_session_is_no_good_either(stage: Stage) -> None:
