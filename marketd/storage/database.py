@@ -130,11 +130,14 @@ class Database:
 
     def _make_tables(self, db: Connection) -> None:
         (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        (version,) = db.execute("PRAGMA user_version").fetchone()
         if not tables:
             db.executescript(
                 f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID};"
                 f"PRAGMA user_version = {self._schema_version}; {self._tables} COMMIT;"
             )
+        elif version < self._schema_version:  # the tables are the same, but an older marketd must not write on
+            db.execute(f"PRAGMA user_version = {self._schema_version}")
 
 
 class Part(NamedTuple):

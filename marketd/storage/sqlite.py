@@ -32,7 +32,7 @@ from marketd.storage.log import (
 from marketd.storage.recent import Recent
 from marketd.storage.records import PAGE_RECORDS_MAX, RECORD, Records
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2  # since then of what is not counted no unit is sold, which 1 takes for a fault
 TABLES: Final = """
     CREATE TABLE streams(
         id INTEGER PRIMARY KEY,

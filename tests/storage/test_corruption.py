@@ -222,8 +222,19 @@ async def newer(folder: Path) -> bytes:
 
 async def test_a_newer_file_is_refused(tmp_path: Path) -> None:
     await newer(tmp_path)
-    with pytest.raises(NewerFile, match=r"has format 99, written by a newer marketd; this one knows format 1$"):
+    with pytest.raises(NewerFile, match=r"has format 99, written by a newer marketd; this one knows format 2$"):
         await sqlite_log(tmp_path).__aenter__()
+
+
+async def test_a_file_of_an_older_format_is_not_for_an_older_marketd_any_more(tmp_path: Path) -> None:
+    await written(tmp_path)
+    altered(tmp_path, "PRAGMA user_version = 1")
+    async with sqlite_log(tmp_path):
+        pass
+    with closing(sqlite3.connect(tmp_path / "events.db")) as db:
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+
+    assert 2 == version
 
 
 async def test_a_newer_file_is_not_changed(tmp_path: Path) -> None:
