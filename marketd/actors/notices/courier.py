@@ -219,23 +219,28 @@ class Courier:
         ]
 
     async def settle(self) -> None:
-        """Put on record when it was that the log came so far, which otherwise waits until there is more to note."""
+        """
+        Put on record when it was that the log came so far, which otherwise waits until there is more to note; raise
+        `StorageError`, for somebody waits.
+        """
         if self._unnoted:
-            await self._note(Heard(self._heard, {}, [], [], [], self._unnoted, self._clock.now_ms()))
+            await self._put_down(Heard(self._heard, {}, [], [], [], self._unnoted, self._clock.now_ms()))
 
     async def _note(self, heard: Heard) -> None:
         """Put it on record; while that can't be done nothing goes on, and the log keeps what is due."""
-        spans = dict(heard.spans)
         while True:
             try:
-                await self._deliveries.take(heard._replace(spans=spans))
-                self._noted = max(self._noted, heard.position)
-                for span in [span for span in spans if self._unnoted.get(span) == spans[span]]:
-                    del self._unnoted[span]
-                return
+                return await self._put_down(heard)
             except (StorageError, BusError) as error:
                 log.error("deliveries can't be noted: %s", error)
             await self._clock.sleep(MISHAP_S)
+
+    async def _put_down(self, heard: Heard) -> None:
+        spans = dict(heard.spans)
+        await self._deliveries.take(heard._replace(spans=spans))
+        self._noted = max(self._noted, heard.position)
+        for span in [span for span in spans if self._unnoted.get(span) == spans[span]]:
+            del self._unnoted[span]
 
     async def _go_on(self, heard: Heard) -> None:
         for webhook_id in heard.gone:

@@ -116,11 +116,23 @@ class Postman:
                     return True
         except BreakerOpen:  # somebody else is trying whether the mail server is back
             pass
-        except (NoticeFailed, BusError) as error:
-            log.warning("%s: a letter waits: %s: %s", address, type(error).__name__, error)
-        except Exception:  # a defect in one letter must not stop the others; it is over when the letter expires
+        except NoticeFailed as error:
+            log.warning("%s: a letter waits: %s", address, error)
+        except BusError as error:
+            log.warning("%s: what letters are due can't be told: %s: %s", address, type(error).__name__, error)
+            return self._has_given_up(address)
+        except Exception:  # a defect in one letter must not stop the others
             log.exception("%s: a letter crashed", address)
+            return self._has_given_up(address)
         return False
+
+    def _has_given_up(self, address: Address) -> bool:
+        """Say whether patience is at its end with an account whose letters do not even get as far as a mail server."""
+        newest_at = self._follower.open[address.key].newest_at
+        is_over = newest_at + self._limits.patience_s * 1000 <= self._clock.now_ms()
+        if is_over:  # or the checkpoint would stay before it for ever
+            log.error("%s: its letters are given up", address)
+        return is_over
 
     async def _send_all(self, address: Address, ended: dict[Letter, LetterEnd]) -> None:
         """Send what is due and is not among those that ended; what can't be reported is not sent again for that."""

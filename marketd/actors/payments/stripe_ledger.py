@@ -57,11 +57,12 @@ class StripeLedger:
     def __init__(self, path: Path, clock: Clock) -> None:
         self._path, self._clock = path, clock
         self._file = Database(path, SCHEMA_VERSION, TABLES)
-        self._began_at = 0
+        self._began_at, self._opened_s = 0, 0.0
 
     async def __aenter__(self) -> Self:
         await self._file.__aenter__()
         self._began_at = await self._file.run(_begin, self._path.stat().st_ino, self._clock.now_ms())
+        self._opened_s = self._clock.monotonic_s()
         return self
 
     async def __aexit__(self, *raised: object) -> None:
@@ -72,8 +73,8 @@ class StripeLedger:
         return made_at(order_id) >= self._began_at
 
     def age_s(self) -> float:
-        """Say how long ago the file began."""
-        return (self._clock.now_ms() - self._began_at) / 1000
+        """Say how long ago the file began, at least: the clock may have been ahead when it did."""
+        return max((self._clock.now_ms() - self._began_at) / 1000, self._clock.monotonic_s() - self._opened_s)
 
     async def entry(self, order_id: str) -> Entry | None:
         """Give what is on record."""

@@ -332,6 +332,21 @@ async def test_on_a_full_disk_what_is_asked_for_by_hand_is_not_answered(
         await dispatch.ask(Resend("w1", "d1"))
 
 
+async def test_on_a_full_disk_a_replay_fails_at_once(dispatch: Dispatch, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails(heard: Heard) -> None:
+        raise DiskTrouble("the disk is full")
+
+    await dispatch.register()
+    await dispatch.lists("p1")
+    dispatch.courier._unnoted[0] = (1, 2)
+    monkeypatch.setattr(dispatch.deliveries, "take", fails)
+    began_ms = dispatch.clock.now_ms()
+
+    with pytest.raises(NoAnswer):
+        await dispatch.ask(replaying())
+    assert began_ms == dispatch.clock.now_ms()
+
+
 async def test_a_defect_at_one_delivery_ends_nothing(dispatch: Dispatch) -> None:
     dispatch.line.is_broken = True
     await dispatch.register()

@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, Self
+from unittest.mock import AsyncMock
 
 import pytest
 import pytest_asyncio
@@ -23,7 +24,7 @@ from marketd.actors.notices.tokens import MailTokens
 from marketd.actors.runtime import ActorLimits
 from marketd.bus.breaker import Breaker
 from marketd.bus.memory import MemoryBus
-from marketd.bus.port import Envelope
+from marketd.bus.port import Envelope, NoAnswer
 from marketd.bus.subjects import command_subject
 from marketd.clock import new_id
 from marketd.config.codecs import AGGREGATES, message_codec
@@ -292,6 +293,18 @@ async def test_a_defect_in_one_letter_does_not_stop_the_others(
     await rest(office, waiting=1)
 
     assert ([f"{bobs.ticket_id}.verify-email"], 1) == (carrier.ids, caplog.text.count("ZeroDivisionError: a defect"))
+
+
+async def test_an_account_that_can_not_be_asked_is_given_up_when_patience_ends(
+    office: Office, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await office.register()
+    monkeypatch.setattr(office.bus, "ask", AsyncMock(side_effect=NoAnswer("a defect")))
+    await office.clock.advance(LIMITS.patience_s + 60)
+    await rest(office)
+
+    assert "its letters are given up" in caplog.text
+    assert office.log.head == office.log.checkpoints[-1]
 
 
 async def test_no_line_of_the_log_has_an_address_or_a_token(

@@ -483,6 +483,20 @@ async def test_what_stripe_has_not_found_in_time_was_never_charged(
         assert (Captured(), [1999]) == (await processor.charge(order_id, PRICE, VISA), server.captured)
 
 
+async def test_a_ledger_from_the_future_keeps_nobody_waiting_for_longer_than_a_search_is_late(
+    server: StripeServer, path: Path, clock: TestClock, breaker: Breaker
+) -> None:
+    async with stripe_at(server.url, path, TestClock(clock.now_ms() + 3_600_000), breaker):
+        pass
+    order_id = new_id(clock)
+    async with stripe_at(server.url, path, clock, breaker) as processor:
+        with pytest.raises(ProcessorUnavailable):
+            await processor.charge(order_id, PRICE, VISA)
+        await clock.advance(SEARCH_LATE_S)
+
+        assert (Captured(), [1999]) == (await processor.charge(order_id, PRICE, VISA), server.captured)
+
+
 async def test_what_was_charged_and_paid_back_since_a_backup_is_void(
     server: StripeServer, tmp_path: Path, clock: TestClock, breaker: Breaker
 ) -> None:
