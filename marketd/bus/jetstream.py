@@ -16,13 +16,12 @@ from typing import Any, Final, Self
 import msgspec
 from msgspec import Struct
 from nats.aio.msg import Msg
-from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolicy, StreamConfig
 from nats.js.client import JetStreamContext
 from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
-from marketd.bus.connection import Connection, Outgoing, heeding
+from marketd.bus.connection import BROKEN, Connection, Outgoing, heeding
 from marketd.bus.nats import (
     CLOSE_WAIT_S_MAX,
     NOBODYS_SUBJECT,
@@ -136,7 +135,7 @@ class JetStream:
                 await connection.connect(self._url, **options)
                 self._inbox = connection.new_inbox()
                 await connection.subscribe(f"{self._inbox}.*", cb=self._on_answer)
-        except (TimeoutError, OSError, NatsError) as error:
+        except (TimeoutError, *BROKEN) as error:
             await self._close()
             raise CarrierLost(f"no connection to NATS at {self._url}: {error!r}") from None
         self._api = connection.jetstream(timeout=self._limits.answer_wait_s_max)
@@ -146,9 +145,8 @@ class JetStream:
         await self._close()
 
     async def _close(self) -> None:
-        with suppress(TimeoutError, OSError, NatsError):
-            async with asyncio.timeout(CLOSE_WAIT_S_MAX):
-                await self._connection.close()
+        with suppress(TimeoutError):  # the carrier of commands, on its own line, says so aloud
+            await self._connection.cut(CLOSE_WAIT_S_MAX)
 
     def on_back(self, look_again: Callable[[], None]) -> None:
         self._look_again = look_again
@@ -244,7 +242,7 @@ class JetStream:
             if isinstance(error, ServiceUnavailableError) and not error.description:  # nobody has answered
                 raise StreamAway(f"the server at {self._url} has no JetStream, or not yet") from None
             raise StreamRefused(error.description or repr(error)) from None
-        except (TimeoutError, OSError, NatsError) as error:
+        except (TimeoutError, *BROKEN) as error:
             raise StreamAway(f"no answer from JetStream at {self._url}: {error!r}") from None
 
     async def _on_answer(self, message: Msg) -> None:

@@ -19,7 +19,7 @@ from nats.errors import MaxPayloadError, NoRespondersError
 
 from marketd.actors.aggregate import Refused
 from marketd.bus.codec import Codec
-from marketd.bus.connection import Connection, heeding
+from marketd.bus.connection import BROKEN, Connection, heeding
 from marketd.bus.memory import MemoryBus, attend
 from marketd.bus.port import Answer, BusError, Busy, Envelope, Handler, NoAnswer, NobodyServes, Undecodable
 from marketd.bus.tally import Tally
@@ -35,8 +35,6 @@ PENDING_BYTES_MAX: Final = 8 * 1024 * 1024
 RECONNECT_WAIT_S: Final = 0.2
 PING_INTERVAL_S: Final = 5
 CLOSE_WAIT_S_MAX: Final = 5.0
-# What a broken line raises: nats-py's own errors, the system's, and what uvloop says of a closed transport.
-BROKEN: Final = (NatsError, OSError, RuntimeError)
 
 log = logging.getLogger("marketd.bus")
 
@@ -117,15 +115,8 @@ class NatsBus:
         await self._cut()
 
     async def _cut(self) -> None:
-        """Send what is still to be sent, and close. Draining would wait for a server that may be gone."""
         try:
-            async with asyncio.timeout(CLOSE_WAIT_S_MAX):
-                with suppress(*BROKEN):  # on a broken line nats-py fails over what it can't send any more
-                    await self._connection.close()
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():  # or else it is nats-py that has cancelled what it waits for itself
-                raise
+            await self._connection.cut(CLOSE_WAIT_S_MAX)
         except TimeoutError:
             log.warning("the line to NATS did not close within %g s", CLOSE_WAIT_S_MAX)
 

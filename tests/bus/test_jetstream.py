@@ -205,6 +205,19 @@ async def test_that_the_server_is_back_is_told(tmp_path: Path) -> None:
             await back.wait()
 
 
+async def test_what_nats_py_cancels_of_its_own_keeps_nobody_from_leaving(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def closed() -> None:
+        raise asyncio.CancelledError  # as from a writer's close that was awaited when the line broke
+
+    async with prepared(tmp_path) as (_, stream):
+        close = stream._connection.close
+        monkeypatch.setattr(stream._connection, "close", closed)
+        await stream._close()
+        monkeypatch.setattr(stream._connection, "close", close)
+
+
 async def test_a_window_in_the_line_that_breaks_ends_at_once(tmp_path: Path) -> None:
     async with prepared(tmp_path) as (server, stream):
         await stream.publish(messages(1), 0)
