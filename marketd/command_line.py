@@ -53,7 +53,7 @@ from marketd.config.replaying import replay
 from marketd.config.sample import SampleFailed
 from marketd.config.serving import CannotListen, serve
 from marketd.config.settings import Settings
-from marketd.config.shown import describe
+from marketd.config.shown import describe, without_credentials
 from marketd.config.tracing import ExtraMissing
 from marketd.http.certificate import CertificateUnusable
 from marketd.http.tokens import KeyUnusable
@@ -376,7 +376,7 @@ def _flags(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _say(message: str, code: int) -> int:
-    print(f"marketd: {message}", file=sys.stderr)
+    print(f"marketd: {without_credentials(message)}", file=sys.stderr)
     return code
 
 

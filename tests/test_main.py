@@ -279,6 +279,24 @@ def test_a_nats_server_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_password_in_the_address_of_a_nats_server_is_not_told(tmp_path: Path) -> None:
+    url = "nats://ann:hunter2@127.0.0.1:1"
+    done = marketd("serve", "--port", "0", "--data", tmp_path, "--nats", url, MARKETD_NATS__START_S_MAX="0.5")
+
+    told = "marketd: no connection to NATS at nats://********@127.0.0.1:1: "
+    assert (1, True) == (done.returncode, done.stderr.splitlines()[-1].startswith(told))
+    assert "hunter2" not in done.stdout + done.stderr
+
+
+def test_an_errand_that_failed_does_not_tell_it_either(tmp_path: Path) -> None:
+    url = "nats://ann:hunter2@127.0.0.1:1"
+    done = marketd("integrator", "add", "acme", "--events", "*", "--data", tmp_path, MARKETD_NATS__URL=url)
+
+    told = "marketd: this service uses the NATS server at nats://********@127.0.0.1:1, "
+    assert (1, True, False) == (done.returncode, done.stderr.startswith(told), "hunter2" in done.stderr)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "content", "why"),
     [

@@ -14,6 +14,7 @@ from marketd.bus.codec import Codec
 from marketd.bus.nats import CarrierLost, NatsBus
 from marketd.clock import SystemClock
 from marketd.config.logs import set_up
+from marketd.config.shown import without_credentials
 from marketd.config.tracing import INDEX, traced
 from marketd.storage.database import Database, StorageError
 from marketd.storage.index_process import READY, IndexNeeds
@@ -36,7 +37,7 @@ def main() -> int:
     try:
         asyncio.run(_serve(needs))
     except* (CarrierLost, StorageError, IndexBroken, OSError) as group:  # a full disk, for one
-        print(f"marketd index: {group.exceptions[0]}", file=sys.stderr)
+        print(f"marketd index: {without_credentials(str(group.exceptions[0]))}", file=sys.stderr)
         code = FAILED
     return code
 

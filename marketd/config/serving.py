@@ -19,6 +19,7 @@ from marketd.config.folder import Folder
 from marketd.config.fronting import front
 from marketd.config.sample import load_sample
 from marketd.config.settings import Settings
+from marketd.config.shown import without_credentials
 from marketd.config.wiring import Service, running, wait_caught_up
 from marketd.heap import give_back, settle
 from marketd.http.certificate import Certificate
@@ -67,7 +68,8 @@ async def _start(service: Service, url: str, *, sample: bool) -> None:
         service.is_filling = False
         log.info("sample catalogue: %s; the password of its people is in %s", counts, folder.sample_password)
     settle()
-    print(f"marketd ready http={url} nats={service.nats_url} data={folder.path}", flush=True)
+    nats_url = without_credentials(service.nats_url)
+    print(f"marketd ready http={url} nats={nats_url} data={folder.path}", flush=True)
 
 
 def _sample_password(folder: Folder) -> str:

@@ -47,7 +47,7 @@ class Service:
 
     def __init__(self, process: asyncio.subprocess.Process, data: Path) -> None:
         self.data = data
-        self.url = ""
+        self.url, self.nats_url = "", ""
         self._process = process
         self._said: list[str] = []
         self._heard = asyncio.Condition()
@@ -73,7 +73,7 @@ class Service:
                 await self._process.wait()
                 await self._listening
                 raise NotReady(f"{line!r}, then:\n{self.log}")
-        self.url = found["http"]
+        self.url, self.nats_url = found["http"], found["nats"]
 
     async def wait_said(self, words: str) -> None:
         """Wait until there is a line with these words in the log."""

@@ -142,6 +142,16 @@ async def test_over_tls_it_has_to_prove_who_it_is(tmp_path: Path, session: Clien
             assert (1, True) == (ended.code, "certificate verify failed" in ended.err.splitlines()[-1]), ended
 
 
+async def test_a_password_in_its_address_is_told_nobody(tmp_path: Path) -> None:
+    ours = f'password: "{OURS[1]}" }}'
+    outside = Outside(tmp_path, documented().replace(ours, f'{ours}, {{ user: "ann", password: "hunter2" }}'))
+    settings = {"MARKETD_NATS__URL": f"nats://ann:hunter2@127.0.0.1:{outside.port}"}
+    async with outside.up(), running(tmp_path / "data", settings=settings) as service:
+        assert f"nats://********@127.0.0.1:{outside.port}" == service.nats_url
+
+    assert "hunter2" not in service.log
+
+
 async def test_who_may_read_it_reads_just_what_is_theirs(
     service: Service, outside: Outside, session: ClientSession
 ) -> None:
