@@ -5,6 +5,9 @@ aiohttp knows one timer, for a connection on which nothing is asked; it runs fro
 last answer, until a request's head is whole, so a head that comes byte by byte holds a line just as long as silence.
 Here each line tells since when a head is on its way and whether what we send is taken, and a sweep ends those that are
 too slow. When nearly all lines are taken, silent ones are ended early.
+
+A line that was closed is there until its client has taken what is unsent, so until it is lost it is looked after like
+any other; one that was turned away is, too, and takes nobody's place.
 """
 
 import asyncio
@@ -53,6 +56,10 @@ class Line(Protocol):
         """Say how much waits to be taken by the client."""
         ...
 
+    def is_closing(self) -> bool:
+        """Say whether it is closed, and there for what is unsent alone."""
+        ...
+
     def end_slow(self) -> None:
         """Say that the head took too long, and hang up."""
         ...
@@ -75,6 +82,7 @@ class Lines:
     ) -> None:
         self._clock, self.limits, self._is_proxy = clock, limits, is_proxy
         self._open: dict[Line, str] = {}
+        self._turned_away: set[Line] = set()
         self._by_network: Counter[str] = Counter()
         self._stalls: dict[Line, _Stall] = {}
 
@@ -82,16 +90,15 @@ class Lines:
         return len(self._open)
 
     def __iter__(self) -> Iterator[Line]:
-        return iter(list(self._open))
+        return iter([*self._open, *self._turned_away])
 
     def opened(self, line: Line) -> bool:
         """Take a connection in, or say that there is no room for it."""
         network, limits = network_of(line.address), self.limits
         of_one_max = limits.address_connections_max
-        if len(self._open) >= limits.connections_max:
-            return False
         is_crowd = of_one_max is not None and self._by_network[network] >= of_one_max
-        if is_crowd and not self._is_proxy(line.address):
+        if len(self._open) >= limits.connections_max or (is_crowd and not self._is_proxy(line.address)):
+            self._turned_away.add(line)
             return False
         self._open[line] = network
         self._by_network[network] += 1
@@ -100,6 +107,7 @@ class Lines:
     def closed(self, line: Line) -> None:
         """Forget a connection, whether or not it was taken in."""
         network = self._open.pop(line, None)
+        self._turned_away.discard(line)
         self._stalls.pop(line, None)
         if network is None:
             return
@@ -130,7 +138,7 @@ class Lines:
 
     def _is_stalled(self, line: Line, now_s: float) -> bool:
         unsent_bytes, known = line.unsent_bytes(), self._stalls.get(line)
-        if not unsent_bytes:
+        if not unsent_bytes and not line.is_closing():  # what waits below TLS is in nobody's count
             self._stalls.pop(line, None)
         elif known is None or known.unsent_bytes != unsent_bytes:
             self._stalls[line] = _Stall(unsent_bytes, now_s)

@@ -78,6 +78,7 @@ class Connection(web.RequestHandler):
         idle_s_max = lines.limits.keep_alive_s_max + lines.limits.head_read_s_max + SWEEP_S
         super().__init__(server, loop=loop, access_log=None, keepalive_timeout=idle_s_max)  # type: ignore[arg-type]
         self._clock, self._lines, self._round, self._inline = clock, lines, round_, inline
+        self._held: asyncio.Transport | None = None  # until the line is lost; aiohttp's is None as soon as it is closed
         self.head_since_s: float | None = None
         self.address = ""
         self._in_row = 0
@@ -91,6 +92,7 @@ class Connection(web.RequestHandler):
             self._loop = self._inline  # from now on: the connection itself is a task
         if not hasattr(transport, "_sendfile_compatible"):  # as asyncio's own have, which send files past everybody
             self.transport = Gathering(cast(asyncio.Transport, transport), self._round)  # type: ignore[assignment]
+        self._held = self.transport
         if not self._lines.opened(self):
             self._say_and_hang_up(Overloaded("too many connections", retry_after_s=RETRY_AFTER_S))
 
@@ -98,6 +100,7 @@ class Connection(web.RequestHandler):
         """Give the line back."""
         self._lines.closed(self)
         super().connection_lost(exc)
+        self._held = None
 
     def eof_received(self) -> None:
         """The client sends no more, and the line is about to be closed: send what waits."""
@@ -127,18 +130,25 @@ class Connection(web.RequestHandler):
 
     def unsent_bytes(self) -> int:
         """Say how much waits to be taken by the client."""
-        return self.transport.get_write_buffer_size() if self.transport is not None else 0
+        return self._held.get_write_buffer_size() if self._held is not None else 0
+
+    def is_closing(self) -> bool:
+        """Say whether it is closed, and there for what is unsent alone."""
+        return self._held is not None and self._held.is_closing()
 
     def end_slow(self) -> None:
-        """Say that the head took too long, and hang up."""
-        self._say_and_hang_up(TooSlow("the head of the request was not here in time"))
+        """Say that the head took too long, and hang up; who has not taken what was said before is told nothing."""
+        self.head_since_s = None
+        if self.unsent_bytes():
+            self.hang_up()
+        else:
+            self._say_and_hang_up(TooSlow("the head of the request was not here in time"))
 
     def hang_up(self) -> None:
         """Hang up without a word, and without waiting for what is unsent."""
-        transport = self.transport
         self.force_close()
-        if transport is not None:
-            transport.abort()
+        if self._held is not None:
+            self._held.abort()
 
     def _say_and_hang_up(self, problem: Problem) -> None:
         if self.transport is not None:

@@ -63,7 +63,7 @@ from marketd.http.once import Once
 from marketd.http.passwords import Passwords
 from marketd.http.proxies import Proxies
 from marketd.http.rates import Rates
-from marketd.http.server import serving
+from marketd.http.server import Tls, serving
 from marketd.http.streams import StreamLimits, Streams
 from marketd.http.tokens import (
     AccessTokens,
@@ -183,6 +183,7 @@ class FrontServer(TestServer):
     """The server as it is, where aiohttp's client for tests expects a server for tests."""
 
     lines: Lines
+    tls: Tls | None = None
 
     async def start_server(self, loop: asyncio.AbstractEventLoop | None = None, **kwargs: Any) -> None:
         listener = socket.create_server((self.host, 0))
@@ -190,7 +191,7 @@ class FrontServer(TestServer):
         self.port = listener.getsockname()[1]
         self._root = URL(f"http://{self.host}:{self.port}")
         self._end = AsyncExitStack()
-        serves = serving(self.app, listener, self.lines, backlog_max=16, shutdown_s_max=1)
+        serves = serving(self.app, listener, self.lines, self.tls, backlog_max=16, shutdown_s_max=1)
         await self._end.enter_async_context(serves)
 
     async def close(self) -> None:
@@ -284,6 +285,7 @@ async def staged(
     cors: Cors | None = None,
     proxies: Proxies | None = None,
     line_limits: LineLimits = LINES_HERE,
+    tls: Tls | None = None,
     is_counting: bool = False,
     scraper_token: str | None = SCRAPER,
 ) -> AsyncIterator[Stage]:
@@ -291,7 +293,7 @@ async def staged(
     clock, bus, keys = TestClock(), FakeBus(), folder / "keys"
     app = make_app(clock, body_bytes_max=limits.body_bytes_max)
     server = FrontServer(app)
-    server.lines = Lines(clock, line_limits)
+    server.lines, server.tls = Lines(clock, line_limits), tls
     answers = FirstAnswers(folder / "answers.db", clock, keep_hours=24, owner_keys_max=100)
     stage = Stage(
         client=Client(server),

@@ -27,6 +27,7 @@ class FakeLine:
         self.head_since_s: float | None = None
         self.idle_s: float | None = None
         self.unsent = 0
+        self.is_closed = False
         self.ends: list[str] = []
 
     def idle_since_s(self) -> float | None:
@@ -34,6 +35,9 @@ class FakeLine:
 
     def unsent_bytes(self) -> int:
         return self.unsent
+
+    def is_closing(self) -> bool:
+        return self.is_closed
 
     def end_slow(self) -> None:
         self.ends.append("slow")
@@ -141,6 +145,30 @@ async def test_who_takes_nothing_of_an_answer_is_hung_up_on() -> None:
         made.sweep(now_s)
 
     assert ["hung up"] == line.ends
+
+
+@pytest.mark.parametrize(("now_s", "ends"), [(60, []), (60.5, ["hung up"])])
+async def test_a_closed_line_is_there_for_so_long(now_s: float, ends: list[str]) -> None:
+    """Though nobody counts what is unsent, as below TLS."""
+    made, line = lines(), FakeLine()
+    made.opened(line)
+    line.is_closed = True
+    made.sweep(0)
+    made.sweep(now_s)
+
+    assert ends == line.ends
+
+
+async def test_a_line_that_was_turned_away_is_looked_after_until_it_is_lost() -> None:
+    made, lasting, lost = lines(LineLimits(connections_max=0)), FakeLine(), FakeLine()
+    for line in (lasting, lost):
+        made.opened(line)
+        line.unsent = 1_000
+    made.sweep(0)
+    made.closed(lost)
+    made.sweep(61)
+
+    assert (["hung up"], [], 0) == (lasting.ends, lost.ends, len(made))
 
 
 async def test_who_takes_some_of_it_may_take_their_time() -> None:
@@ -255,6 +283,15 @@ async def test_a_line_too_many_is_told_so(tmp_path: Path) -> None:
         b"Retry-After: 1" in head,
         json.loads(body)["type"],
     )
+
+
+async def test_a_line_too_many_is_forgotten_once_it_is_lost(tmp_path: Path) -> None:
+    async with staged(tmp_path, line_limits=LineLimits(connections_max=0)) as stage:
+        async with line_to(stage) as (reader, _):
+            await asyncio.wait_for(reader.read(), 5)
+        async with asyncio.timeout(5):
+            while list(stage.lines):
+                await asyncio.sleep(0.01)
 
 
 async def test_closed_lines_are_forgotten(stage: Stage) -> None:
