@@ -31,7 +31,7 @@ class Claims:
 
     @asynccontextmanager
     async def kept(self) -> AsyncIterator[None]:
-        """Have it set aside while the order is placed; give it back where the order was not."""
+        """Have it set aside while the order is placed, and nothing else is done; give it back where it was not."""
         try:
             await self._set_aside()
         except BusError:

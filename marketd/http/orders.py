@@ -14,7 +14,7 @@ from marketd.actors.money import Money
 from marketd.actors.watch import AwaitOutcome
 from marketd.clock import Instant, instant
 from marketd.http.answers import answered, listed
-from marketd.http.asking import ask, find, read, tell
+from marketd.http.asking import ask, find, read, seen, tell
 from marketd.http.bodies import Paging, decode, decode_optional, parameters
 from marketd.http.claims import Claims
 from marketd.http.client import address_of, base_url
@@ -154,7 +154,8 @@ async def placed(
         is_counted=quote.is_counted,
     )
     async with Claims(request, address.key, body.product_id, principal, is_counted=quote.is_counted).kept():
-        await tell(request, address, command, principal=principal)
+        answer = await tell(request, address, command, principal=principal, until_seen=False)
+    await seen(request, answer.position)  # if that fails, it is placed all the same
 
 
 @routes.get("/orders")

@@ -109,6 +109,7 @@ class FakeBus:
         self.script: dict[type[Struct], Script] = {}
         self.asked: list[tuple[str, Envelope]] = []
         self.awaited: list[int] = []
+        self.not_seen: Exception | None = None  # what comes of waiting for the read models
 
     def answers(self, message: type[Struct], answer: Script) -> None:
         self.script[message] = answer
@@ -117,6 +118,8 @@ class FakeBus:
         message = envelope.message
         if isinstance(message, AskReached):
             self.awaited.append(envelope.at_least)
+            if self.not_seen:
+                raise self.not_seen
             return Answer(Reached(HEAD), HEAD)
         self.asked.append((subject, envelope))
         assert type(message) in self.script, f"nobody wrote an answer to {message}"

@@ -19,7 +19,7 @@ from marketd.http.tokens import DownloadGrant
 from marketd.storage.history import Happening, History, ReadHistory
 from marketd.storage.orders import ListOrders, OrderEntry, OrderPage
 from marketd.storage.pages import Page
-from tests.http.stage import Reply, Stage
+from tests.http.stage import HEAD, Reply, Stage
 from tests.http.things import AT, AT_TEXT, DESCRIBED, PENDING, QUOTED, VIEW
 
 pytestmark = pytest.mark.asyncio
@@ -126,6 +126,16 @@ async def test_of_an_order_that_may_be_placed_nothing_is_given_back(stage: Stage
     await place(stage, True, place=NoAnswer("silence"))
 
     assert order.Place is type(stage.bus.last.message)
+
+
+@pytest.mark.parametrize("error", [Busy("full"), NoAnswer("silence")])
+async def test_of_an_order_that_is_placed_and_not_to_be_seen_yet_nothing_is_given_back(
+    stage: Stage, error: Exception
+) -> None:
+    stage.bus.not_seen = error
+    answer = await place(stage, True)
+
+    assert (503, [HEAD], order.Place) == (answer.status, stage.bus.awaited, type(stage.bus.last.message))
 
 
 async def test_a_product_that_can_not_be_is_not_asked(stage: Stage) -> None:
