@@ -134,12 +134,25 @@ async def placed(
     request: web.Request, principal: Principal, address: Address, body: NewOrder, agreed: Money | None = None
 ) -> None:
     """Place an order, unless that was done before; at no other price than was agreed to, if one was."""
-    sold = Address("product", body.product_id)
-    if not sold.is_sound:
+    if not Address("product", body.product_id).is_sound:
         raise NotFound("no such product")
     if is_again(request) and await _is_placed(request, address):  # whose product may be sold out by now, to ourselves
         return
+    try:
+        position = await _ordered(request, principal, address, body, agreed)
+    except Refused:  # by the order itself, it may be, which has been placed since by who sent the same at this moment
+        if not (is_again(request) and await _is_placed(request, address)):
+            raise
+    else:
+        await seen(request, position)  # if that fails, it is placed all the same
+
+
+async def _ordered(
+    request: web.Request, principal: Principal, address: Address, body: NewOrder, agreed: Money | None
+) -> int:
+    """Set aside what the order needs, and have it placed; say where it stands in the log."""
     asked = product.Quote(principal.user_id, address.key)
+    sold = Address("product", body.product_id)
     quote = await ask(request, sold, asked, product.Quoted, principal=principal, until_seen=False)
     if agreed not in (None, quote.price):
         raise WrongState("the price is another one than the page showed: load it again")
@@ -155,7 +168,7 @@ async def placed(
     )
     async with Claims(request, address.key, body.product_id, principal, is_counted=quote.is_counted).kept():
         answer = await tell(request, address, command, principal=principal, until_seen=False)
-    await seen(request, answer.position)  # if that fails, it is placed all the same
+    return answer.position
 
 
 @routes.get("/orders")

@@ -1,6 +1,7 @@
 """Requests that come again under their Idempotency-Key: at once, after a death, and after one that lost the answer."""
 
 import asyncio
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -11,13 +12,15 @@ import pytest
 from aiohttp import ClientSession
 
 from tests.journeys.people import PASSWORD, Answer, Json, Person, Visitor, together
-from tests.journeys.process import Service, ledger_of, running
+from tests.journeys.process import Service, ledger_of, marketd, running
+from tests.security.browsers import BrowserOfTown
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.slow]
 
 SLOW_CHARGES: Final = {"MARKETD_PAYMENTS__SANDBOX_DELAY_MS": "30"}
 WORK: Final = b"an hour of rain on a tin roof"
 ACCOUNT: Final = {"email": "kay@example.org", "password": PASSWORD, "name": "Kay", "role": "buyer"}
+ONCE: Final = re.compile(r'name="once" value="([^"]+)"')
 OWN: Final = {"x-request-id", "date"}
 
 
@@ -144,6 +147,34 @@ async def test_twenty_at_once_make_one_order(service: Service, seller: Person, b
     orders = await buyer.lists("/orders", "orders")
     captured = ledger_of(service.data).captured
     assert ([shown(answers[0])] * 20, 1, 1) == ([shown(answer) for answer in answers], len(orders), len(captured))
+
+
+async def test_a_form_of_the_shop_that_is_sent_twice_at_once_is_one_order(
+    tmp_path: Path, session: ClientSession
+) -> None:
+    """As a double click does where no script keeps it from it."""
+    data = tmp_path / "data"
+    async with running(data, settings={"MARKETD_PAYMENTS__SANDBOX_DELAY_MS": "500"}) as service:
+        visitor = Visitor(service, session)
+        seller, buyer = await visitor.joins("seller"), await visitor.joins("buyer")
+        browser = await BrowserOfTown(visitor).signs_in(buyer.email)
+        paths = [f"/shop/products/{(await seller.offers(stock=stock))['id']}" for stock in (2, 2, 1, 1)]
+
+        async def buys(path: str) -> list[tuple[int, str]]:
+            found = ONCE.search((await browser.sends("GET", path)).body.decode())
+            assert found is not None
+            form = f"card=pm_card_visa&minor=1999&currency=USD&once={found[1]}"
+            answers = await together(browser.sends("POST", f"{path}/buy", form) for _ in range(2))
+            return [(answer.status, answer.headers.get("Location", "")) for answer in answers]
+
+        places = [await buys(path) for path in paths]
+        orders = [await buyer.sees_end(one[1].rpartition("/")[2]) for one, _ in places]
+        left = [(await visitor.get(path.removeprefix("/shop"))).expect(200)["stock"] for path in paths]
+
+    assert [[(303, one[1])] * 2 for one, _ in places] == places
+    assert (["completed"] * 4, [1, 1, 0, 0]) == ([order["status"] for order in orders], left)
+    assert ledger_of(data).captured == {order["id"] for order in orders}
+    assert 0 == (await marketd("verify", "--data", str(data))).code
 
 
 async def test_after_a_kill_under_load_every_key_stands_for_one_order(tmp_path: Path, session: ClientSession) -> None:

@@ -1,5 +1,6 @@
 """The shop front: what it shows is what people wrote, and never more than text."""
 
+import asyncio
 from decimal import Decimal
 from typing import Any
 
@@ -214,6 +215,45 @@ async def test_a_form_that_is_sent_twice_is_one_order(stage: Stage, browser: Bro
 
     assert places[0] == places[1]
     assert [] == [message for _, message in stage.bus.messages if isinstance(message, order.Place)]
+
+
+@pytest.mark.parametrize(
+    "refused", [order.Reason.PLACED_DIFFERENTLY, product.Reason.SOLD_OUT, buyer.Reason.ALREADY_OWNED]
+)
+async def test_a_form_that_is_sent_twice_at_the_same_moment_is_one_order(
+    stage: Stage, browser: Browser, refused: Any
+) -> None:
+    """Both find that there is no such order yet; the later one learns it from the order, or from who sold to it."""
+    await browser.signs_in()
+    form, looked = BUY | {"csrf": await browser.token()}, asyncio.Barrier(2)
+    script: dict[Any, Any] = {order.Place: PENDING, product.Hold: None, buyer.Claim: None}
+    at_fault = {order.Reason: order.Place, product.Reason: product.Hold, buyer.Reason: buyer.Claim}[type(refused)]
+    is_placed = asyncio.Event()
+
+    def described(_: object) -> msgspec.Struct:
+        stage.clock.passes(0.001)  # so that no two of them come at the same time
+        return PENDING if is_placed.is_set() else nobodys_order(_)
+
+    async def quoted(_: object) -> msgspec.Struct:
+        await looked.wait()
+        return replace(QUOTED, is_counted=True)
+
+    async def answered(message: Any) -> Any:
+        if type(message) is at_fault and any(type(told) is at_fault for _, told in stage.bus.messages[:-1]):
+            await is_placed.wait()
+            raise Refused(refused)
+        if type(message) is order.Place:
+            is_placed.set()
+        return script[type(message)]
+
+    stage.bus.answers(order.Describe, described)
+    stage.bus.answers(product.Quote, quoted)
+    for kind in script:
+        stage.bus.answers(kind, answered)
+    both = await asyncio.gather(*(browser.post("/shop/products/lamp/buy", form) for _ in range(2)))
+
+    assert ([303, 303], 1) == ([it.status for it in both], len({it.headers.get("Location") for it in both}))
+    assert {product.Unhold, buyer.Unclaim}.isdisjoint(type(message) for _, message in stage.bus.messages)
 
 
 async def test_two_forms_are_two_orders(browser: Browser) -> None:
