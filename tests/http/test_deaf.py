@@ -148,6 +148,19 @@ def test_whatever_was_sent_last(run: Run, tmp_path: Path, last: str) -> None:
     run(journey())
 
 
+def test_half_a_head_ends_it_at_once(run: Run, tmp_path: Path) -> None:
+    async def journey() -> None:
+        async with staged(tmp_path) as stage, Deaf(stage) as deaf:
+            await deaf.asks()
+            await deaf.sends(HALF)
+            await wait_until(lambda: deaf.line.head_since_s)
+            stage.lines.sweep(asyncio.get_running_loop().time() + LIMITS.head_read_s_max + 1)
+
+            await wait_until(lambda: not len(stage.lines))
+
+    run(journey())
+
+
 def test_who_sends_no_more(run: Run, tmp_path: Path) -> None:
     async def journey() -> None:
         async with staged(tmp_path) as stage, Deaf(stage) as deaf:
