@@ -223,7 +223,7 @@ async def serving(
             backlog=backlog_max,
             ssl=tls.context if tls else None,
             ssl_handshake_timeout=tls.handshake_s_max if tls else None,
-            ssl_shutdown_timeout=CLEANUP_S_MAX if tls else None,
+            ssl_shutdown_timeout=lines.limits.send_stall_s_max if tls else None,  # until then what is unsent goes out
         )
         try:
             yield

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final, Self, cast
@@ -17,6 +18,7 @@ from tests.certificates import write_certificate
 from tests.http.stage import Stage, staged
 
 LARGE: Final = b'"%s"' % (b"x" * 20_000)  # less than may wait before whoever answers has to
+HUGE: Final = b'"%s"' % (b"x" * 8_000_000)  # more than the system keeps for a connection
 ASKED: Final = b"GET /products/lamp HTTP/1.1\r\nHost: x\r\n\r\n"
 HALF: Final = b"GET / HT"
 LIMITS: Final = LineLimits()
@@ -80,7 +82,7 @@ class Deaf:
 
     async def is_let_go(self) -> bool:
         """Let so much time pass that the line must have been hung up on; say whether it was."""
-        await asyncio.sleep(0.2)  # what was sent last arrives; and so long TLS may take to end in peace
+        await asyncio.sleep(0.2)  # what was sent last arrives
         now_s = asyncio.get_running_loop().time()
         for seconds in range(LATEST_S):
             self.stage.lines.sweep(now_s + seconds)
@@ -221,3 +223,28 @@ def test_whose_answers_wait_below_tls(run: Run, tmp_path: Path) -> None:
                 assert await deaf.is_let_go()
 
     run(journey())
+
+
+def test_who_is_only_slow_has_all_of_the_last_answer(run: Run, tmp_path: Path) -> None:
+    """Also over TLS, where what is unsent waits below it."""
+
+    async def journey() -> None:
+        files = write_certificate(tmp_path)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(files.chain, files.key)
+        async with staged(tmp_path, tls=Tls(context, 5)) as stage:
+            stage.cards.cards["lamp"] = EncodedProduct("sam", True, HUGE, HUGE, "1-a")
+            answer = await asyncio.to_thread(taken_late, stage.client.host, stage.client.port)
+
+        assert HUGE == answer.partition(b"\r\n\r\n")[2]
+
+    run(journey())
+
+
+def taken_late(host: str, port: int) -> bytes:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection((host, port), timeout=10) as plain, context.wrap_socket(plain) as client:
+        client.sendall(b"GET /products/lamp HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        time.sleep(0.5)
+        return b"".join(iter(lambda: client.recv(65_536), b""))
