@@ -58,7 +58,7 @@ from marketd.http.server import Tls, serving
 from marketd.http.tokens import AccessTokens, DownloadLinks, load_answers_key, load_link_key, load_signing_keys
 from marketd.http.traffic import Traffic
 from marketd.pulse import Pulse
-from marketd.storage.people import ReadEnded, ended_since
+from marketd.storage.people import PEOPLE, ReadEnded, ended_since
 
 
 @asynccontextmanager
@@ -74,20 +74,17 @@ async def front(service: Service, listener: socket.socket, tls: Tls | None = Non
     )
     await passwords.prepare()
     app = make_app(clock, body_bytes_max=settings.http.body_bytes_max)
-    app[BUS] = service.bus
-    app[CARDS] = service.cards
-    app[CIRCUITS] = service.circuits
+    app[BUS], app[CARDS], app[CIRCUITS] = service.bus, service.cards, service.circuits
     app[PAGES] = pages = KeptPages(settings.search.pages_max, service.index.note_use)
     service.finder.on_renewed(pages.on_renewed)
     service.projector.on_applied(pages.on_applied)
-    app[FILES] = service.files
-    app[VIEWS] = service.views
+    app[FILES], app[VIEWS] = service.files, service.views
     app[PASSWORDS] = passwords
     app[TOKENS] = tokens = AccessTokens(signing, clock, minutes=settings.auth.access_minutes)
     app[WEBHOOK_SIGNER] = service.webhooks.signer
     app[MAIL_TOKENS], app[PUSH_KEY] = service.notices.tokens, service.notices.push_key.public
-    app[ENDED] = await _ended(service)
-    app[STREAMS] = streams = make_streams(settings, app[ENDED])
+    app[ENDED] = ended = await _ended(service)
+    app[STREAMS] = streams = make_streams(settings, ended)
     app[LINKS] = DownloadLinks(linking, clock, minutes=settings.downloads.link_minutes)
     app[LOCKOUT], app[ADDRESS_LOCKOUT] = _lockouts(settings, clock)
     app[LIMITS] = _front_limits(settings)
@@ -111,7 +108,9 @@ async def front(service: Service, listener: socket.socket, tls: Tls | None = Non
     try:
         async with (
             answers,
-            background(ring.run(), answers.run(), admission.run(), lines.run(), pulse.run()),
+            background(
+                ring.run(), answers.run(), admission.run(), lines.run(), pulse.run(), ended.catch_up(service.log.tail)
+            ),
             serving(app, listener, lines, tls, backlog_max=limits.backlog_max, shutdown_s_max=limits.shutdown_s_max),
         ):
             try:
@@ -147,15 +146,11 @@ def _lockouts(settings: Settings, clock: Clock) -> tuple[Lockout, Lockout]:
 
 async def _ended(service: Service) -> EndedSessions:
     """Listen first, then look at what was there before, so that no end is missed."""
-    limits, head = service.settings.auth, service.log.head
-    ended = EndedSessions(
-        service.clock,
-        access_minutes=limits.access_minutes,
-        sessions_max=limits.ended_sessions_max,
-        unheard_until=head if service.projector.position < head else 0,
-    )
+    limits = service.settings.auth
+    ended = EndedSessions(service.clock, access_minutes=limits.access_minutes, sessions_max=limits.ended_sessions_max)
     service.projector.on_applied(ended.on_applied)
-    ended.take(await service.projector.read(ended_since, ReadEnded(ended.since)))
+    until, head = service.projector.statistics()[PEOPLE.name].position, service.log.head
+    ended.take(await service.projector.read(ended_since, ReadEnded(ended.since)), until, head)
     return ended
 
 

@@ -2,13 +2,14 @@
 The sessions that have ended of late: an access token is good by itself, so its session's end has to be remembered until
 it expires.
 
-It hears of each end from the log, by way of the read models, and at the start from what they kept. Where they are made
-again, it is behind until they have come to where the log was. At most `sessions_max` are remembered; of more, the one
-that ended first is forgotten.
+It hears of each end from the log, by way of the read models, and at the start from what they kept. Where that is not
+whole, it reads the log itself, and is behind until it is through. At most `sessions_max` are remembered; of more, the
+one that ended first is forgotten.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 
 from marketd.actors.account import SessionEnded
 from marketd.clock import Clock
@@ -17,10 +18,10 @@ from marketd.storage.people import EndedOnes
 
 
 class EndedSessions:
-    """Knows which sessions have ended within the life of an access token, once the log is heard up to a position."""
+    """Knows which sessions have ended within the life of an access token."""
 
-    def __init__(self, clock: Clock, *, access_minutes: int, sessions_max: int, unheard_until: int = 0) -> None:
-        self._unheard_until = unheard_until
+    def __init__(self, clock: Clock, *, access_minutes: int, sessions_max: int) -> None:
+        self._heard = self._head = 0  # what was kept at the start is of the log up to here, and the log was there
         self._clock, self._kept_ms, self._sessions_max = clock, access_minutes * 60_000, sessions_max
         self._ended: OrderedDict[str, int] = OrderedDict()
         self._listeners: list[Callable[[str], None]] = []
@@ -32,11 +33,6 @@ class EndedSessions:
         return len(self._ended)
 
     @property
-    def is_behind(self) -> bool:
-        """Say whether there may be sessions that ended before the start, and are not known to."""
-        return self._unheard_until > 0
-
-    @property
     def since(self) -> int:
         """From when on an end matters, in ms since the epoch."""
         return self._clock.now_ms() - self._kept_ms
@@ -45,10 +41,27 @@ class EndedSessions:
         """Tell the listener of each session that ends from now on."""
         self._listeners.append(listener)
 
-    def take(self, known: EndedOnes) -> None:
-        """Take in what was kept from before the start."""
+    @property
+    def is_behind(self) -> bool:
+        """Say whether there may be sessions that ended before the start, and are not known to."""
+        return self._heard < self._head
+
+    def take(self, known: EndedOnes, until: int = 0, head: int = 0) -> None:
+        """Take in what was kept from before the start: of the log until a position, and how far the log went."""
+        self._heard, self._head = until, head
         for session_id, at in known.sessions:
             self._note(session_id, at)
+
+    async def catch_up(self, tail: Callable[[int], AsyncGenerator[Sequence[Recorded], None]]) -> None:
+        """Take in what happened between what was kept and the start, by following the log from a position."""
+        if not self.is_behind:
+            return
+        async with aclosing(tail(self._heard)) as batches:
+            async for batch in batches:
+                self.on_applied(batch)
+                self._heard = batch[-1].position
+                if not self.is_behind:
+                    return
 
     def on_applied(self, batch: Sequence[Recorded]) -> None:
         """Take in what has happened."""
@@ -58,8 +71,6 @@ class EndedSessions:
                     self._note(event.session_id, record.commit.at)
                     for listener in self._listeners:
                         listener(event.session_id)
-        if batch[-1].position >= self._unheard_until:
-            self._unheard_until = 0
 
     def _note(self, session_id: str, at: int) -> None:
         since = self.since

@@ -1,11 +1,14 @@
 """The sessions that have ended of late: remembered for as long as an access token is good, and no more than so many."""
 
+import asyncio
+
 import pytest
-from msgspec.structs import replace
 
 from marketd.actors.account import Renamed, SessionEnded
+from marketd.config.codecs import log_codec
 from marketd.http.ended import EndedSessions
 from marketd.storage.log import Commit, Done, Meta, Recorded
+from marketd.storage.memory import MemoryLog
 from marketd.storage.people import EndedOnes
 from tests.clock import TestClock
 
@@ -47,14 +50,19 @@ def test_what_matters_began_as_long_ago_as_an_access_token_is_good() -> None:
     assert NOW - 15 * MINUTE_MS == ended().since
 
 
-def test_it_is_behind_until_it_has_heard_what_was_before_the_start() -> None:
-    made = EndedSessions(TestClock(), access_minutes=15, sessions_max=3, unheard_until=7)
-    seen = [made.is_behind]
-    for position in (6, 7, 8):
-        made.on_applied([replace(record(f"s{position}"), position=position)])
-        seen.append(made.is_behind)
+@pytest.mark.asyncio
+async def test_what_was_not_kept_it_reads_in_the_log_and_is_behind_until_then() -> None:
+    made, log = ended(sessions_max=9), MemoryLog(log_codec())
+    for number in range(4):
+        events = (SessionEnded(f"s{number}", "signed out"),)
+        await log.append("account/a", number, [Commit(f"c{number}", NOW, events, Done(), Meta())])
+    made.take(EndedOnes([]), until=1, head=4)
+    before = made.is_behind
+    async with asyncio.timeout(5):
+        await made.catch_up(log.tail)
 
-    assert [True, True, False, False] == seen
+    assert (True, False) == (before, made.is_behind)
+    assert [False, True, True, True] == [f"s{number}" in made for number in range(4)]
 
 
 def test_it_is_not_behind_where_everything_was_kept() -> None:
