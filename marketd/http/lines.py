@@ -22,6 +22,7 @@ from marketd.clock import Clock
 from marketd.http.client import network_of
 
 SWEEP_S: Final = 1.0
+TURNED_AWAY_S_MAX: Final = 2.0  # who was turned away has so long to take what was said
 CROWDED: Final = 0.8  # of all lines
 CROWDED_IDLE_S_MAX: Final = 5.0
 
@@ -143,5 +144,6 @@ class Lines:
         elif known is None or known.unsent_bytes != unsent_bytes:
             self._stalls[line] = _Stall(unsent_bytes, now_s)
         else:
-            return now_s - known.since_s > self.limits.send_stall_s_max
+            is_stranger = line in self._turned_away  # and in nobody's count
+            return now_s - known.since_s > (TURNED_AWAY_S_MAX if is_stranger else self.limits.send_stall_s_max)
         return False

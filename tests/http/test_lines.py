@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from marketd.http.lines import CROWDED_IDLE_S_MAX, LineLimits, Lines
+from marketd.http.lines import CROWDED_IDLE_S_MAX, TURNED_AWAY_S_MAX, LineLimits, Lines
 from tests.clock import TestClock
 from tests.http.stage import Stage, staged
 
@@ -160,13 +160,16 @@ async def test_a_closed_line_is_there_for_so_long(now_s: float, ends: list[str])
 
 
 async def test_a_line_that_was_turned_away_is_looked_after_until_it_is_lost() -> None:
+    """It is in nobody's count, so it has not as long as others."""
     made, lasting, lost = lines(LineLimits(connections_max=0)), FakeLine(), FakeLine()
     for line in (lasting, lost):
         made.opened(line)
         line.unsent = 1_000
     made.sweep(0)
     made.closed(lost)
-    made.sweep(61)
+    made.sweep(TURNED_AWAY_S_MAX)
+    assert [] == lasting.ends
+    made.sweep(TURNED_AWAY_S_MAX + 1)
 
     assert (["hung up"], [], 0) == (lasting.ends, lost.ends, len(made))
 
