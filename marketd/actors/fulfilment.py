@@ -199,8 +199,7 @@ class Fulfilment:
         while True:
             if outcome := await self._try(order_id, awaited, walk):
                 return outcome
-            # While we were not there, or where the clock was set, nobody was silent to us.
-            waited_s = min((self._clock.now_ms() - awaited.since) / 1000, self._clock.monotonic_s() - began_s)
+            waited_s = self._clock.monotonic_s() - began_s  # while we were not there, nobody was silent to us
             if patience is Patience.NONE:
                 return Unanswered()
             if patience is Patience.BOUNDED and waited_s + wait_s > self._limits.patience_s:

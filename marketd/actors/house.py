@@ -27,8 +27,8 @@ from marketd.bus.subjects import address_of, all_partitions
 from marketd.clock import Clock
 from marketd.storage.log import EventLog
 
-PLACE_BYTES: Final = 6_000  # and an actor takes 1,000 by itself, so 5,000 places are 35 MB
-BULKY_SHARE: Final = 8  # of all places, nobody takes more than one in so many, or nobody else could be awake
+PLACE_BYTES: Final = 6_000  # an actor takes 1,000 by itself, and what does not grow with its age
+BULKY_SHARE: Final = 64  # of all places, nobody takes more than one in so many, or nobody else could be awake
 RESTING_SHARE: Final = 8  # of all places, one in so many is for those at rest: who has just bought still looks
 
 log = logging.getLogger("marketd.actors")

@@ -19,14 +19,13 @@ from marketd.trace import Cause
 class Work(NamedTuple):
     """
     Something that may be open: the record it was first heard of by, and the newest one, as positions; how the newest
-    came about; and when the first and the newest were written, in ms since the epoch.
+    came about; and when the first was written, in ms since the epoch.
     """
 
     first: int
     newest: int
     meta: Meta
     at: int
-    newest_at: int
 
     @property
     def cause(self) -> Cause:
@@ -87,7 +86,7 @@ class Follower:
         """Have it open from the record on; of what is open already, this is the newest."""
         known, commit = self._open.get(key), record.commit
         first, at = (known.first, known.at) if known else (record.position, commit.at)
-        self._open[key] = Work(first, record.position, commit.meta, at, commit.at)
+        self._open[key] = Work(first, record.position, commit.meta, at)
 
     def close(self, key: str) -> None:
         """Have it at its end."""

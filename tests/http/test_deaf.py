@@ -241,7 +241,7 @@ def test_who_is_only_slow_has_all_of_the_last_answer(run: Run, tmp_path: Path) -
     run(journey())
 
 
-def taken_late(host: str, port: int) -> bytes:
+def taken_late(host: str, port: int | None) -> bytes:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with socket.create_connection((host, port), timeout=10) as plain, context.wrap_socket(plain) as client:

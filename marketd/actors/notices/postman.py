@@ -92,12 +92,14 @@ class Postman:
 
     async def _go_round(self, address: Address) -> None:
         """Send what the account awaits until it awaits nothing more."""
-        wait_s = self._limits.retry_s
+        wait_s, newest, since_s = self._limits.retry_s, 0, 0.0
         ended: dict[Letter, LetterEnd] = {}
         while True:
             work = self._follower.open[address.key]
+            if work.newest != newest:
+                newest, since_s = work.newest, self._clock.monotonic_s()
             with doing_for(work.cause):
-                is_done = await self._try_all(address, ended)
+                is_done = await self._try_all(address, ended, since_s)
             if not is_done:
                 await self._clock.sleep(jittered(self._clock, wait_s))
                 wait_s = min(wait_s * 2, self._limits.retry_s_max)
@@ -107,7 +109,7 @@ class Postman:
                 self._follower.note()
                 return
 
-    async def _try_all(self, address: Address, ended: dict[Letter, LetterEnd]) -> bool:
+    async def _try_all(self, address: Address, ended: dict[Letter, LetterEnd], since_s: float) -> bool:
         """Give back whether every letter has come to an end; not even ask where nobody is let through."""
         try:
             async with self._hands:
@@ -120,16 +122,15 @@ class Postman:
             log.warning("%s: a letter waits: %s", address, error)
         except BusError as error:
             log.warning("%s: what letters are due can't be told: %s: %s", address, type(error).__name__, error)
-            return self._has_given_up(address)
+            return self._has_given_up(address, since_s)
         except Exception:  # a defect in one letter must not stop the others
             log.exception("%s: a letter crashed", address)
-            return self._has_given_up(address)
+            return self._has_given_up(address, since_s)
         return False
 
-    def _has_given_up(self, address: Address) -> bool:
+    def _has_given_up(self, address: Address, since_s: float) -> bool:
         """Say whether patience is at its end with an account whose letters do not even get as far as a mail server."""
-        newest_at = self._follower.open[address.key].newest_at
-        is_over = newest_at + self._limits.patience_s * 1000 <= self._clock.now_ms()
+        is_over = self._clock.monotonic_s() - since_s >= self._limits.patience_s
         if is_over:  # or the checkpoint would stay before it for ever
             log.error("%s: its letters are given up", address)
         return is_over
