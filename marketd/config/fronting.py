@@ -62,8 +62,8 @@ from marketd.storage.people import PEOPLE, ReadEnded, ended_since
 
 
 @asynccontextmanager
-async def front(service: Service, listener: socket.socket, tls: Tls | None = None) -> AsyncIterator[None]:
-    """Answer HTTP on a bound socket; at the end take no more requests, and finish those in hand."""
+async def front(service: Service, listener: socket.socket, tls: Tls | None = None) -> AsyncIterator[EndedSessions]:
+    """Answer HTTP on a bound socket, and give who has to be whole first; at the end finish the requests in hand."""
     settings, clock = service.settings, service.clock
     signing, linking = load_signing_keys(service.folder.keys, clock), load_link_key(service.folder.keys)
     passwords = Passwords(
@@ -99,7 +99,7 @@ async def front(service: Service, listener: socket.socket, tls: Tls | None = Non
     if service.news is not None:
         app[STRIPE_NEWS] = service.news
     lines, answers = make_lines(settings, clock, app[PROXIES]), make_answers(settings, service.folder.answers, clock)
-    app[READINESS] = lambda: _with_front(service.readiness(), admission, lines)
+    app[READINESS] = lambda: _with_front(service.readiness(), admission, lines, ended)
     pulse = Pulse(clock)
     if settings.metrics.enabled:
         app[TRAFFIC] = traffic = Traffic(app.router.routes(), clock, slow_s=settings.log.slow_request_s)
@@ -114,7 +114,7 @@ async def front(service: Service, listener: socket.socket, tls: Tls | None = Non
             serving(app, listener, lines, tls, backlog_max=limits.backlog_max, shutdown_s_max=limits.shutdown_s_max),
         ):
             try:
-                yield
+                yield ended
             finally:
                 service.is_stopping = True
                 streams.release()
@@ -154,9 +154,10 @@ async def _ended(service: Service) -> EndedSessions:
     return ended
 
 
-def _with_front(readiness: Readiness, admission: Admission, lines: Lines) -> Readiness:
-    front = {"state": "ok", "connections": len(lines), **admission.statistics()}
-    return Readiness(readiness.is_ready, {**readiness.parts, "front": front})
+def _with_front(readiness: Readiness, admission: Admission, lines: Lines, ended: EndedSessions) -> Readiness:
+    state = "behind" if ended.is_behind else "ok"
+    front = {"state": state, "connections": len(lines), **admission.statistics()}
+    return Readiness(readiness.is_ready and not ended.is_behind, {**readiness.parts, "front": front})
 
 
 def _front_limits(settings: Settings) -> FrontLimits:

@@ -23,6 +23,7 @@ from marketd.config.shown import without_credentials
 from marketd.config.wiring import Service, running, wait_caught_up
 from marketd.heap import give_back, settle
 from marketd.http.certificate import Certificate
+from marketd.http.ended import EndedSessions
 from marketd.http.server import Tls
 
 FILES_BESIDE: Final = 512
@@ -48,18 +49,19 @@ async def serve(settings: Settings, clock: Clock, *, sample: bool) -> None:
         url = _url("https" if tls else "http", settings.http.host, listener)
         async with (
             running(settings, clock, url) as service,
-            front(service, listener, tls),
-            background(_start(service, url, sample=sample), *([certificate.run()] if certificate else [])),
+            front(service, listener, tls) as ended,
+            background(_start(service, ended, url, sample=sample), *([certificate.run()] if certificate else [])),
         ):
             await stop.wait()
             log.info("stopping")
 
 
-async def _start(service: Service, url: str, *, sample: bool) -> None:
+async def _start(service: Service, ended: EndedSessions, url: str, *, sample: bool) -> None:
     """Catch up, fill an empty store, or one whose filling was cut off, and say that we are ready."""
     folder = service.folder
     service.is_filling = sample and (service.log.head == 0 or folder.sample_unfinished.exists())
     await wait_caught_up(service)
+    await ended.wait_whole()
     if service.is_filling:
         password = _sample_password(folder)
         folder.sample_unfinished.touch()

@@ -7,6 +7,7 @@ whole, it reads the log itself, and is behind until it is through. At most `sess
 one that ended first is forgotten.
 """
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
@@ -22,6 +23,7 @@ class EndedSessions:
 
     def __init__(self, clock: Clock, *, access_minutes: int, sessions_max: int) -> None:
         self._heard = self._head = 0  # what was kept at the start is of the log up to here, and the log was there
+        self._whole = asyncio.Event()
         self._clock, self._kept_ms, self._sessions_max = clock, access_minutes * 60_000, sessions_max
         self._ended: OrderedDict[str, int] = OrderedDict()
         self._listeners: list[Callable[[str], None]] = []
@@ -54,14 +56,18 @@ class EndedSessions:
 
     async def catch_up(self, tail: Callable[[int], AsyncGenerator[Sequence[Recorded], None]]) -> None:
         """Take in what happened between what was kept and the start, by following the log from a position."""
-        if not self.is_behind:
-            return
-        async with aclosing(tail(self._heard)) as batches:
-            async for batch in batches:
-                self.on_applied(batch)
-                self._heard = batch[-1].position
-                if not self.is_behind:
-                    return
+        if self.is_behind:
+            async with aclosing(tail(self._heard)) as batches:
+                async for batch in batches:
+                    self.on_applied(batch)
+                    self._heard = batch[-1].position
+                    if not self.is_behind:
+                        break
+        self._whole.set()
+
+    async def wait_whole(self) -> None:
+        """Wait until it is not behind."""
+        await self._whole.wait()
 
     def on_applied(self, batch: Sequence[Recorded]) -> None:
         """Take in what has happened."""

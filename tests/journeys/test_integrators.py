@@ -71,6 +71,8 @@ async def pulls(client: Client, made: Json, count: int, stream: str = "") -> lis
                     await message.ack()
             except nats.errors.TimeoutError:
                 continue
+            except nats.js.errors.ServiceUnavailableError:  # its consumer is being made
+                await asyncio.sleep(0.1)
     await pull.unsubscribe()
     return events
 

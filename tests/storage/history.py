@@ -245,7 +245,10 @@ async def market(
     """Run a market whose queries go through the codec of the bus."""
     log = log or MemoryLog(log_codec())
     bus = MemoryBus(SystemClock(), message_codec())
-    async with Projector(folder / "read.db", log, models) as projector, asyncio.TaskGroup() as tasks:
+    async with (
+        Projector(folder / "read.db", log, models, read_wait_s_max=10) as projector,
+        asyncio.TaskGroup() as tasks,
+    ):
         cards = ProductCards(projector)
         await projector.open(bus)
         await cards.open(bus)
