@@ -3,9 +3,9 @@ Who is awake: finds the one actor of an address, wakes it, and puts it to sleep 
 
 Every address always exists; being awake only means being in memory. There are `awake_max` places, and the one that was
 asked longest ago sleeps first. An actor takes one, and one more for every `PLACE_BYTES` that its state has collected:
-so what is in memory has a bound, however much a buyer comes to own. Those that have come to an end, as each order soon
-does, get a share of the places and no more: or a stream of orders would push out the products and buyers that the next
-ones need. Putting an actor to sleep loses nothing: its stream has everything.
+so what buyers come to own has a bound in memory, however old a shop grows. Those that have come to an end, as each
+order soon does, get a share of the places and no more: or a stream of orders would push out the products and buyers
+that the next ones need. Putting an actor to sleep loses nothing: its stream has everything.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from marketd.bus.subjects import address_of, all_partitions
 from marketd.clock import Clock
 from marketd.storage.log import EventLog
 
-PLACE_BYTES: Final = 6_000  # an actor takes 1,000 by itself, and what does not grow with its age
+PLACE_BYTES: Final = 6_000  # of what it has collected; 1,000 more are the actor itself
 BULKY_SHARE: Final = 64  # of all places, nobody takes more than one in so many, or nobody else could be awake
 RESTING_SHARE: Final = 8  # of all places, one in so many is for those at rest: who has just bought still looks
 

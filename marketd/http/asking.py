@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from marketd.actors.address import Address
-from marketd.bus.port import Answer, Envelope
+from marketd.bus.port import Answer, Busy, Envelope, NoAnswer
 from marketd.bus.subjects import command_subject, query_subject
 from marketd.clock import new_id
 from marketd.http.doing import id_for
@@ -68,9 +68,12 @@ async def tell(
 
 
 async def seen(request: web.Request, position: int, *, wait_s: float | None = None) -> None:
-    """Wait until the read models show what stands in the log up to a position."""
+    """Wait until the read models show what stands in the log up to a position; raise a `BusError`, but never `Busy`."""
     reached = _envelope(request, AskReached(), at_least=position, wait_s=wait_s)
-    await request.app[BUS].ask(query_subject(AskReached), reached)
+    try:
+        await request.app[BUS].ask(query_subject(AskReached), reached)
+    except Busy as error:  # which would say that nothing was done
+        raise NoAnswer(str(error)) from None
 
 
 async def read(request: web.Request, query: Struct, expected: type[T], *, wait_s: float | None = None) -> T:

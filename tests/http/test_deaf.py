@@ -96,10 +96,8 @@ class DeafByTls(Deaf):
 
     def __init__(self, stage: Stage) -> None:
         super().__init__(stage)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._in, self._out)
+        self._tls = trusting().wrap_bio(self._in, self._out)
 
     async def calls(self) -> None:
         await super().calls()
@@ -119,6 +117,19 @@ class DeafByTls(Deaf):
         with pytest.raises(ssl.SSLWantReadError):  # the other's word that it sends no more either
             self._tls.unwrap()
         self._socket.send(self._out.read())
+
+
+def trusting() -> ssl.SSLContext:
+    """What a client has that asks nobody whom it speaks to."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def tls_of(folder: Path) -> Tls:
+    files, context = write_certificate(folder), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files.chain, files.key)
+    return Tls(context, 5)
 
 
 async def wait_until(is_so: Callable[[], Any]) -> None:
@@ -207,10 +218,7 @@ def test_whose_answers_wait_below_tls(run: Run, tmp_path: Path) -> None:
     """Where nobody counts them: the loop takes its leave by TLS, and then waits for the client."""
 
     async def journey() -> None:
-        files = write_certificate(tmp_path)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(files.chain, files.key)
-        async with staged(tmp_path, tls=Tls(context, 5)) as stage:
+        async with staged(tmp_path, tls=tls_of(tmp_path)) as stage:
             async with DeafByTls(stage) as counting:
                 counted = await counting.asks()
             async with DeafByTls(stage) as deaf:
@@ -229,10 +237,7 @@ def test_who_is_only_slow_has_all_of_the_last_answer(run: Run, tmp_path: Path) -
     """Also over TLS, where what is unsent waits below it."""
 
     async def journey() -> None:
-        files = write_certificate(tmp_path)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(files.chain, files.key)
-        async with staged(tmp_path, tls=Tls(context, 5)) as stage:
+        async with staged(tmp_path, tls=tls_of(tmp_path)) as stage:
             stage.cards.cards["lamp"] = EncodedProduct("sam", True, HUGE, HUGE, "1-a")
             answer = await asyncio.to_thread(taken_late, stage.client.host, stage.client.port)
 
@@ -242,9 +247,7 @@ def test_who_is_only_slow_has_all_of_the_last_answer(run: Run, tmp_path: Path) -
 
 
 def taken_late(host: str, port: int | None) -> bytes:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    with socket.create_connection((host, port), timeout=10) as plain, context.wrap_socket(plain) as client:
+    with socket.create_connection((host, port), timeout=10) as plain, trusting().wrap_socket(plain) as client:
         client.sendall(b"GET /products/lamp HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         time.sleep(0.5)
         return b"".join(iter(lambda: client.recv(65_536), b""))

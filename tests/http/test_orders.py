@@ -136,6 +136,7 @@ async def test_of_an_order_that_is_placed_and_not_to_be_seen_yet_nothing_is_give
     answer = await place(stage, True)
 
     assert (503, [HEAD], order.Place) == (answer.status, stage.bus.awaited, type(stage.bus.last.message))
+    assert "/problems/unavailable" == answer.json()["type"]  # overloaded would mean that nothing was done
 
 
 async def test_a_product_that_can_not_be_is_not_asked(stage: Stage) -> None:
