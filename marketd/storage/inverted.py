@@ -46,6 +46,7 @@ IMPACT_STEP: Final = 1 / floor(IMPACT_MAX / (K1 + 1) / sum(BOOSTS.values()))
 POSTINGS_BYTES_PER_DOCUMENT: Final = 512
 POSTINGS_BYTES_MIN: Final = 1024 * 1024
 FREQUENT: Final = 64  # a word in one of so many documents is read before anybody asks for it
+TERMS_A_STEP: Final = 200  # that are looked at while nothing else can go on: about a millisecond
 MERGED_DOCUMENTS_MAX: Final = 1_500  # about a second's work: while it is done, no change is found
 MERGED_MIN: Final = 6
 MERGE_FACTOR: Final = 2
@@ -131,12 +132,15 @@ class Segment:
             self._bytes -= dropped.size_bytes if dropped else 0
         return postings
 
-    def frequent_words(self) -> Iterator[str]:
-        """Give the words that are in so many documents that reading them takes time."""
+    def read_ahead(self) -> Iterator[None]:
+        """Read the words that are in so many documents that reading them takes time, a little at each step."""
         with _reading():
-            for field, text in self._reader.all_terms():
+            for number, (field, text) in enumerate(self._reader.all_terms()):
                 if field in BOOSTS and self._reader.doc_frequency(field, text) * FREQUENT >= self.count:
-                    yield text.decode()
+                    self.word(text.decode())
+                    yield
+                elif number % TERMS_A_STEP == 0:
+                    yield
 
     def words_near(self, word: str, distance: int) -> list[str]:
         """Give words of the index as they are written, within so many changed letters."""

@@ -17,7 +17,7 @@ import heapq
 import json
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
@@ -139,16 +139,21 @@ class SearchIndex:
         await _in_thread(self._write_stamp, position)
         return len(texts) + len(gone) >= harvest.BATCH_TEXTS_MAX
 
-    async def warm(self) -> None:
-        """Read ahead of new segments what is asked for most, a piece at a time, so that nobody waits for it."""
-        for shelf in self._shelves:
-            if not shelf.is_warm:
-                shelf.is_warm = True
-                shelf.price.refresh()
-                shelf.created.refresh()
-                for stem in shelf.segment.frequent_words():
-                    shelf.segment.word(stem)
-                    await asyncio.sleep(0)
+    async def warm(self, give_way: Callable[[], Awaitable[None]]) -> bool:
+        """
+        Read ahead of one new segment what is asked for most, so that nobody waits for it, and `give_way` after each
+        piece; say whether there was one.
+        """
+        shelf = next((shelf for shelf in self._shelves if not shelf.is_warm), None)
+        if shelf is None:
+            return False
+        shelf.is_warm = True
+        for ordering in (shelf.price, shelf.created):
+            ordering.refresh()
+            await give_way()
+        for _ in shelf.segment.read_ahead():
+            await give_way()
+        return True
 
     async def find(self, query: BrowseProducts) -> Found:
         """Answer a query."""
@@ -308,7 +313,8 @@ class SearchServer:
     def __init__(self, index: SearchIndex, bus: Bus, clock: Clock) -> None:
         self._index, self._bus, self._clock = index, bus, clock
         self._trouble = ""
-        self._is_warm = asyncio.Event()
+        self._is_warm, self._answered = asyncio.Event(), asyncio.Event()
+        self._in_hand = 0
 
     async def open(self) -> None:
         """Take in what there is, and then serve the queries: half an index would hide the other half."""
@@ -332,10 +338,18 @@ class SearchServer:
                 has_more = await self._index.catch_up()
                 if told != self._index.generation and await self._tell():
                     told = self._index.generation
-                if not has_more:
-                    await self._index.warm()
+                if not has_more and not await self._index.warm(self._give_way):
                     self._is_warm.set()
                     await self._clock.sleep(POLL_S)
+
+    async def _give_way(self) -> None:
+        """
+        Let a question go before, if there is one. Beside work that never pauses it would take a hundred times as long:
+        its own thread, which reads the catalogue, has to wait for the interpreter's lock after each row.
+        """
+        await asyncio.sleep(0)  # in which it arrives
+        if self._in_hand:
+            await self._answered.wait()
 
     @contextmanager
     def _condemning(self) -> Iterator[None]:
@@ -358,12 +372,17 @@ class SearchServer:
         return True
 
     async def _answer(self, subject: str, envelope: Envelope) -> Answer:
+        self._in_hand += 1
         try:
             with span("look up", str(type(envelope.message).__struct_config__.tag), parents=(envelope.trace,)):
                 return Answer(await self._found(envelope.message), 0)
         except IndexBroken as error:
             self._trouble = str(error)  # what `run` ends by
             raise
+        finally:
+            self._in_hand -= 1
+            self._answered.set()
+            self._answered.clear()
 
     async def _found(self, query: Struct) -> Struct:
         match query:

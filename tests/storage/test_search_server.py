@@ -1,7 +1,7 @@
 """The index on the bus: what it answers, whom it tells of changes, and how it ends when it is broken."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -112,6 +112,39 @@ async def test_what_changes_is_taken_in_and_told(tmp_path: Path) -> None:
             found = await s.ask(Search(BrowseProducts()))
 
         assert (2, found.generation, 2) == (found.total, s.told[-1], len(set(s.told)))
+
+
+async def test_a_question_goes_before_what_is_read_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces, asked, is_let_go = 0, asyncio.Event(), asyncio.Event()
+
+    def without_end(segment: Segment) -> Iterator[None]:
+        nonlocal pieces
+        while True:
+            pieces += 1
+            yield
+
+    async with served(tmp_path) as s:
+        show = s.shop.index.show
+
+        async def held(query: BrowseProducts) -> Shown:
+            asked.set()
+            await is_let_go.wait()
+            return await show(query)
+
+        monkeypatch.setattr(Segment, "read_ahead", without_end)
+        monkeypatch.setattr(s.shop.index, "show", held)
+        async with following(s):
+            await wait_until(lambda: pieces > 10)
+            asking = asyncio.create_task(s.ask(Search(BrowseProducts())))
+            await asked.wait()
+            before = pieces
+            await settle()
+            meanwhile = pieces - before
+            is_let_go.set()
+            found = await asking
+            await wait_until(lambda: pieces > before + 10)
+
+    assert (1, True) == (found.total, meanwhile <= 1)
 
 
 async def test_while_nothing_changes_nobody_is_told(tmp_path: Path) -> None:
