@@ -87,7 +87,7 @@ class Breaker:
         try:
             done = await work()
         except failures as error:
-            self._failed(error)
+            self._failed(error, probes=probes)
             raise
         finally:
             self._is_probing = self._is_probing and not probes
@@ -95,10 +95,11 @@ class Breaker:
         self._in_row, self._closed_again_s = 0, None
         return done
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: Exception, *, probes: bool) -> None:
         self._failures += 1
         self._in_row += 1
         self._last_error = f"{type(error).__name__}: {error}"
-        if self._closed_again_s is not None or self._in_row >= self._failures_max:
+        is_open = self._closed_again_s is not None  # and this one had begun before: it says nothing new
+        if probes or (not is_open and self._in_row >= self._failures_max):
             self._opened += 1
             self._closed_again_s = self._clock.monotonic_s() + self._open_s

@@ -172,6 +172,22 @@ async def test_calls_that_were_under_way_when_it_opened_may_still_close_it() -> 
 # Half-open.
 
 
+async def test_calls_that_were_under_way_and_fail_late_open_it_no_longer_and_not_again() -> None:
+    clock = TestClock()
+    breaker, slow = made(clock), Slow()
+    slow.error = Trouble("no line")
+    calls = [asyncio.create_task(breaker.call(slow, Trouble)) for _ in range(10)]
+    await settle()
+    await attempt(breaker, 3)
+    await clock.advance(OPEN_S / 2)
+    slow.let.set()
+    await asyncio.wait(calls)
+    counted = breaker.statistics()
+    await clock.advance(OPEN_S / 2)
+
+    assert (1, 13, "half-open") == (counted.opened, counted.failures, breaker.state)
+
+
 async def test_after_a_while_it_is_half_open() -> None:
     assert "half-open" == (await half_opened(TestClock())).state
 
