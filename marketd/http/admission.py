@@ -21,22 +21,14 @@ from aiohttp import web
 from msgspec import Struct
 
 from marketd.clock import Clock
+from marketd.http.operation import operation_of
 from marketd.http.problems import RETRY_AFTER_S, Overloaded
 
 LOOK_S: Final = 0.025
 PATIENCE_S: Final = 0.5
 CALM_S: Final = 1.0  # nobody was sent away for so long: only then a burst may come again
 SMOOTHING: Final = 0.05  # the weight of the newest look at the pace
-EXEMPT: Final = frozenset({"/healthz", "/readyz", "/metrics", "/ops"})
-ADMIN: Final = "/admin/"
 UNCOUNTED: Final = nullcontext()
-MUCH: Final = (
-    "/downloads/",
-    "/previews/",
-    "/uploads",
-    "/dashboard/uploads",
-)  # who sends or takes much is long in hand, and little work
-LONG: Final = (*MUCH, "/orders/", "/analytics/live", "/dashboard/live")
 
 
 class Queue:
@@ -124,18 +116,19 @@ class Admission:
 
     def enter(self, request: web.Request) -> AbstractContextManager[None]:
         """Let a request in for as long as the block lasts; raise `Overloaded`."""
-        path = request.rel_url.raw_path
-        if path in EXEMPT or path.startswith(ADMIN):
+        declared = operation_of(request.match_info.handler)
+        load = "brief" if declared is None else declared.load
+        if load == "vital":
             return UNCOUNTED
-        is_full, is_order = self._requests.is_full(self._in_hand.count), path == "/orders" and request.method == "POST"
-        if is_order and not is_full:
+        is_full = self._requests.is_full(self._in_hand.count)
+        if load == "order" and not is_full:
             is_full = self._sagas.is_full(self._orders().waiting + self._ordering.count)
         if is_full:
             self._refused += 1
             raise Overloaded("too much is going on", retry_after_s=RETRY_AFTER_S)
-        if path.startswith(LONG) and (path.startswith(MUCH) or _waits(request.headers)):
+        if load == "long" or (load == "long if awaited" and _waits(request.headers)):
             return UNCOUNTED
-        return self._ordering if is_order else self._in_hand
+        return self._ordering if load == "order" else self._in_hand
 
     async def run(self) -> None:
         """Look for ever at how long the queues are."""

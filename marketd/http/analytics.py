@@ -159,6 +159,7 @@ async def sales(request: web.Request) -> web.Response:
     query=SpanParameters,
     answers={200: Answer(Bytes, media_type=EVENT_STREAM, headers=("Cache-Control",))},
     takes=(LAST_ID,),
+    load="long",
 )
 async def live(request: web.Request) -> EventStream:
     """

@@ -24,6 +24,7 @@ routes = web.RouteTableDef()
     problems=(order.Reason.NO_SUCH_ORDER, Forbidden, Gone, RangeNotSatisfiable),
     takes=FILE_CONDITIONS,
     is_link=True,
+    load="long",
 )
 async def download(request: web.Request) -> web.StreamResponse:
     """Give the file, or a part of it (RFC 9110, section 14), or send on to where it is."""

@@ -66,6 +66,7 @@ class Metrics:
 @operation(
     answers={200: Answer(Bytes, TEXT, headers=("Cache-Control",), others=(OPEN_METRICS,))},
     problems=(Forbidden, NotFound, NotSignedIn),
+    load="vital",
 )
 async def show(request: web.Request) -> web.Response:
     """

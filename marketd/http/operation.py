@@ -24,6 +24,9 @@ _SEEN: Final[set[tuple[object, ...]]] = set()  # what was seen to be declared; n
 H = TypeVar("H", bound=Handler)
 
 PartOf = Literal["api", "page", "script"]
+# What an operation asks of the service, as admission.py counts it: something brief; that, and an order's saga; long in
+# hand, but little work; that, if who asks wants to wait; what operators need when there is too much of all others.
+Load = Literal["brief", "order", "long", "long if awaited", "vital"]
 
 
 class Access(Struct, frozen=True):
@@ -74,6 +77,7 @@ class Operation(Struct, frozen=True):
     takes: tuple[str, ...]
     part_of: PartOf = "api"
     is_link: bool = False
+    load: Load = "brief"
 
 
 def operation(
@@ -87,12 +91,13 @@ def operation(
     takes: tuple[str, ...] = (),
     part_of: PartOf = "api",
     is_link: bool = False,
+    load: Load = "brief",
 ) -> Callable[[H], H]:
     """
     Declare a handler. `problems` are its own: those that follow from the body, the parameters and the access, and
     those that any route can meet, are added where the document is made.
     """
-    declared = Operation(answers, problems, access, body, body_is_optional, query, takes, part_of, is_link)
+    declared = Operation(answers, problems, access, body, body_is_optional, query, takes, part_of, is_link, load)
 
     def declare(handler: H) -> H:
         handler.__dict__["operation"] = declared

@@ -59,14 +59,17 @@ class Alerts(Struct):
 
 
 @routes.get("/healthz")
-@operation(answers={200: Answer(Alive)})
+@operation(answers={200: Answer(Alive)}, load="vital")
 async def health(request: web.Request) -> web.Response:
     """Say that the process lives."""
     return answered(Alive())
 
 
 @routes.get("/readyz")
-@operation(answers={200: Answer(Ready, headers=("Cache-Control",)), 503: Answer(Ready, headers=("Cache-Control",))})
+@operation(
+    answers={200: Answer(Ready, headers=("Cache-Control",)), 503: Answer(Ready, headers=("Cache-Control",))},
+    load="vital",
+)
 async def readiness(request: web.Request) -> web.Response:
     """Say whether each part works and the read models have caught up."""
     state = request.app[READINESS]()
@@ -78,7 +81,7 @@ async def readiness(request: web.Request) -> web.Response:
 
 
 @routes.get("/admin/circuits")
-@operation(access=ADMINS, answers={200: Answer(Circuits)})
+@operation(access=ADMINS, answers={200: Answer(Circuits)}, load="vital")
 async def circuits(request: web.Request) -> web.Response:
     """Show the circuit breaker of each thing outside."""
     signed_in(request, "admin")
@@ -86,7 +89,7 @@ async def circuits(request: web.Request) -> web.Response:
 
 
 @routes.get("/admin/alerts")
-@operation(access=ADMINS, query=Paging, answers={200: Answer(Alerts, headers=("Link",))})
+@operation(access=ADMINS, query=Paging, answers={200: Answer(Alerts, headers=("Link",))}, load="vital")
 async def alerts(request: web.Request) -> web.Response:
     """List what needs a hand, the open ones first."""
     signed_in(request, "admin")
@@ -103,6 +106,7 @@ async def alerts(request: web.Request) -> web.Response:
     access=ADMINS,
     answers={200: Answer(Alert)},
     problems=(NotFound, order.Reason.NO_SUCH_ORDER, order.Reason.NO_ALERT),
+    load="vital",
 )
 async def resolve(request: web.Request) -> web.Response:
     """Note that it has been seen to."""

@@ -118,6 +118,7 @@ class Downloads(Struct):
     body=NewOrder,
     answers={202: Answer(Accepted, headers=("Location",))},
     problems=(NotFound, *NOT_FOR_SALE, buyer.Reason.ALREADY_OWNED, buyer.Reason.UNDER_WAY),
+    load="order",
 )
 async def place(request: web.Request) -> web.Response:
     """Buy a product."""
@@ -190,6 +191,7 @@ async def browse(request: web.Request) -> web.Response:
     answers={200: Answer(OrderBody, headers=("ETag",), maybe=("Preference-Applied",))},
     problems=(order.Reason.NO_SUCH_ORDER,),
     takes=("Prefer",),
+    load="long if awaited",
 )
 async def show(request: web.Request) -> web.Response:
     """Show an order; with `Prefer: wait=N` (RFC 7240), once it is no longer pending."""
@@ -214,6 +216,7 @@ async def show(request: web.Request) -> web.Response:
     answers={200: Answer(Events, maybe=("Cache-Control",), others=(EVENT_STREAM,))},
     problems=(order.Reason.NO_SUCH_ORDER,),
     takes=("Accept", LAST_ID),
+    load="long if awaited",
 )
 async def events(request: web.Request) -> web.StreamResponse:
     """

@@ -53,6 +53,7 @@ class Upload(Struct):
     body=Bytes,
     answers={201: Answer(Upload)},
     problems=(WrongContentType,),
+    load="long",
 )
 async def upload(request: web.Request) -> web.Response:
     """Keep the bytes of the body; of an image, a smaller variant too."""
@@ -92,11 +93,7 @@ def _media_type(request: web.Request) -> str:
 
 
 @routes.get(PREVIEWS + "{digest}")
-@operation(
-    answers=FILE_ANSWERS,
-    problems=(NotFound, RangeNotSatisfiable),
-    takes=FILE_CONDITIONS,
-)
+@operation(answers=FILE_ANSWERS, problems=(NotFound, RangeNotSatisfiable), takes=FILE_CONDITIONS, load="long")
 async def preview(request: web.Request) -> web.StreamResponse:
     """Show a file that is a product's preview."""
     digest, media_type = await _public(request)
@@ -104,11 +101,7 @@ async def preview(request: web.Request) -> web.StreamResponse:
 
 
 @routes.get(PREVIEWS + "{digest}/mobile")
-@operation(
-    answers=FILE_ANSWERS,
-    problems=(NotFound, RangeNotSatisfiable),
-    takes=FILE_CONDITIONS,
-)
+@operation(answers=FILE_ANSWERS, problems=(NotFound, RangeNotSatisfiable), takes=FILE_CONDITIONS, load="long")
 async def mobile_preview(request: web.Request) -> web.StreamResponse:
     """Show a preview's smaller variant; what has none as it is."""
     digest, media_type = await _public(request)

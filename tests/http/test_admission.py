@@ -108,6 +108,13 @@ async def test_an_order_too_many_is_sent_away(stage: Stage) -> None:
     assert (503, "/problems/overloaded", "1", []) == said
 
 
+async def test_an_order_from_a_page_is_one_too_many_as_well(stage: Stage) -> None:
+    await crowd(stage, 5)
+    answer = await stage.call("POST", "/shop/products/lamp/buy", user="ann")
+
+    assert (503, []) == (answer.status, stage.bus.asked)
+
+
 async def test_a_few_orders_may_always_come(stage: Stage) -> None:
     await crowd(stage, 1)
 

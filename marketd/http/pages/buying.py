@@ -52,7 +52,7 @@ class ReviewForm(Struct, forbid_unknown_fields=True):
 
 
 @routes.post("/shop/products/{id}/buy")
-@operation(access=SIGNED_IN, body=BuyForm, answers=ENTERED, problems=(NotFound,), part_of="page")
+@operation(access=SIGNED_IN, body=BuyForm, answers=ENTERED, problems=(NotFound,), part_of="page", load="order")
 async def buy(request: web.Request) -> web.Response:
     """Buy a product."""
     viewer, form = await signed_form(request, BuyForm)
@@ -67,7 +67,7 @@ async def buy(request: web.Request) -> web.Response:
 
 
 @routes.get("/shop/orders/{id}")
-@operation(access=SIGNED_IN, answers={200: Answer(Bytes, HTML)}, problems=(NotFound,), part_of="page")
+@operation(access=SIGNED_IN, answers={200: Answer(Bytes, HTML)}, problems=(NotFound,), part_of="page", load="long")
 async def show(request: web.Request) -> web.Response:
     """Show an order, and what was bought once it is there."""
     viewer = await viewer_of(request)

@@ -73,6 +73,7 @@ async def show(request: web.Request) -> web.Response:
     answers={200: Answer(Bytes, media_type=EVENT_STREAM, headers=("Cache-Control",))},
     takes=(LAST_ID,),
     part_of="script",
+    load="long",
 )
 async def live(request: web.Request) -> EventStream:
     """Tell an open dashboard, for as long as it is open, that there is something new to see."""

@@ -73,6 +73,7 @@ async def show(request: web.Request) -> web.Response:
     answers={201: Answer(Upload)},
     problems=(WrongContentType,),
     part_of="script",
+    load="long",
 )
 async def upload(request: web.Request) -> web.Response:
     """Keep a file."""

@@ -53,7 +53,7 @@ class Looking(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @routes.get("/ops")
-@operation(access=ADMINS, query=Looking, answers={200: Answer(Bytes, HTML)}, part_of="page")
+@operation(access=ADMINS, query=Looking, answers={200: Answer(Bytes, HTML)}, part_of="page", load="vital")
 async def show(request: web.Request) -> web.Response:
     """Show the operator how things stand."""
     await viewer_of(request, "admin")
@@ -78,7 +78,7 @@ async def show(request: web.Request) -> web.Response:
 
 
 @routes.post("/ops/alerts/{id}/resolve")
-@operation(access=ADMINS, body=Nothing, answers=ENTERED, problems=(NotFound,), part_of="page")
+@operation(access=ADMINS, body=Nothing, answers=ENTERED, problems=(NotFound,), part_of="page", load="vital")
 async def resolve(request: web.Request) -> web.Response:
     """Note that an alert has been seen to."""
     viewer, _ = await signed_form(request, Nothing, "admin")
