@@ -25,7 +25,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from msgspec import Struct
 
-from marketd.bus.port import Busy
+from marketd.bus.port import Busy, NoAnswer
 from marketd.clock import Clock
 from marketd.http.arriving import DIGEST, arriving
 from marketd.http.bodies import read_body
@@ -137,7 +137,10 @@ class Once:
         headers = [(str(header), value) for header, value in response.headers.items()]
         plain = msgspec.msgpack.encode(Kept(response.status, headers, body))
         sealed = seal(sealing.key, self._clock.random_bytes(NONCE_BYTES), plain)
-        await self._answers.keep(name.request, name.owner, sealing.fingerprint, sealed)
+        try:
+            await self._answers.keep(name.request, name.owner, sealing.fingerprint, sealed)
+        except Busy as error:  # which would say that nothing was done
+            raise NoAnswer(str(error)) from None
 
     def _name(self, request: web.Request, key: str) -> _Name:
         """Keys are a user's own. Those of strangers are one's whose body they fit, wherever that one is now."""

@@ -8,6 +8,7 @@ Requests, owners and fingerprints are digests and answers are sealed: nothing in
 the request came with.
 
     Busy (bus.port)             more wait to be written than the queue may hold
+    Unsure (bus.port)           whoever wrote for all gave up meanwhile: it may be written, or not
     DiskTrouble (storage.database)
 """
 

@@ -6,6 +6,7 @@ nothing is missing and nothing is queued twice. This is bookkeeping, no truth: w
 waited, and may be had again from the log.
 
     Busy (bus.port)             more wait to be written than may
+    Unsure (bus.port)           whoever wrote for all gave up meanwhile: it may be written, or not
     DiskTrouble (storage.database)
 """
 

@@ -2,6 +2,7 @@
 Writes that share a transaction: whoever comes while one is under way is taken along by the next.
 
     Busy (bus.port)             more wait to be written than may
+    Unsure (bus.port)           whoever wrote for all gave up meanwhile: it may be written, or not
     DiskTrouble (storage.database)
     BreakerOpen (bus.breaker)       where a breaker stands before the file, and lets nobody through
 """
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from marketd.bus.breaker import BreakerOpen
-from marketd.bus.port import Busy
+from marketd.bus.port import Busy, Unsure
 from marketd.storage.database import Connection, StorageError
 
 WAITING_MAX: Final = 4_096
@@ -59,19 +60,19 @@ class Together:
     async def _write(self) -> None:
         """Run all that waits; what goes wrong with the file is told to all of them, a defect to whose it is."""
         jobs, self._waiting = self._waiting, []
-        error: Exception | None = Busy("the write was given up")  # which stays where somebody cancels us
         try:
             await self._database.run(in_transaction, _run_all, jobs)
-            error = None
+            for job in jobs:
+                job.is_done = True
         except (StorageError, BreakerOpen) as trouble:
-            error = trouble
+            for job in jobs:
+                job.is_done, job.error = True, trouble
         except Exception:
             await self._write_each(jobs)
-            return
         finally:
             for job in jobs:
-                if not job.is_done:
-                    job.is_done, job.error = True, error
+                if not job.is_done:  # somebody cancels us; the file's thread goes on with it
+                    job.is_done, job.error = True, Unsure("the write was given up")
 
     async def _write_each(self, jobs: list[_Job]) -> None:
         for job in jobs:

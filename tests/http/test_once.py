@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from marketd.actors import account, buyer, order, product
 from marketd.actors.aggregate import Refused
-from marketd.bus.port import NoAnswer, Unsure
+from marketd.bus.port import Busy, NoAnswer, Unsure
 from marketd.http.answers import written
 from marketd.http.once import AT_ONCE_MAX
 from marketd.storage.answers import FirstAnswers
@@ -305,22 +305,26 @@ async def test_who_is_not_signed_in_leaves_no_answer(stage: Stage) -> None:
 # A crash between the work and the answer.
 
 
-def forgets_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def forgets_once(monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> None:
     """Let the first answer be lost: the work was done, and nobody knows."""
     keep = FirstAnswers.keep
 
     async def lost(self: FirstAnswers, *arguments: bytes) -> None:
         monkeypatch.setattr(FirstAnswers, "keep", keep)
-        raise DiskTrouble("the disk is full")
+        raise error or DiskTrouble("the disk is full")
 
     monkeypatch.setattr(FirstAnswers, "keep", lost)
 
 
-async def test_an_answer_that_can_not_be_kept_does_not_go_out(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [DiskTrouble("the disk is full"), Busy("too many wait"), Unsure("given up")])
+async def test_an_answer_that_can_not_be_kept_does_not_go_out(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     sells(stage)
-    forgets_once(monkeypatch)
+    forgets_once(monkeypatch, error)
+    answer = await place(stage)
 
-    assert 503 == (await place(stage)).status
+    assert (503, "/problems/unavailable") == (answer.status, answer.json()["type"])  # and not that nothing was done
 
 
 async def test_an_order_whose_answer_was_lost_is_found_again(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from marketd.bus.breaker import Breaker, BreakerOpen
+from marketd.bus.port import Unsure
 from marketd.storage.database import Connection, Database, DiskTrouble
 from marketd.storage.together import Together
 from tests.clock import TestClock
@@ -71,6 +72,21 @@ async def test_a_defect_is_told_to_whose_it_is_and_undone(tmp_path: Path) -> Non
 
         assert ["a", "b", ZeroDivisionError, "d"] == [one if isinstance(one, str) else type(one) for one in told]
         assert ["a", "b", "d"] == await said(database)
+
+
+async def test_who_gives_up_while_writing_leaves_the_others_unsure(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (database, together):
+        jobs = [asyncio.create_task(together.run(say, f"w{number}")) for number in range(10)]
+        await asyncio.sleep(0)  # the first writes alone
+        await jobs[0]
+        await asyncio.sleep(0)  # the second writes for all others
+        jobs[1].cancel()
+        told = await asyncio.gather(*jobs, return_exceptions=True)
+        written = await said(database)
+
+        assert ("w0", asyncio.CancelledError) == (told[0], type(told[1]))
+        assert all(one in written if isinstance(one, str) else type(one) is Unsure for one in told[2:])
+        assert len({id(one) for one in told}) == 10
 
 
 async def test_trouble_with_the_file_is_told_to_all(tmp_path: Path) -> None:

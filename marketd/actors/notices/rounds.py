@@ -24,7 +24,7 @@ from marketd.actors.notices.posting import Answered, Line, Unreached
 from marketd.actors.notices.signing import WebhookSigner
 from marketd.actors.webhook import Endpoint, Why
 from marketd.bus.breaker import Breaker, BreakerOpen, Circuit
-from marketd.bus.port import Busy
+from marketd.bus.port import BusError
 from marketd.clock import Clock, jittered
 from marketd.storage.database import StorageError
 from marketd.storage.deliveries import Deliveries, Due, Tried
@@ -180,7 +180,7 @@ class Rounds:
                 round_.has_news = False
                 try:
                     is_over = await self._step(round_)
-                except (StorageError, Busy) as error:
+                except (StorageError, BusError) as error:
                     log.warning("webhook/%s: its deliveries can't be read: %s", round_.webhook_id, error)
                     await self._rest(round_, MISHAP_S)
                     continue
@@ -251,7 +251,7 @@ class Rounds:
                 tried = await self._send(round_, endpoint, due)
             if tried is not None:
                 await self._settle(endpoint, tried)
-        except (StorageError, Busy) as error:  # it stays due, and is sent again under the same id
+        except (StorageError, BusError) as error:  # it stays due, and is sent again under the same id
             log.warning("webhook/%s: an attempt can't be noted: %s", round_.webhook_id, error)
             await self._clock.sleep(MISHAP_S)
         except Exception:  # a defect in one delivery must not stop the others

@@ -24,7 +24,7 @@ from marketd.actors.payments.processor import (
     RefundDenied,
 )
 from marketd.bus.breaker import Breaker, BreakerOpen
-from marketd.bus.port import Busy
+from marketd.bus.port import BusError
 from marketd.clock import Clock
 from marketd.storage.database import Connection, Database, Row, StorageError, rows
 from marketd.storage.together import Together
@@ -113,7 +113,7 @@ class SandboxProcessor:
     async def _run(self, function: Callable[..., T], *args: Any) -> T:
         try:
             result: T = await self._together.run(function, *args)
-        except (StorageError, Busy, BreakerOpen) as error:
+        except (StorageError, BusError, BreakerOpen) as error:
             raise ProcessorUnavailable(str(error)) from None
         return result
 
