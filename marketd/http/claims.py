@@ -11,11 +11,11 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 from msgspec import Struct
 
-from marketd.actors import buyer, product
+from marketd.actors import buyer, order, product
 from marketd.actors.address import Address
 from marketd.actors.aggregate import Refused
 from marketd.bus.port import BusError, Busy
-from marketd.http.asking import tell
+from marketd.http.asking import ask, tell
 from marketd.http.doing import is_again, may_come_again
 from marketd.http.tokens import Principal
 
@@ -52,7 +52,7 @@ class Claims:
         try:
             await self._tell("product", self._product_id, product.Hold(self._order_id))
         except Refused:
-            if not is_again(self._request):  # and may be placed by now
+            if not (is_again(self._request) and await is_placed(self._request, self._order_id)):
                 await self._give_back()
             raise
 
@@ -72,3 +72,12 @@ class Claims:
     async def _tell(self, kind: str, key: str, message: Struct) -> None:
         address = Address(kind, key)
         await tell(self._request, address, message, principal=self._principal, until_seen=False, each_time=True)
+
+
+async def is_placed(request: web.Request, order_id: str) -> bool:
+    """Say whether there is such an order."""
+    try:
+        await ask(request, Address("order", order_id), order.Describe(), order.View)
+    except Refused:
+        return False
+    return True

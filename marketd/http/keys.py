@@ -1,6 +1,7 @@
 """What a handler may find in the application, and in a request."""
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Protocol
 
 from aiohttp import web
@@ -135,6 +136,10 @@ class Repeats(Protocol):
 
     async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer a request that came with an Idempotency-Key."""
+        ...
+
+    def turn(self, request: bytes) -> AbstractAsyncContextManager[None]:
+        """Have one after the other enter of those by this name."""
         ...
 
 

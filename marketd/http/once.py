@@ -90,10 +90,10 @@ class Once:
         """Give the first answer to a request, now or again; raise a `Problem` where the key is no good for it."""
         name = self._name(request, _key_of(request))
         if request.path in STREAMED:
-            async with self._turn(name.request):
+            async with self.turn(name.request):
                 return await self._streamed(request, handler, name)
         body = hashlib.sha256(await read_body(request)).digest()
-        async with self._turn(name.request):
+        async with self.turn(name.request):
             return await self._whole(request, handler, name, _seal_of(request, name, body))
 
     async def _whole(self, request: web.Request, handler: Handler, name: _Name, sealing: _Seal) -> web.StreamResponse:
@@ -153,10 +153,11 @@ class Once:
         return hmac.digest(self._secret, text.encode(), "sha256")
 
     @asynccontextmanager
-    async def _turn(self, request: bytes) -> AsyncIterator[None]:
+    async def turn(self, request: bytes) -> AsyncIterator[None]:
+        """Have one after the other enter of those by this name; raise `Busy` or `InHandAlready`."""
         lock, count = self._turns.get(request, (asyncio.Lock(), 0))
         if count >= AT_ONCE_MAX:
-            raise Busy(f"{count} requests under one key wait already")
+            raise Busy(f"the same request waits {count} times already")
         self._turns[request] = (lock, count + 1)
         try:
             await self._wait_turn(lock)
@@ -174,8 +175,7 @@ class Once:
             async with asyncio.timeout(self._wait_s_max):
                 await lock.acquire()
         except TimeoutError:
-            said = f"a request under this {HEADER} is still in hand"
-            raise InHandAlready(said, retry_after_s=self._wait_s_max) from None
+            raise InHandAlready("the same request is still in hand", retry_after_s=self._wait_s_max) from None
 
 
 def _key_of(request: web.Request) -> str:

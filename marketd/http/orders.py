@@ -16,7 +16,7 @@ from marketd.clock import Instant, instant
 from marketd.http.answers import answered, listed
 from marketd.http.asking import ask, find, read, seen, tell
 from marketd.http.bodies import Paging, decode, decode_optional, parameters
-from marketd.http.claims import Claims
+from marketd.http.claims import Claims, is_placed
 from marketd.http.client import address_of, base_url
 from marketd.http.doing import asked_at, id_for, is_again
 from marketd.http.etags import shown
@@ -137,12 +137,14 @@ async def placed(
     """Place an order, unless that was done before; at no other price than was agreed to, if one was."""
     if not Address("product", body.product_id).is_sound:
         raise NotFound("no such product")
-    if is_again(request) and await _is_placed(request, address):  # whose product may be sold out by now, to ourselves
+    if is_again(request) and await is_placed(
+        request, address.key
+    ):  # whose product may be sold out by now, to ourselves
         return
     try:
         position = await _ordered(request, principal, address, body, agreed)
     except Refused:  # by the order itself, it may be, which has been placed since by who sent the same at this moment
-        if not (is_again(request) and await _is_placed(request, address)):
+        if not (is_again(request) and await is_placed(request, address.key)):
             raise
     else:
         await seen(request, position)  # if that fails, it is placed all the same
@@ -280,14 +282,6 @@ async def refunded(request: web.Request, principal: Principal, reason: str) -> o
     await visible(request, principal)
     command = order.RequestRefund(principal.user_id, principal.role == "admin", reason, asked_at(request))
     return await ask(request, _address(request), command, order.View, principal=principal)
-
-
-async def _is_placed(request: web.Request, address: Address) -> bool:
-    try:
-        await ask(request, address, order.Describe(), order.View)
-    except Refused:
-        return False
-    return True
 
 
 def _accepted(request: web.Request, address: Address) -> web.Response:

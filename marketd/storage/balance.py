@@ -209,6 +209,7 @@ class Balance:
         """What belongs to no order, or to two."""
         unread = "AND NOT EXISTS (SELECT 1 FROM unreadable WHERE stream = 'order/' || x.order_id)"
         lost = "NOT EXISTS (SELECT 1 FROM orders o WHERE o.order_id = x.order_id{})"
+        of_another = "EXISTS (SELECT 1 FROM orders o WHERE o.order_id = x.order_id AND o.product_id != x.product_id)"
         of_product = lost.format(" AND o.product_id = x.product_id")
         of_buyer = lost.format(" AND o.product_id = x.product_id AND o.buyer_id = x.buyer_id")
         for sql, detail in (
@@ -218,6 +219,10 @@ class Balance:
              "product/{} holds a unit for it, and the log has no such order"),
             (f"SELECT order_id, buyer_id FROM owned x WHERE {of_buyer} {unread}",
              "buyer/{} owns a product by it, and the log has no such order"),
+            (f"SELECT order_id, product_id FROM held x WHERE units > 0 AND sold = 0 AND {of_another}",
+             "product/{} holds a unit for it, and it is of another product"),
+            (f"SELECT order_id, buyer_id FROM claimed x WHERE {of_another}",
+             "buyer/{} waits for a product by it, and it is of another one"),
             ("SELECT group_concat(order_id, ' and '), product_id FROM held WHERE units > 0 AND licence_key IS NOT NULL "
              "GROUP BY product_id, licence_key HAVING count(*) > 1",
              "product/{} gave them the same licence key"),

@@ -149,13 +149,13 @@ class Shop:
         placed = order.Place(buyer_id, "sue", "p1", OFFER.title, OFFER.price, pays_with, at, is_counted)
         await self.ask(Address("order", order_id), placed, trace=trace)
 
-    async def claim(self, order_id: str, *, buyer_id: str = "ann") -> None:
-        """Have what an order of the product p1 needs set aside, as the front does."""
-        quote = await self.ask(Address("product", "p1"), product.Quote(buyer_id, order_id))
+    async def claim(self, order_id: str, product_id: str = "p1", *, buyer_id: str = "ann") -> None:
+        """Have what an order of the product needs set aside, as the front does."""
+        quote = await self.ask(Address("product", product_id), product.Quote(buyer_id, order_id))
         assert isinstance(quote, product.Quoted)
-        await self.ask(Address("buyer", buyer_id), buyer.Claim(order_id, "p1"))
+        await self.ask(Address("buyer", buyer_id), buyer.Claim(order_id, product_id))
         if quote.is_counted:
-            await self.ask(Address("product", "p1"), product.Hold(order_id))
+            await self.ask(Address("product", product_id), product.Hold(order_id))
 
     async def buy(self, order_id: str, *, buyer_id: str = "ann", pays_with: str = "pm_good") -> None:
         """Claim and place; refused where somebody else was faster."""
@@ -200,9 +200,9 @@ class Shop:
         records = await self.log.read(f"order/{order_id}")
         return [type(event).__name__ for record in records for event in record.commit.events]
 
-    async def stock(self) -> int | None:
-        """What is left of the product p1."""
-        description = await self.ask(Address("product", "p1"), product.Describe())
+    async def stock(self, product_id: str = "p1") -> int | None:
+        """What is left of the product."""
+        description = await self.ask(Address("product", product_id), product.Describe())
         assert isinstance(description, product.Description)
         return description.stock
 

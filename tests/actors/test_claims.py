@@ -257,6 +257,17 @@ async def test_a_claim_of_an_order_that_goes_on_is_kept(shop: Shop) -> None:
     assert {"UNDER_WAY": 1} == await orders_at_once(shop, ("o2", "ann"))
 
 
+async def test_a_claim_by_an_order_that_comes_to_be_of_another_product_goes_back(shop: Shop) -> None:
+    await shop.offer(stock=1)
+    await shop.offer("p2", stock=1)
+    await shop.claim("o1", "p2")
+    await shop.buy("o1")
+    await claim_ends(shop)
+
+    assert (SOLD, 0, 1) == (await shop.statuses("o1"), await shop.stock(), await shop.stock("p2"))
+    await shop.claim("o2", "p2")
+
+
 async def test_what_cannot_be_given_up_is_tried_again(shop: Shop) -> None:
     await shop.offer()
     await shop.claim("o1")

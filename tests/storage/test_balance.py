@@ -130,6 +130,18 @@ def test_at_every_moment_of_a_sale_all_is_well(notes: sqlite3.Connection, stream
             {"product/p1": (LISTED, HELD, TAKEN), "buyer/ann": ()},
             "product/p1 holds a unit for it, and the log has no such order",
         ),
+        (
+            {"product/p2": (LISTED, HELD), "buyer/ann": (CLAIMED,), "order/o1": (UNCOUNTED,)},
+            "product/p2 holds a unit for it, and it is of another product",
+        ),
+        (
+            {
+                "product/p1": (LISTED,),
+                "buyer/ann": (CLAIMED, buyer.Claimed("o1", "p2")),
+                "order/o1": (UNCOUNTED,),
+            },
+            "buyer/ann waits for a product by it, and it is of another one",
+        ),
     ],
 )
 def test_what_does_not_agree_is_named(notes: sqlite3.Connection, streams: Streams, fault: str) -> None:

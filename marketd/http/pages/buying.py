@@ -16,19 +16,21 @@ from marketd.http import reviews
 from marketd.http.asking import ask, find, read
 from marketd.http.bodies import Currency, Paging, Text, Title, formed, parameters
 from marketd.http.doing import DOING, Doing
-from marketd.http.keys import CLOCK
+from marketd.http.keys import CLOCK, ONCE
 from marketd.http.operation import SIGNED_IN, Answer, Bytes, operation
 from marketd.http.orders import NewOrder, download_of, placed, visible
 from marketd.http.pages.entrance import ENTERED
 from marketd.http.pages.forms import signed_form
 from marketd.http.pages.frame import HTML, sent_on, shown
 from marketd.http.pages.web_session import Viewer, viewer_of
-from marketd.http.problems import NotFound
+from marketd.http.problems import NotFound, WrongState
 from marketd.http.reviews import NewReview, Stars
 from marketd.storage.library import Library, ReadLibrary
 
 routes = web.RouteTableDef()
 
+FORM_AGE_MS_MAX: Final = 24 * 60 * 60 * 1000
+SKEW_MS_MAX: Final = 60_000  # by which the clock may have been set back since
 WAIT_S: Final = 3  # how long the page of an order waits for its end: nearly always it is there before
 _ONCE: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
 
@@ -56,12 +58,16 @@ class ReviewForm(Struct, forbid_unknown_fields=True):
 async def buy(request: web.Request) -> web.Response:
     """Buy a product."""
     viewer, form = await signed_form(request, BuyForm)
-    drawn = hmac.digest(viewer.secret.encode(), f"order {form.once}".encode(), "sha256")
-    address = Address("order", id_of(made_at(form.once), drawn))
-    request[DOING] = Doing(request.app[CLOCK].now_ms(), drawn, is_again=True)  # or is the first time: nobody knows
-
+    shown_at, now_ms = made_at(form.once), request.app[CLOCK].now_ms()
+    if not now_ms - FORM_AGE_MS_MAX <= shown_at <= now_ms + SKEW_MS_MAX:  # which becomes the time of the order's id
+        raise WrongState("the page is too old: load it again")
     wanted, agreed = NewOrder(request.match_info["id"], form.card), Money(form.minor, form.currency)
-    await placed(request, viewer.principal, address, wanted, agreed)
+    drawn = hmac.digest(viewer.secret.encode(), f"order {form.once} {wanted.product_id}".encode(), "sha256")
+    address = Address("order", id_of(shown_at, drawn))
+    request[DOING] = Doing(now_ms, drawn, is_again=True)  # or is the first time: nobody knows
+
+    async with request.app[ONCE].turn(drawn):
+        await placed(request, viewer.principal, address, wanted, agreed)
 
     return sent_on(request, f"/shop/orders/{address.key}")
 

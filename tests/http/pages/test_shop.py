@@ -21,6 +21,7 @@ from marketd.storage.pages import Page
 from marketd.storage.people import FindSeller
 from marketd.storage.questions import FoundProduct
 from marketd.storage.reviews import FindReview, ListReviews, Reviews
+from tests.clock import settle
 from tests.http.pages.browsers import Browser
 from tests.http.stage import Stage
 from tests.http.test_mobile import encode
@@ -37,7 +38,7 @@ HOSTILE = replace(
     category=MARKUP,
     files=[replace(CARD.files[0], name=MARKUP)],
 )
-ONCE = "01900000-0000-7000-8000-000000000000"
+ONCE = "018bcfe5-6800-7000-8000-000000000000"  # as shown when the clock of the stage began
 BUY = {"card": "pm_card_visa", "once": ONCE, "minor": "1999", "currency": "USD"}
 
 
@@ -217,49 +218,80 @@ async def test_a_form_that_is_sent_twice_is_one_order(stage: Stage, browser: Bro
     assert [] == [message for _, message in stage.bus.messages if isinstance(message, order.Place)]
 
 
-@pytest.mark.parametrize(
-    "refused", [order.Reason.PLACED_DIFFERENTLY, product.Reason.SOLD_OUT, buyer.Reason.ALREADY_OWNED]
-)
-async def test_a_form_that_is_sent_twice_at_the_same_moment_is_one_order(
-    stage: Stage, browser: Browser, refused: Any
-) -> None:
-    """Both find that there is no such order yet; the later one learns it from the order, or from who sold to it."""
+async def test_a_form_that_is_sent_twice_at_the_same_moment_is_one_order(stage: Stage, browser: Browser) -> None:
     await browser.signs_in()
-    form, looked = BUY | {"csrf": await browser.token()}, asyncio.Barrier(2)
-    script: dict[Any, Any] = {order.Place: PENDING, product.Hold: None, buyer.Claim: None}
-    at_fault = {order.Reason: order.Place, product.Reason: product.Hold, buyer.Reason: buyer.Claim}[type(refused)]
-    is_placed = asyncio.Event()
+    form, placed = BUY | {"csrf": await browser.token()}, list[order.Place]()
 
-    def described(_: object) -> msgspec.Struct:
+    def described(message: Any) -> msgspec.Struct:
         stage.clock.passes(0.001)  # so that no two of them come at the same time
-        return PENDING if is_placed.is_set() else nobodys_order(_)
+        return PENDING if placed else nobodys_order(message)
 
-    async def quoted(_: object) -> msgspec.Struct:
-        await looked.wait()
-        return replace(QUOTED, is_counted=True)
+    async def place(message: Any) -> msgspec.Struct:
+        await settle()
+        placed.append(message)
+        return PENDING
 
-    async def answered(message: Any) -> Any:
-        if type(message) is at_fault and any(type(told) is at_fault for _, told in stage.bus.messages[:-1]):
-            await is_placed.wait()
-            raise Refused(refused)
-        if type(message) is order.Place:
-            is_placed.set()
-        return script[type(message)]
-
+    counted(stage)
     stage.bus.answers(order.Describe, described)
-    stage.bus.answers(product.Quote, quoted)
-    for kind in script:
-        stage.bus.answers(kind, answered)
+    stage.bus.answers(order.Place, place)
     both = await asyncio.gather(*(browser.post("/shop/products/lamp/buy", form) for _ in range(2)))
 
     assert ([303, 303], 1) == ([it.status for it in both], len({it.headers.get("Location") for it in both}))
-    assert {product.Unhold, buyer.Unclaim}.isdisjoint(type(message) for _, message in stage.bus.messages)
+    assert (1, 0) == (len(placed), given_back(stage))
+
+
+async def test_a_form_that_is_sent_to_two_products_is_two_orders(stage: Stage, browser: Browser) -> None:
+    """Or what is set aside of the second would be so for an order of the first, and never come back."""
+    await browser.signs_in()
+    form = BUY | {"csrf": await browser.token()}
+
+    places = [(await browser.post(f"/shop/products/{it}/buy", form)).headers["Location"] for it in ("lamp", "saw")]
+
+    assert places[0] != places[1]
+
+
+@pytest.mark.parametrize(("is_placed", "status", "back"), [(False, 409, 2), (True, 303, 0)])
+async def test_who_comes_too_late_for_the_last_one_waits_for_nothing(
+    stage: Stage, browser: Browser, is_placed: bool, status: int, back: int
+) -> None:
+    """What was claimed is given back at once, unless the order turns out to be placed by now."""
+    await browser.signs_in()
+    asked = list[Any]()
+
+    def described(message: Any) -> msgspec.Struct:
+        asked.append(message)
+        return PENDING if is_placed and len(asked) > 1 else nobodys_order(message)
+
+    counted(stage)
+    stage.bus.answers(order.Describe, described)
+    stage.bus.answers(product.Hold, Refused(product.Reason.SOLD_OUT))
+    answer = await browser.post("/shop/products/lamp/buy", BUY | {"csrf": await browser.token()})
+
+    assert (status, back) == (answer.status, given_back(stage))
+
+
+@pytest.mark.parametrize("once", ["ffffffff-ffff-7000-8000-000000000000", "00000000-0000-7000-8000-000000000000"])
+async def test_a_form_of_another_day_buys_nothing(stage: Stage, browser: Browser, once: str) -> None:
+    await browser.signs_in()
+    refused = await browser.post("/shop/products/lamp/buy", BUY | {"csrf": await browser.token(), "once": once})
+
+    assert (409, True) == (refused.status, b"the page is too old" in refused.body)
+
+
+def counted(stage: Stage) -> None:
+    stage.bus.answers(product.Quote, replace(QUOTED, is_counted=True))
+    for kind in (product.Hold, product.Unhold, buyer.Unclaim):
+        stage.bus.answers(kind, None)
+
+
+def given_back(stage: Stage) -> int:
+    return sum(isinstance(message, product.Unhold | buyer.Unclaim) for _, message in stage.bus.messages)
 
 
 async def test_two_forms_are_two_orders(browser: Browser) -> None:
     await browser.signs_in()
     form = BUY | {"csrf": await browser.token()}
-    other = form | {"once": "01900000-0000-7000-8000-000000000001"}
+    other = form | {"once": ONCE[:-1] + "1"}
 
     places = {(await browser.post("/shop/products/lamp/buy", it)).headers["Location"] for it in (form, other)}
 
