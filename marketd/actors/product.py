@@ -11,6 +11,7 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Final
 
+import msgspec
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
@@ -19,6 +20,8 @@ from marketd.actors.money import Money
 
 DIGEST_DIGITS: Final = 16
 HOLDS_MAX: Final = 10_000  # for orders under way, of one product
+KEYS_MAX: Final = 100_000  # that were ever given for one product, whose state has all their digests
+OFFER_BYTES_MAX: Final = 128 * 1024  # as JSON: each change of it is on record whole, and each list shows it
 KEY_BYTES: Final = 100  # in memory, for each licence key, and for each of their digests
 
 
@@ -242,12 +245,15 @@ class Reason(StrEnum):
     SOLD_OUT = "the product is sold out"
     TOO_MANY_HOLDS = "too many orders for the product are under way"
     CHANGED = "it has changed since it was looked at"
+    TOO_MANY_KEYS = f"a product can't be given more than {KEYS_MAX:,} licence keys"
+    OFFER_TOO_LARGE = f"title, description, files and previews are more than {OFFER_BYTES_MAX:,} bytes together"
 
 
 def decide(state: State, command: Command) -> list[Event]:
     """Say what follows from the command; what already holds follows silently."""
     match state, command:
         case Absent(), List(seller_id, offer, stock, keys, at):
+            _check_size(offer, len(keys))
             return [Listed(seller_id, offer, _checked(stock, len(keys)) if keys else stock, keys, at)]
         case Absent(), _:
             raise Refused(Reason.NO_SUCH_PRODUCT)
@@ -335,7 +341,15 @@ def _revise(state: Active, command: Revise) -> list[Event]:
     stock = _units(state, command.stock, len(added))
     if (offer, stock, added) == (state.offer, state.stock, ()):
         return []
+    _check_size(offer, len(known) + len(added) if added else 0)
     return [Revised(offer, stock, added, command.at)]
+
+
+def _check_size(offer: Offer, keys: int) -> None:
+    if len(msgspec.json.encode(offer)) > OFFER_BYTES_MAX:
+        raise Refused(Reason.OFFER_TOO_LARGE)
+    if keys > KEYS_MAX:
+        raise Refused(Reason.TOO_MANY_KEYS)
 
 
 def _units(state: Active, wanted: int | None | UnsetType, added: int) -> int | None:
@@ -411,7 +425,7 @@ def answer(state: State, command: Command, events: list[Event]) -> Answer | None
     match state, command:
         case _, Reserve():
             return next(Reservation(e.licence_key) for e in events if isinstance(e, Reserved))
-        case ((Active() | Gone()), List() | Revise() | Describe()):
+        case ((Active() | Gone()), Describe()):
             return _described(state)
         case Active(listed, offer), Quote():
             return Quoted(listed.seller_id, offer.title, offer.price, state.stock is not None)
@@ -431,7 +445,9 @@ def _bulk(state: State) -> int:
     if isinstance(state, Absent):
         return 0
     last = state.last if isinstance(state, Gone) else state
-    return KEY_BYTES * (len(last.keys or ()) + len(last.known) + len(last.holds))
+    offer, counted = last.offer, len(last.keys or ()) + len(last.known) + len(last.holds)
+    addresses = sum([len(it.url) for it in offer.files]) + sum([len(it.url) for it in offer.previews])
+    return KEY_BYTES * counted + len(offer.description) + addresses
 
 
 PRODUCT: Final[Aggregate[State, Command, Event]] = Aggregate(

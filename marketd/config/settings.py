@@ -296,7 +296,12 @@ class Uploads(Struct, frozen=True):
 
     bytes_max: Annotated[int, Meta(description="the largest upload", ge=1, le=KIB * GIB)] = GIB
     free_bytes_min: Annotated[
-        int, Meta(description="free disk space that uploads leave to everything else", ge=0, le=KIB * GIB)
+        int,
+        Meta(
+            description="free disk space that uploads, products, reviews and new accounts leave to sales",
+            ge=0,
+            le=KIB * GIB,
+        ),
     ] = 64 * MIB
     window_s: Annotated[float, Meta(description="the window in which some of an upload must come", gt=0, le=3600)] = (
         30.0

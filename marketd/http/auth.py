@@ -23,7 +23,7 @@ from marketd.http.client import client_network
 from marketd.http.doing import asked_at, id_for, secret_for
 from marketd.http.etags import expected, shown
 from marketd.http.identity import signed_in
-from marketd.http.keys import ADDRESS_LOCKOUT, LIMITS, LOCKOUT, PASSWORDS, TOKENS
+from marketd.http.keys import ADDRESS_LOCKOUT, FILES, LIMITS, LOCKOUT, PASSWORDS, TOKENS
 from marketd.http.operation import SIGNED_IN, Answer, operation
 from marketd.http.periods import Zone, known
 from marketd.http.problems import BadRequest, Fault, NotSignedIn, TooManyFailures
@@ -160,6 +160,7 @@ async def register(request: web.Request) -> web.Response:
 
 async def registered(request: web.Request, email: str, password: str, name: str, role: Role) -> account.Profile:
     """Make an account, whoever asks for it."""
+    await request.app[FILES].see_room()
     hashed = await request.app[PASSWORDS].hash(password)
     ticket, user_id = verification(request), id_for(request, "account")
     command = account.Register(user_id, email, name, role, hashed, asked_at(request), ticket)

@@ -169,6 +169,7 @@ REASON_STATUS: Final[dict[StrEnum, int]] = {
     product.Reason.NO_SUCH_PRODUCT: 404,
     product.Reason.NOT_YOUR_PRODUCT: 403,
     product.Reason.MORE_STOCK_THAN_KEYS: 400,
+    product.Reason.OFFER_TOO_LARGE: 400,
     product.Reason.TOO_MANY_HOLDS: 503,
     buyer.Reason.NOT_OWNED: 403,
     buyer.Reason.NOT_YOUR_SALE: 403,
@@ -259,6 +260,8 @@ def problem_of(error: Exception, request_id: str) -> Problem:
             return error
         case Refused(reason=product.Reason.MORE_STOCK_THAN_KEYS as reason):
             return BadRequest([Fault("/stock", reason.value)])
+        case Refused(reason=product.Reason.OFFER_TOO_LARGE as reason):
+            return BadRequest([Fault("", reason.value)])
         case Refused(reason=account.Reason.TICKET_NOT_GOOD as reason):
             return BadRequest([Fault("/token", reason.value)])
         case Refused(reason=product.Reason.TOO_MANY_HOLDS as reason):

@@ -247,6 +247,7 @@ async def revised(
 ) -> EncodedProduct:
     """Change the product of the path; give how it is shown."""
     address = _address(request)
+    await request.app[FILES].see_room()
     described = await ask(request, address, product.Describe(), product.Description, principal=seller)
     files, previews = await _own_files(
         request, seller, [] if body.files is UNSET else body.files, [] if body.previews is UNSET else body.previews
@@ -302,6 +303,7 @@ async def list_product(request: web.Request) -> web.Response:
 
 async def listed(request: web.Request, seller: Principal, body: NewProduct) -> tuple[str, EncodedProduct]:
     """Put this seller's product on sale; give its id, and how it is shown."""
+    await request.app[FILES].see_room()
     files, previews = await _own_files(request, seller, body.files, body.previews)
     offer = product.Offer(
         title=body.title,

@@ -14,7 +14,7 @@ from marketd.http.client import address_of
 from marketd.http.doing import asked_at, id_for
 from marketd.http.etags import expected, shown
 from marketd.http.identity import signed_in, somebody
-from marketd.http.keys import CLOCK
+from marketd.http.keys import CLOCK, FILES
 from marketd.http.operation import ADMINS, SELLERS, SIGNED_IN, SIGNED_IN_OR_NOT, Answer, operation
 from marketd.http.problems import Forbidden, NotFound
 from marketd.http.tokens import Principal
@@ -93,6 +93,7 @@ async def write(request: web.Request) -> web.Response:
 
 async def written(request: web.Request, author: Principal, body: NewReview) -> tuple[str, ReviewCard]:
     """Keep what somebody says of the product of the path; give its id, and how it is shown."""
+    await request.app[FILES].see_room()
     product_id = await _product(request)
     review = buyer.Review(id_for(request, "review"), body.rating, body.title or "", body.body)
 

@@ -67,6 +67,7 @@ class Batch:
     def __init__(self, end: End, records: Records) -> None:
         self.end, self._records = end, records
         self.added: list[Recorded] = []
+        self.added_bytes = 0
         self._rows: list[tuple[Any, ...]] = []
 
     def write(self, db: Connection, additions: Sequence[Addition]) -> list[Outcome]:
@@ -95,6 +96,7 @@ class Batch:
             newest = chain(newest, position, addition.stream, version, facts)
             self._rows.append((position, stream, addition.stream, version, *facts, newest))
             self.added.append(Recorded(position, addition.stream, version, commit))
+            self.added_bytes += len(columns[0]) + len(columns[1])
         self.end = End(position, newest, streams)
         return Appended(position)
 

@@ -22,6 +22,7 @@ from marketd.storage.log import Recorded
 from marketd.storage.projector import Projector
 
 CARDS_MAX: Final = 10_000
+CARDS_BYTES_MAX: Final = 64 * 1024 * 1024
 TAG_DIGITS: Final = 16
 TOUCHING: Final = frozenset(
     {*get_args(product.Event), account.Renamed}
@@ -49,9 +50,10 @@ class EncodedProduct(Struct, frozen=True, tag="cards.product"):
 class ProductCards:
     """The cards in memory, the ones least recently read leaving first; answers `market.query.product`."""
 
-    def __init__(self, projector: Projector, cards_max: int = CARDS_MAX) -> None:
-        self._projector, self._cards_max = projector, cards_max
+    def __init__(self, projector: Projector, *, cards_max: int = CARDS_MAX, bytes_max: int = CARDS_BYTES_MAX) -> None:
+        self._projector, self._cards_max, self._bytes_max = projector, cards_max, bytes_max
         self._cards: OrderedDict[str, EncodedProduct] = OrderedDict()
+        self._bytes = 0
         self._encoder = msgspec.json.Encoder(decimal_format="number")
         projector.on_applied(self._forget)
 
@@ -89,10 +91,17 @@ class ProductCards:
         found = await self._projector.read(read, product_ids)
         cards = {card.id: self._encoded(card) for card in found}
         if self._projector.position == position:
-            self._cards.update(cards)
-            while len(self._cards) > self._cards_max:
-                self._cards.popitem(last=False)
+            for product_id, card in cards.items():
+                self._drop(product_id)
+                self._cards[product_id] = card
+                self._bytes += _size(card)
+            while len(self._cards) > self._cards_max or self._bytes > self._bytes_max:
+                self._drop(next(iter(self._cards)))
         return cards
+
+    def _drop(self, product_id: str) -> None:
+        if card := self._cards.pop(product_id, None):
+            self._bytes -= _size(card)
 
     def _encoded(self, card: ProductCard) -> EncodedProduct:
         own = self._encoder.encode(card)
@@ -103,9 +112,14 @@ class ProductCards:
         touched = touched_by(batch)
         if touched is None:
             self._cards.clear()
+            self._bytes = 0
             return
         for product_id in touched:
-            self._cards.pop(product_id, None)
+            self._drop(product_id)
+
+
+def _size(card: EncodedProduct) -> int:
+    return len(card.public) + len(card.own)
 
 
 def touched_by(batch: Sequence[Recorded]) -> set[str] | None:

@@ -110,6 +110,10 @@ class FileStore:
             incoming.unlink(missing_ok=True)
         return Stored(digest.hexdigest(), size)
 
+    async def see_room(self) -> None:
+        """Raise `DiskTrouble` where no more may be taken in than what sales need."""
+        await self._on_disk(self._see_room, 0)
+
     async def variant(self, digest: str) -> Path | None:
         """Give the smaller variant of an image, made now where it is missing; None where there can be none."""
         path = self.path(digest)
@@ -168,10 +172,13 @@ class FileStore:
             raise
 
     def _write(self, file: int, data: bytearray, digest: "hashlib._Hash") -> None:
-        """Write, and leave room: without it the log could not be written either."""
-        if shutil.disk_usage(self._folder).free < self._free_bytes_min + len(data):
-            raise DiskTrouble(f"{self._folder}: less than {self._free_bytes_min} bytes would be free")
+        self._see_room(len(data))
         _write(file, data, digest)
+
+    def _see_room(self, needed: int) -> None:
+        """Leave room: without it the log could not be written either."""
+        if shutil.disk_usage(self._folder).free < self._free_bytes_min + needed:
+            raise DiskTrouble(f"{self._folder}: less than {self._free_bytes_min} bytes would be free")
 
     def _prepare(self) -> None:
         shutil.rmtree(self._incoming, ignore_errors=True)

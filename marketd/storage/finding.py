@@ -14,7 +14,7 @@ from typing import Final, Literal, TypeVar
 from msgspec import Struct
 
 from marketd.bus.breaker import Breaker, BreakerOpen
-from marketd.bus.port import Answer, Bus, BusError, Envelope, NoAnswer
+from marketd.bus.port import Answer, Bus, BusError, Envelope, NoAnswer, TooLarge
 from marketd.bus.subjects import query_subject
 from marketd.clock import Clock, new_id
 from marketd.storage import catalog
@@ -164,17 +164,22 @@ class Finder:
         left_s = max(deadline - self._clock.now_ms(), 0) / 1000
         wait_s = min(self._wait_s_max, left_s / 2)
 
-        async def work() -> Answer:
+        async def work() -> Answer | None:
             until = self._clock.now_ms() + int(wait_s * 1000)
             await self._woken(wait_s)
             cause = current()
             envelope = Envelope(new_id(self._clock), query, cause.request_id or "search", until, trace=cause.trace)
-            return await self._bus.ask(query_subject(type(query)), envelope)
+            try:
+                return await self._bus.ask(query_subject(type(query)), envelope)
+            except TooLarge:  # which is no failure of the index
+                return None
 
         try:
             answer = await self._breaker.call(work, BusError)
         except (BusError, BreakerOpen) as error:
             log.debug("the index does not answer: %r", error)
+            return None
+        if answer is None:
             return None
         assert isinstance(answer.value, expected), f"the index answered {type(answer.value)}"
         return answer.value

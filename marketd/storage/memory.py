@@ -19,7 +19,7 @@ class MemoryLog:
         self._streams: dict[str, list[Recorded]] = {}
         self._snapshots: dict[str, Snapshot] = {}
         self._checkpoints: dict[str, int] = {}
-        self._recent = Recent(0, records_max=1)
+        self._recent = Recent(0, records_max=1, bytes_max=0)
 
     @property
     def head(self) -> int:
@@ -38,7 +38,7 @@ class MemoryLog:
         ]
         self._streams[stream] = records + added
         self._records += added
-        self._recent.add(added)
+        self._recent.add(added, 0)
         return Appended(self.head)
 
     def _stored(self, commit: Commit) -> Commit:

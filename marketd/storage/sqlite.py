@@ -32,6 +32,7 @@ from marketd.storage.log import (
 from marketd.storage.recent import Recent
 from marketd.storage.records import PAGE_RECORDS_MAX, RECORD, Records
 
+RECENT_BYTES_MAX: Final = 16 * 1024 * 1024  # of what followers find in memory, as it is stored
 SCHEMA_VERSION: Final = 2  # since then of what is not counted no unit is sold, which 1 takes for a fault
 TABLES: Final = """
     CREATE TABLE streams(
@@ -115,7 +116,8 @@ class SqliteLog:
             await self._stack.enter_async_context(self._reader)
             await self._writer.run(_make_way)
             self._end = await self._reader.run(self._check_end)
-            self._recent = Recent(self._end.position, self._recent_commits_max)
+            limits = {"records_max": self._recent_commits_max, "bytes_max": RECENT_BYTES_MAX}
+            self._recent = Recent(self._end.position, **limits)
             tasks = await self._stack.enter_async_context(asyncio.TaskGroup())
             tasks.create_task(self._write())
             self._stack = self._stack.pop_all()
@@ -205,17 +207,18 @@ class SqliteLog:
         began_s = asyncio.get_running_loop().time()
         additions = [append.addition for append in batch]
         try:
-            outcomes, records, self._end = await self._writer.run(self._commit_batch, additions, notes)
+            outcomes, added = await self._writer.run(self._commit_batch, additions, notes)
+            records, self._end = added.added, added.end
         except StorageError as error:
             self._trouble = str(error)
             self._failed_batches += 1
-            outcomes, records = [Unknown(str(error))] * len(batch), []
+            outcomes, added, records = [Unknown(str(error))] * len(batch), None, []
         else:
             self._trouble = None
             self._batches += 1
             self._batched_commits += len(records)
             self._measure(records, asyncio.get_running_loop().time() - began_s)
-        self._recent.add(records)
+        self._recent.add(records, added.added_bytes if added else 0)
         for append, outcome in zip(batch, outcomes, strict=True):
             if not append.done.done():  # its caller may have been cancelled
                 append.done.set_result(outcome)
@@ -240,14 +243,12 @@ class SqliteLog:
         self._queued_commits -= commits
         return list(batch.values())
 
-    def _commit_batch(
-        self, db: Connection, additions: list[Addition], notes: _Notes
-    ) -> tuple[list[Outcome], list[Recorded], End]:
+    def _commit_batch(self, db: Connection, additions: list[Addition], notes: _Notes) -> tuple[list[Outcome], Batch]:
         """Write everything in one transaction. Runs in the writer's thread."""
         batch = Batch(self._end, self._records)
         commits = sum(len(addition.commits) for addition in additions)
         if commits <= ROWS_MAX and not any(notes):  # one statement is a transaction by itself
-            return batch.write(db, additions), batch.added, batch.end
+            return batch.write(db, additions), batch
         db.execute("BEGIN IMMEDIATE")
         try:
             outcomes = batch.write(db, additions)
@@ -257,7 +258,7 @@ class SqliteLog:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
-        return outcomes, batch.added, batch.end
+        return outcomes, batch
 
     # The readers.
 

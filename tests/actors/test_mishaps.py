@@ -296,7 +296,8 @@ async def test_what_may_have_happened_is_never_said_not_to_have(desk: Desk, then
 async def test_a_revision_of_unknown_outcome_adds_its_keys_once(desk: Desk) -> None:
     desk.log.troubles.append(Trouble.TAKEN_UNKNOWN)
 
-    assert Answer(description(3, updated_at=5), 2) == await desk.ask(Revise("sue", 5, licence_keys=("k3",)), "c1")
+    assert Answer(None, 2) == await desk.ask(Revise("sue", 5, licence_keys=("k3",)), "c1")
+    assert Answer(description(3, updated_at=5), 2) == await desk.ask(Describe(), "c2")
 
 
 async def test_a_full_log_takes_it_later(desk: Desk) -> None:

@@ -8,6 +8,8 @@ from msgspec.structs import replace
 from marketd.actors.money import Money
 from marketd.actors.product import (
     HOLDS_MAX,
+    KEYS_MAX,
+    OFFER_BYTES_MAX,
     PRODUCT,
     Command,
     Describe,
@@ -40,6 +42,7 @@ from tests.given import given
 
 FILE = File("font.zip", "application/zip", 1234, "upload://abc")
 OFFER = Offer("Serif", "A typeface.", Money(1999, "USD"), "fonts", (FILE,), (Preview("a", "image/png", "upload://d"),))
+LARGE = replace(OFFER, description="x" * OFFER_BYTES_MAX)
 CHEAPER = replace(OFFER, price=Money(999, "USD"))
 LISTED = Listed("seller", OFFER, None, (), 1)
 SCARCE = Listed("seller", OFFER, 2, (), 1)
@@ -62,8 +65,13 @@ def test_listing_puts_it_on_sale() -> None:
     given(PRODUCT).when(listing()).then(LISTED)
 
 
-def test_who_lists_it_sees_it() -> None:
-    given(PRODUCT).when(listing(2)).then_answered(Description("seller", OFFER, 2, True, 1, 1))
+def test_a_listing_teaches_nothing() -> None:
+    """Or the whole offer would be on record twice."""
+    given(PRODUCT).when(listing(2)).then_answered(None)
+
+
+def test_a_product_is_described_with_all_of_its_offer() -> None:
+    given(PRODUCT, SCARCE).when(Describe()).then_answered(Description("seller", OFFER, 2, True, 1, 1))
 
 
 def test_with_licence_keys_there_are_as_many_units_as_keys() -> None:
@@ -89,10 +97,8 @@ def test_a_price_can_be_changed() -> None:
     given(PRODUCT, LISTED).when(Revise("seller", 5, price=Money(999, "USD"))).then(Revised(CHEAPER, None, (), 5))
 
 
-def test_who_revises_it_sees_it_as_it_is_now() -> None:
-    given(PRODUCT, LISTED).when(Revise("seller", 5, price=Money(999, "USD"))).then_answered(
-        Description("seller", CHEAPER, None, True, 1, 5)
-    )
+def test_a_revision_teaches_nothing() -> None:
+    given(PRODUCT, LISTED).when(Revise("seller", 5, price=Money(999, "USD"))).then_answered(None)
 
 
 def test_a_revision_without_a_change_is_silent() -> None:
@@ -314,6 +320,9 @@ REFUSALS: list[tuple[list[Event], Command, Reason]] = [
     ([LISTED], Revise("seller", 5, expected=("another",)), Reason.CHANGED),
     ([LISTED], Withdraw("seller", 5, ("another",)), Reason.CHANGED),
     ([LISTED, WITHDRAWN], Withdraw("seller", 10, ("another",)), Reason.CHANGED),
+    ([KEYED], Revise("seller", 5, licence_keys=tuple(f"more{n}" for n in range(KEYS_MAX - 1))), Reason.TOO_MANY_KEYS),
+    ([], replace(listing(), offer=LARGE), Reason.OFFER_TOO_LARGE),
+    ([LISTED], Revise("seller", 5, description=LARGE.description), Reason.OFFER_TOO_LARGE),
 ]
 
 

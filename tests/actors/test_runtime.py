@@ -60,7 +60,7 @@ def founding(log: WatchedLog, clock: TestClock) -> Desk:
 
 
 async def test_a_command_is_answered(desk: Desk) -> None:
-    assert Answer(description(), 1) == await desk.ask(listing(), "c1")
+    assert Answer(None, 1) == await desk.ask(listing(), "c1")
 
 
 async def test_its_events_are_in_the_log(desk: Desk) -> None:
@@ -276,7 +276,8 @@ async def test_after_a_turn_that_crashed_the_actor_knows_what_the_log_knows(desk
     desk.log.troubles.append(Trouble.BROKEN)
     await desk.ask(listing(7), "c1")
 
-    assert Answer(description(8), 1) == await desk.ask(listing(8), "c2")
+    assert Answer(None, 1) == await desk.ask(listing(8), "c2")
+    assert Answer(description(8), 1) == await desk.ask(Describe(), "c3")
 
 
 # Waking and sleeping.
@@ -340,7 +341,8 @@ async def test_who_takes_it_wrongly_that_a_stream_begins_learns_what_there_is(fo
     await founding.ask(Reserve("o1"), "c2")
     founding.sleep()
 
-    assert Answer(description(4), 2) == await founding.ask(listing(5), "c3")
+    assert Answer(None, 2) == await founding.ask(listing(5), "c3")
+    assert Answer(description(4), 2) == await founding.ask(Describe(), "c4")
     assert ["product/p1"] == founding.log.woken
 
 
@@ -349,7 +351,7 @@ async def test_to_take_it_wrongly_that_a_stream_begins_is_no_mishap(founding: De
     founding.limits = ActorLimits(redecide_max=0)
     founding.sleep()
 
-    assert Answer(description(5), 1) == await founding.ask(listing(5), "c2")
+    assert Answer(None, 1) == await founding.ask(listing(5), "c2")
 
 
 async def test_a_stream_that_is_begun_again_by_a_repeat_gives_the_first_answer(founding: Desk) -> None:
@@ -370,7 +372,7 @@ async def test_what_begins_a_stream_together_with_other_things_is_read_as_usual(
 async def test_a_log_that_says_nothing_about_a_beginning_is_asked(founding: Desk, trouble: Trouble) -> None:
     founding.log.troubles.append(trouble)
 
-    assert Answer(description(5), 1) == await founding.ask(listing(5), "c1")
+    assert Answer(None, 1) == await founding.ask(listing(5), "c1")
     assert 1 == len(await founding.stored_events())
 
 

@@ -42,6 +42,8 @@ STATUSES: dict[str, int] = {
     "product.OWN_PRODUCT": 409,
     "product.SOLD_OUT": 409,
     "product.TOO_MANY_HOLDS": 503,
+    "product.TOO_MANY_KEYS": 409,
+    "product.OFFER_TOO_LARGE": 400,
     "product.CHANGED": 412,
     "order.NO_SUCH_ORDER": 404,
     "order.PLACED_DIFFERENTLY": 409,
@@ -122,6 +124,7 @@ async def test_fewer_keys_than_stock_is_a_fault_of_the_stock(stage: Stage) -> No
         ("busy", 503),
         ("crashed", 500),
         ("undecodable", 500),
+        ("too-large", 503),
         ("unsure", 503),
         ("no-answer", 503),
     ],
@@ -135,7 +138,9 @@ async def test_an_ask_that_ends_in_no_answer_has_a_status(stage: Stage, code: st
 
 
 async def test_no_error_of_the_bus_is_left_out_here() -> None:
-    assert {"failed", "nobody-serves", "busy", "crashed", "undecodable", "unsure", "no-answer"} == set(ERRORS)
+    assert {"failed", "nobody-serves", "busy", "crashed", "undecodable", "too-large", "unsure", "no-answer"} == set(
+        ERRORS
+    )
 
 
 @pytest.mark.parametrize("error", [Busy("full"), NoAnswer("silence"), DiskTrouble("/data/events.db: disk full")])

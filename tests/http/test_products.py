@@ -317,3 +317,17 @@ async def test_nobody_owns_what_is_not_there(stage: Stage) -> None:
     stage.bus.answers(ReadProduct, None)
 
     assert 404 == (await stage.call("GET", "/products/lamp/access", user="ann")).status
+
+
+# Where there is no room.
+
+
+async def test_what_sales_need_of_the_disk_is_left_to_them(stage: Stage) -> None:
+    stage.files._free_bytes_min = 2**62
+    refused = [
+        await stage.call("POST", "/products", LISTING, user="sue", role="seller"),
+        await stage.call("PATCH", "/products/lamp", {"price": 5}, user="sue", role="seller"),
+    ]
+
+    assert [503, 503] == [answer.status for answer in refused]
+    assert [] == stage.bus.asked

@@ -238,6 +238,22 @@ async def test_beyond_the_limit_the_card_that_was_read_longest_ago_goes(tmp_path
         assert [True, False, True] == [m.cards.kept(key) is not None for key in ("a", "b", "c")]
 
 
+async def test_beyond_so_many_bytes_the_card_that_was_read_longest_ago_goes(tmp_path: Path) -> None:
+    async with market(tmp_path) as m:
+        for key in ("a", "b", "c"):
+            await m.list_product(key, description="word " * 100)
+        await m.ask(ReadProduct("a"))
+        m.cards._bytes_max = m.cards._bytes * 5 // 2
+        for key in ("b", "a", "c"):
+            await m.ask(ReadProduct(key))
+        kept = [m.cards.kept(key) is not None for key in ("a", "b", "c")]
+        for key in ("a", "b", "c"):
+            await m.withdraw(key)
+        await m.projector.wait_reached(m.log.head)
+
+        assert ([True, False, True], 0) == (kept, m.cards._bytes)
+
+
 async def test_cards_do_not_halt_the_read_models(tmp_path: Path) -> None:
     async with market(tmp_path) as m:
         ProductCards(m.projector)

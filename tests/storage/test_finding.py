@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from marketd.bus.breaker import Breaker
 from marketd.bus.memory import MemoryBus
-from marketd.bus.port import Answer, Busy, Crashed, Envelope, NoAnswer
+from marketd.bus.port import Answer, Busy, Crashed, Envelope, NoAnswer, TooLarge
 from marketd.bus.subjects import query_subject
 from marketd.config.codecs import message_codec
 from marketd.storage.catalog import BrowseProducts
@@ -211,6 +211,17 @@ async def test_who_fails_again_and_again_is_asked_no_more(tmp_path: Path) -> Non
             await s.find()
 
         assert (FAILURES_MAX, "open", 5) == (len(s.asked), s.breaker.state, s.breaker.statistics().refused)
+
+
+async def test_a_page_that_is_too_large_for_the_carrier_comes_from_the_database_and_is_no_failure(
+    tmp_path: Path,
+) -> None:
+    """Or whoever asks for large pages would take the index from everybody."""
+    async with staged(tmp_path) as s:
+        await s.index_answers(Search, TooLarge("the answer is larger than the carrier takes"))
+        sources = {(await s.find()).source for _ in range(FAILURES_MAX + 1)}
+
+        assert ({"fallback"}, "closed", 0) == (sources, s.breaker.state, s.breaker.statistics().failures)
 
 
 async def test_after_a_while_the_index_is_tried_again(tmp_path: Path) -> None:
