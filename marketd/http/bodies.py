@@ -9,17 +9,17 @@ from a value to a sentence about what is wrong with it, or None. Beside each sta
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from functools import cache
 from itertools import islice
 from types import NoneType, UnionType
-from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Generic, TypeVar, Union, get_args, get_origin
 
 import msgspec
 from aiohttp import web
-from msgspec import Meta, Raw, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from msgspec.structs import FieldInfo
 from msgspec.structs import fields as fields_of
 
@@ -135,12 +135,32 @@ def price_of(raw: Raw) -> Decimal:
     return Decimal(bytes(raw).decode())
 
 
+class Examined(Struct, Generic[T]):
+    """A body as far as it fits its type: UNSET stands for whatever does not, and `faults` names it."""
+
+    fitting: T
+    faults: list[Fault] = []
+
+    def body(self, further: Iterable[Fault] = ()) -> T:
+        """Give the body where nothing is wrong with it, by further rules neither; raise `BadRequest` naming it all."""
+        named = {fault.pointer for fault in self.faults}
+        faults = self.faults + [fault for fault in further if fault.pointer not in named]
+        if faults:
+            raise BadRequest(faults[:FAULTS_MAX])
+        return self.fitting
+
+
 async def decode(request: web.Request, kind: type[T]) -> T:
     """
     Decode a JSON body; raise `BadRequest` naming every field at fault, or what else is wrong with it.
 
     Of a name given twice the last value counts. A number is whole if its value is: 5.0 is 5, as JSON Schema has it.
     """
+    return (await examine(request, kind)).body()
+
+
+async def examine(request: web.Request, kind: type[T]) -> Examined[T]:
+    """The same where more is asked of the fields than their types say; raise `BadRequest` for what is no JSON."""
     assert_declared(request, "body", kind)
     if request.content_type != JSON and not request.content_type.endswith("+json"):
         raise WrongContentType(f"expected {JSON}, got {request.content_type}")
@@ -149,14 +169,13 @@ async def decode(request: web.Request, kind: type[T]) -> T:
     body = await read_body(request)
     if _is_plain(kind):
         with suppress(*_UNREADABLE):  # then it is looked at again, for all that is wrong with it
-            return msgspec.json.decode(body, type=kind)
+            return Examined(msgspec.json.decode(body, type=kind))
     try:
         value = _untyped.decode(body)
     except _UNREADABLE as error:
         raise BadRequest([Fault("", f"Not valid JSON: {_what_is_wrong(error)}")]) from None
-    if found := faults_of(kind, value):
-        raise BadRequest(found)
-    return msgspec.json.decode(_encoder.encode(value), type=kind)
+    found = faults_of(kind, value)
+    return Examined(_fitting(kind, value) if found else _decoded(kind, value), found)
 
 
 async def read_body(request: web.Request) -> bytes:
@@ -202,22 +221,16 @@ def faults_of(kind: type[Struct], value: Any) -> list[Fault]:
 
 def _faults(kind: Any, value: Any, pointer: str, *, strict: bool) -> Iterator[Fault]:
     """Walk a value along its type and give whatever does not fit."""
+    if value is None and NoneType in get_args(_bare(kind)[0]):
+        return
+    kind = _chosen(kind)
     bare, check = _bare(kind)
-    if get_origin(bare) in (Union, UnionType):
-        choices = [choice for choice in get_args(bare) if choice not in (NoneType, UnsetType)]
-        if value is None and NoneType in get_args(bare):
-            return
-        if len(choices) == 1:
-            yield from _faults(choices[0], value, pointer, strict=strict)
-            return
     if isinstance(bare, type) and issubclass(bare, Struct):
         yield from _struct_faults(bare, value, pointer, strict=strict)
         return
     if get_origin(bare) is list and isinstance(value, list):
-        try:
-            msgspec.convert(value, _reshaped(kind), strict=strict)
-        except msgspec.ValidationError as error:
-            yield Fault(pointer, _worded(error))
+        if wrong := _list_fault(kind, value):
+            yield Fault(pointer, wrong)
         for index, item in enumerate(value):
             yield from _faults(get_args(bare)[0], item, f"{pointer}/{index}", strict=strict)
         return
@@ -249,6 +262,25 @@ def _struct_faults(kind: type[Struct], value: Any, pointer: str, *, strict: bool
             yield Fault(f"{pointer}/{name}", "Required")
 
 
+def _fitting(kind: Any, value: Any) -> Any:
+    """Decode what fits, however deep in it something does not; UNSET stands for that, and for what is missing."""
+    if next(_faults(kind, value, "", strict=True), None) is None:
+        return _decoded(kind, value)
+    kind = _chosen(kind)
+    bare, _ = _bare(kind)
+    if isinstance(bare, type) and issubclass(bare, Struct):
+        given = value if isinstance(value, dict) else {}
+        fields = [(name, field) for name, field in _fields(bare).items() if name in given or field.required]
+        return bare(**{field.name: _fitting(field.type, given.get(name, UNSET)) for name, field in fields})
+    if get_origin(bare) is list and isinstance(value, list) and _list_fault(kind, value) is None:
+        return [_fitting(get_args(bare)[0], item) for item in value]
+    return UNSET
+
+
+def _decoded(kind: Any, value: Any) -> Any:
+    return msgspec.json.decode(_encoder.encode(value), type=kind)
+
+
 @cache
 def _fields(kind: type[Struct]) -> dict[str, FieldInfo]:
     """Give a type's fields by their names in JSON; there are as many types as are written in the code."""
@@ -262,6 +294,13 @@ def _is_plain(kind: type[Struct]) -> bool:
     return is_strict and all(_bare(field.type) == (str, None) for field in fields_of(kind))
 
 
+def _chosen(kind: Any) -> Any:
+    """Take the one type out of a union of it with null, or with nothing."""
+    bare, _ = _bare(kind)
+    choices = [choice for choice in get_args(bare) if choice not in (NoneType, UnsetType)]
+    return choices[0] if get_origin(bare) in (Union, UnionType) and len(choices) == 1 else kind
+
+
 def _bare(kind: Any) -> tuple[Any, Any]:
     """Take a type and its check out of `Annotated`."""
     if get_origin(kind) is not Annotated:
@@ -270,9 +309,15 @@ def _bare(kind: Any) -> tuple[Any, Any]:
     return bare, next((m.extra["check"] for m in metas if m.extra and "check" in m.extra), None)
 
 
-def _reshaped(kind: Any) -> Any:
-    """Give the type of a list with its own bounds, whatever its items are."""
-    return Annotated[list[Any], *get_args(kind)[1:]] if get_origin(kind) is Annotated else list[Any]
+def _list_fault(kind: Any, value: list[Any]) -> str | None:
+    """Say what is wrong with a list by its own bounds, whatever its items are."""
+    try:
+        msgspec.convert(
+            value, Annotated[list[Any], *get_args(kind)[1:]] if get_origin(kind) is Annotated else list[Any]
+        )
+    except msgspec.ValidationError as error:
+        return _worded(error)
+    return None
 
 
 def _worded(error: msgspec.ValidationError) -> str:

@@ -11,7 +11,7 @@ from marketd.actors.webhook import Endpoint
 from marketd.clock import Instant, instant, ms_of
 from marketd.http.answers import answered, listed
 from marketd.http.asking import find, read, tell
-from marketd.http.bodies import Paging, decode, parameters
+from marketd.http.bodies import Paging, examine, parameters
 from marketd.http.client import address_of
 from marketd.http.doing import asked_at, id_for
 from marketd.http.identity import signed_in
@@ -19,7 +19,7 @@ from marketd.http.keys import LIMITS
 from marketd.http.operation import SELLERS_AND_ADMINS, Answer, holding, operation
 from marketd.http.problems import BadRequest, Fault, NotFound, WrongState
 from marketd.http.tokens import Principal
-from marketd.http.webhooks import EventPatterns, board_of, refuse
+from marketd.http.webhooks import EventPatterns, board_of, faults_of
 from marketd.storage.enquiries import (
     Delivery,
     DeliveryPage,
@@ -205,22 +205,22 @@ async def replay(request: web.Request) -> web.Response:
     An event that the webhook has got already comes again under the same `webhook-id`.
     """
     owner = signed_in(request, "seller", "admin")
-    body = await decode(request, ReplayBody)
-    refuse(request, owner, UNSET, body.events or UNSET)
+    wanted = await examine(request, ReplayBody)
+    body = wanted.body(faults_of(request, owner, UNSET, wanted.fitting.events or UNSET))
     endpoint, position = await _own(request, owner)
     _refuse_disabled(endpoint)
     since, until = ms_of(body.since), asked_at(request) if body.until is None else ms_of(body.until)
 
     events = endpoint.events if body.events is None else tuple(body.events)
-    wanted = Replay(owner.user_id, endpoint.webhook_id, id_for(request, "replay"), since, until, events)
+    replay = Replay(owner.user_id, endpoint.webhook_id, id_for(request, "replay"), since, until, events)
     wait_s = request.app[LIMITS].webhooks.replay_wait_s_max
-    replayed = await find(request, wanted, Replayed, at_least=position, wait_s=wait_s)
+    replayed = await find(request, replay, Replayed, at_least=position, wait_s=wait_s)
 
     if replayed is None:
         raise NotFound("no such webhook")
     if replayed.is_too_much:
         raise BadRequest([Fault("/since", "Expected a shorter time: more has happened than is sent at once")])
-    return answered(ReplayStarted(wanted.replay_id, replayed.events), status=202)
+    return answered(ReplayStarted(replay.replay_id, replayed.events), status=202)
 
 
 async def _own(request: web.Request, owner: Principal) -> tuple[Endpoint, int]:

@@ -18,14 +18,14 @@ from marketd.clock import Instant, instant
 from marketd.http.answers import answered
 from marketd.http.asking import ask, tell
 from marketd.http.auth import own_address
-from marketd.http.bodies import decode, formed
+from marketd.http.bodies import decode, examine, formed
 from marketd.http.client import address_of
 from marketd.http.doing import asked_at, id_for
 from marketd.http.etags import expected, shown
 from marketd.http.identity import signed_in
 from marketd.http.keys import LIMITS, MAIL_TOKENS, PUSH_KEY
 from marketd.http.operation import SIGNED_IN, Answer, Bytes, operation
-from marketd.http.problems import BadRequest, Fault, NotFound
+from marketd.http.problems import Fault, NotFound
 
 routes = web.RouteTableDef()
 
@@ -174,9 +174,10 @@ async def list_subscriptions(request: web.Request) -> web.Response:
 async def subscribe(request: web.Request) -> web.Response:
     """Be told of things in this browser. One that has subscribed before keeps its id; of too many the oldest ends."""
     principal = signed_in(request)
-    body, allowed = await decode(request, NewSubscription), request.app[LIMITS].push_private_allowed
-    if fault := addresses.fault_of(body.endpoint, allow_http=allowed, allow_private=allowed):
-        raise BadRequest([Fault("/endpoint", fault)])
+    new, allowed = await examine(request, NewSubscription), request.app[LIMITS].push_private_allowed
+    endpoint = new.fitting.endpoint
+    fault = endpoint and addresses.fault_of(endpoint, allow_http=allowed, allow_private=allowed)
+    body = new.body([Fault("/endpoint", fault)] if fault else [])
 
     wanted = preferences.Subscription(
         id_for(request, "push"), body.endpoint, body.keys.p256dh, body.keys.auth, asked_at(request)

@@ -18,6 +18,7 @@ from marketd.http.bodies import (
     SEEN,
     UNSEEN,
     Currency,
+    Examined,
     FileName,
     LongText,
     MediaType,
@@ -25,7 +26,7 @@ from marketd.http.bodies import (
     Price,
     ShortLine,
     Title,
-    decode,
+    examine,
     formed,
     parameters,
     price_of,
@@ -37,7 +38,7 @@ from marketd.http.identity import signed_in, somebody
 from marketd.http.kept import Page
 from marketd.http.keys import CARDS, CLOCK, FILES, PAGES
 from marketd.http.operation import SELLERS, SIGNED_IN, SIGNED_IN_OR_NOT, Answer, holding, operation
-from marketd.http.problems import BadRequest, Fault, NotFound
+from marketd.http.problems import Fault, NotFound
 from marketd.http.tokens import Principal
 from marketd.http.visits import note_visit
 from marketd.storage.cards import EncodedProduct, ReadProduct
@@ -237,21 +238,20 @@ async def revise(request: web.Request) -> web.Response:
     """Change a product."""
     seller = signed_in(request, "seller")
 
-    shown = await revised(request, seller, await decode(request, ProductChange), expected(request))
+    shown = await revised(request, seller, await examine(request, ProductChange), expected(request))
 
     return tagged(shown.own, tag=_own_tag(shown))
 
 
 async def revised(
-    request: web.Request, seller: Principal, body: ProductChange, versions: Expected = None
+    request: web.Request, seller: Principal, change: Examined[ProductChange], versions: Expected = None
 ) -> EncodedProduct:
     """Change the product of the path; give how it is shown."""
     address = _address(request)
     await request.app[FILES].see_room()
     described = await ask(request, address, product.Describe(), product.Description, principal=seller)
-    files, previews = await _own_files(
-        request, seller, [] if body.files is UNSET else body.files, [] if body.previews is UNSET else body.previews
-    )
+    body = change.body(await _faults(request, seller, change.fitting, described.offer.price))
+    await _publish(request, body)
     command = product.Revise(
         seller_id=seller.user_id,
         at=_now(request),
@@ -259,10 +259,10 @@ async def revised(
         description=body.description,
         price=_changed_price(body, described.offer.price),
         category=body.category,
-        files=UNSET if body.files is UNSET else files,
-        previews=UNSET if body.previews is UNSET else previews,
+        files=UNSET if body.files is UNSET else _files(body.files),
+        previews=UNSET if body.previews is UNSET else _previews(body.previews),
         stock=body.stock,
-        licence_keys=_unique(body.licence_keys),
+        licence_keys=tuple(body.licence_keys),
         expected=versions,
     )
 
@@ -295,25 +295,26 @@ async def list_product(request: web.Request) -> web.Response:
     """Put a product on sale."""
     seller = signed_in(request, "seller")
 
-    product_id, shown = await listed(request, seller, await decode(request, NewProduct))
+    product_id, shown = await listed(request, seller, await examine(request, NewProduct))
 
     headers = {"Location": address_of(request, f"/products/{product_id}")}
     return tagged(shown.own, tag=_own_tag(shown), status=201, headers=headers)
 
 
-async def listed(request: web.Request, seller: Principal, body: NewProduct) -> tuple[str, EncodedProduct]:
+async def listed(request: web.Request, seller: Principal, new: Examined[NewProduct]) -> tuple[str, EncodedProduct]:
     """Put this seller's product on sale; give its id, and how it is shown."""
     await request.app[FILES].see_room()
-    files, previews = await _own_files(request, seller, body.files, body.previews)
+    body = new.body([*_stock_faults(new.fitting), *await _faults(request, seller, new.fitting)])
+    await _publish(request, body)
     offer = product.Offer(
         title=body.title,
         description=body.description,
-        price=_money(price_of(body.price), body.currency),
+        price=from_amount(price_of(body.price), body.currency),
         category=body.category,
-        files=files,
-        previews=previews,
+        files=_files(body.files),
+        previews=_previews(body.previews),
     )
-    keys = _unique(body.licence_keys)
+    keys = tuple(body.licence_keys)
     address = Address("product", id_for(request, "product"))
 
     command = product.List(seller.user_id, offer, body.stock, keys, asked_at(request))
@@ -418,54 +419,77 @@ def _address(request: web.Request) -> Address:
     return address
 
 
-async def _own_files(
-    request: web.Request, seller: Principal, files: Sequence[FileBody], previews: Sequence[PreviewBody]
-) -> tuple[tuple[product.File, ...], tuple[product.Preview, ...]]:
-    """See that uploads are the seller's own and as large as said; publish the previews among them."""
-    store = request.app[FILES]
-    faults = []
-    for index, file in enumerate(files):
-        if digest := digest_of(file.url):
+# What is wrong with the fields of a body together, or with what they refer to. Those that don't fit are UNSET.
+
+
+async def _faults(
+    request: web.Request, seller: Principal, body: NewProduct | ProductChange, old: Money | None = None
+) -> list[Fault]:
+    """Name whatever is wrong with it for this seller; a change, with how it goes with the old price."""
+    return [*_price_faults(body, old), *_key_faults(body), *await _upload_faults(request, seller, body)]
+
+
+def _price_faults(body: NewProduct | ProductChange, old: Money | None) -> list[Fault]:
+    amount = price_of(body.price) if body.price is not UNSET else old.amount if old else None
+    currency = body.currency if body.currency is not UNSET else old.currency if old else None
+    if amount is None or currency is None:
+        return []
+    try:
+        from_amount(amount, currency)
+    except ValueError as error:
+        return [Fault("/price", str(error))]
+    return []
+
+
+def _key_faults(body: NewProduct | ProductChange) -> list[Fault]:
+    keys = body.licence_keys or []
+    first = {key: index for index, key in reversed(list(enumerate(keys)))}
+    return [Fault(f"/licenceKeys/{i}", "Given more than once") for i, key in enumerate(keys) if first[key] != i]
+
+
+def _stock_faults(body: NewProduct) -> list[Fault]:
+    """What is new has no keys but these; how many another one has left, its actor knows."""
+    is_short = body.licence_keys and (body.stock or 0) > len(body.licence_keys)
+    return [Fault("/stock", product.Reason.MORE_STOCK_THAN_KEYS.value)] if is_short else []
+
+
+async def _upload_faults(request: web.Request, seller: Principal, body: NewProduct | ProductChange) -> list[Fault]:
+    """See that uploads are the seller's own and as large as said."""
+    store, faults = request.app[FILES], []
+    for index, file in enumerate(body.files or []):
+        if file.url and (digest := digest_of(file.url)):
             size = await store.size_if_owned(digest, seller.user_id)
             if size is None:
                 faults.append(Fault(f"/files/{index}/url", "Expected an upload of your own"))
             elif size != file.size:
                 faults.append(Fault(f"/files/{index}/size", f"Expected {size}, the size of the upload"))
-    for index, preview in enumerate(previews):
-        digest = digest_of(preview.url)
+    for index, preview in enumerate(body.previews or []):
+        digest = preview.url and digest_of(preview.url)
         if digest and await store.size_if_owned(digest, seller.user_id) is None:
             faults.append(Fault(f"/previews/{index}/url", "Expected an upload of your own"))
-    if faults:
-        raise BadRequest(faults)
-    for preview in previews:
+    return faults
+
+
+async def _publish(request: web.Request, body: NewProduct | ProductChange) -> None:
+    """Let everybody see the uploads that are previews now."""
+    for preview in body.previews or []:
         if digest := digest_of(preview.url):
-            await store.publish(digest, preview.type)
-    return (
-        tuple(product.File(file.name, file.type, file.size, file.url) for file in files),
-        tuple(product.Preview(preview.name, preview.type, preview.url) for preview in previews),
-    )
+            await request.app[FILES].publish(digest, preview.type)
+
+
+def _files(files: Sequence[FileBody]) -> tuple[product.File, ...]:
+    return tuple(product.File(file.name, file.type, file.size, file.url) for file in files)
+
+
+def _previews(previews: Sequence[PreviewBody]) -> tuple[product.Preview, ...]:
+    return tuple(product.Preview(preview.name, preview.type, preview.url) for preview in previews)
 
 
 def _changed_price(body: ProductChange, old: Money) -> Money | UnsetType:
     if body.price is UNSET and body.currency is UNSET:
         return UNSET
     amount = old.amount if body.price is UNSET else price_of(body.price)
-    return _money(amount, old.currency if body.currency is UNSET else body.currency)
-
-
-def _money(amount: Decimal, currency: str) -> Money:
-    try:
-        return from_amount(amount, currency)
-    except ValueError as error:
-        raise BadRequest([Fault("/price", str(error))]) from None
-
-
-def _unique(keys: list[str]) -> tuple[str, ...]:
-    first = {key: index for index, key in reversed(list(enumerate(keys)))}
-    faults = [Fault(f"/licenceKeys/{i}", "Given more than once") for i, key in enumerate(keys) if first[key] != i]
-    if faults:
-        raise BadRequest(faults)
-    return tuple(keys)
+    return from_amount(amount, old.currency if body.currency is UNSET else body.currency)
 
 
 def _now(request: web.Request) -> int:

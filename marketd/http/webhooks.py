@@ -18,14 +18,14 @@ from marketd.bus.events import DATA
 from marketd.clock import Instant, instant
 from marketd.http.answers import answered
 from marketd.http.asking import ask, tell
-from marketd.http.bodies import LINES, decode, formed
+from marketd.http.bodies import LINES, examine, formed
 from marketd.http.client import address_of
 from marketd.http.doing import asked_at, id_for
 from marketd.http.etags import expected, shown
 from marketd.http.identity import signed_in
 from marketd.http.keys import CLOCK, LIMITS, WEBHOOK_SIGNER
 from marketd.http.operation import SELLERS_AND_ADMINS, Answer, operation
-from marketd.http.problems import BadRequest, Fault
+from marketd.http.problems import Fault
 from marketd.http.tokens import Principal
 
 routes = web.RouteTableDef()
@@ -113,8 +113,8 @@ async def register(request: web.Request) -> web.Response:
     A seller is told of their own products and sales, an admin of everything.
     """
     owner = signed_in(request, "seller", "admin")
-    body = await decode(request, NewWebhook)
-    refuse(request, owner, body.url, body.events)
+    new = await examine(request, NewWebhook)
+    body = new.body(faults_of(request, owner, new.fitting.url, new.fitting.events))
     at = asked_at(request)
     endpoint = Endpoint(
         webhook_id=id_for(request, "webhook"),
@@ -171,8 +171,8 @@ async def revise(request: web.Request) -> web.Response:
     While it is disabled nothing is sent, and what happens is not kept for it; what waited goes on when it is on again.
     """
     owner = signed_in(request, "seller", "admin")
-    body, versions = await decode(request, WebhookChange), expected(request)
-    refuse(request, owner, body.url, body.events)
+    change, versions = await examine(request, WebhookChange), expected(request)
+    body = change.body(faults_of(request, owner, change.fitting.url, change.fitting.events))
 
     events = UNSET if body.events is UNSET else tuple(dict.fromkeys(body.events))
     now_ms, webhook_id = request.app[CLOCK].now_ms(), request.match_info["id"]
@@ -222,22 +222,17 @@ async def own(request: web.Request, owner: Principal) -> Endpoint:
     return (await ask(request, board_of(owner), command, webhook.View, principal=owner)).endpoint
 
 
-def refuse(
-    request: web.Request,
-    owner: Principal,
-    url: str | UnsetType,
-    events: list[str] | UnsetType,
-    pointer: str = "/events",
-) -> None:
-    """Raise `BadRequest` for where nothing is sent to, and for what this person is not told."""
+def faults_of(
+    request: web.Request, owner: Principal, url: str | UnsetType, events: list[str] | UnsetType
+) -> list[Fault]:
+    """Name where nothing is sent to, and what this person is not told."""
     limits, faults = request.app[LIMITS].webhooks, []
     if url is not UNSET and (fault := fault_of(url, allow_http=limits.allow_http, allow_private=limits.allow_private)):
         faults.append(Fault("/url", fault))
     if events is not UNSET and owner.role != "admin":
         others = [index for index, pattern in enumerate(events) if pattern not in OF_SELLERS]
-        faults += [Fault(f"{pointer}/{index}", "Expected events of products or orders") for index in others]
-    if faults:
-        raise BadRequest(faults)
+        faults += [Fault(f"/events/{index}", "Expected events of products or orders") for index in others]
+    return faults
 
 
 def _tagged(request: web.Request, endpoint: Endpoint) -> web.Response:

@@ -187,6 +187,12 @@ async def test_keys_have_the_form_that_browsers_give_them(
     assert faults == answer.faults
 
 
+async def test_an_endpoint_that_is_not_asked_is_named_beside_wrong_keys(stage: Stage) -> None:
+    body = {"endpoint": "http://push.example/", "keys": 5}
+
+    assert ["/endpoint", "/keys"] == (await stage.call("POST", "/push/subscriptions", body, user="ann")).faults
+
+
 async def test_browsers_are_listed_without_their_secrets(stage: Stage) -> None:
     answer = await stage.call("GET", "/push/subscriptions", user="ann")
 

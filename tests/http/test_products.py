@@ -161,6 +161,37 @@ async def test_an_upload_has_the_size_that_it_has(stage: Stage) -> None:
     ).faults
 
 
+async def test_faults_of_every_kind_are_named_together(stage: Stage) -> None:
+    files = [{**LISTING["files"][0], "url": f"upload://{'0' * 64}", "name": "a/b"}, LISTING["files"][0], None]
+    keys = ["A", "A", " B"]
+
+    answer = await list_product(
+        stage, title="", price=19.5, currency="JPY", files=files, stock=5, licenceKeys=keys, more=1
+    )
+
+    of_files = ["/files/0/name", "/files/0/url", "/files/2"]
+    assert [*of_files, "/licenceKeys/1", "/licenceKeys/2", "/more", "/price", "/stock", "/title"] == answer.faults
+
+
+async def test_of_what_is_missing_no_more_is_said_than_that(stage: Stage) -> None:
+    answer = await stage.call("POST", "/products", {"currency": "JPY", "stock": 5}, user="sam", role="seller")
+
+    assert ["/category", "/description", "/files", "/price", "/title"] == answer.faults
+
+
+async def test_a_size_that_is_none_is_not_compared_with_that_of_the_upload(stage: Stage) -> None:
+    url = await uploaded(stage)
+    answer = await list_product(stage, files=[{**LISTING["files"][0], "url": url, "size": "3"}])
+
+    assert [{"pointer": "/files/0/size", "detail": "Expected int, got str"}] == answer.json()["errors"]
+
+
+async def test_where_there_are_too_many_files_nobody_looks_whose_they_are(stage: Stage) -> None:
+    file = {**LISTING["files"][0], "url": f"upload://{'0' * 64}"}
+
+    assert ["/files"] == (await list_product(stage, files=[file] * 51)).faults
+
+
 async def test_nothing_is_asked_where_a_file_is_not_ones_own(stage: Stage) -> None:
     await list_product(stage, files=[{**LISTING["files"][0], "url": f"upload://{'0' * 64}"}])
 
@@ -223,6 +254,13 @@ async def test_price_and_currency_change_apart_or_together(
 
 async def test_a_currency_that_the_old_price_does_not_fit_is_refused(stage: Stage) -> None:
     assert ["/price"] == (await revise(stage, {"currency": "JPY"})).faults
+
+
+async def test_faults_of_every_kind_are_named_together_in_a_change_too(stage: Stage) -> None:
+    preview = {"name": "a.png", "type": "image/png", "url": f"upload://{'0' * 64}"}
+    change = {"title": "", "currency": "JPY", "previews": [preview], "licenceKeys": ["A", "A"]}
+
+    assert ["/licenceKeys/1", "/previews/0/url", "/price", "/title"] == (await revise(stage, change)).faults
 
 
 async def test_nothing_given_is_nothing_changed(stage: Stage) -> None:

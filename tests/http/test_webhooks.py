@@ -119,6 +119,10 @@ async def test_there_are_no_more_than_one_may_have(stage: Stage) -> None:
         ({"description": "a" * 501}, ["/description"]),
         ({"secret": "mine"}, ["/secret"]),
         ({"url": "https://10.0.0.1/", "events": ["buyer.*"]}, ["/events/0", "/url"]),
+        (
+            {"url": "http://x.example:9/", "events": ["order.*", "buyer.*", "nope", 1], "description": 3},
+            ["/description", "/events/1", "/events/2", "/events/3", "/url"],
+        ),
     ],
 )
 async def test_what_is_wrong_is_named(stage: Stage, changes: dict[str, Any], faults: list[str]) -> None:

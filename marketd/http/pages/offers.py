@@ -6,7 +6,7 @@ from msgspec import Struct
 from marketd.http import products, uploads
 from marketd.http.answers import answered
 from marketd.http.asking import find, read
-from marketd.http.bodies import Paging, decode, parameters
+from marketd.http.bodies import Paging, examine, parameters
 from marketd.http.operation import SELLERS, Answer, Bytes, operation
 from marketd.http.pages.dashboard import PAGE
 from marketd.http.pages.entrance import ENTERED
@@ -86,7 +86,7 @@ async def upload(request: web.Request) -> web.Response:
 async def list_product(request: web.Request) -> web.Response:
     """Put a product on sale."""
     viewer = await sender(request, "seller")
-    product_id, _ = await products.listed(request, viewer.principal, await decode(request, NewProduct))
+    product_id, _ = await products.listed(request, viewer.principal, await examine(request, NewProduct))
     return answered(Kept(product_id, f"/dashboard/products/{product_id}"), status=201)
 
 
@@ -95,7 +95,7 @@ async def list_product(request: web.Request) -> web.Response:
 async def revise(request: web.Request) -> web.Response:
     """Change a product."""
     viewer = await sender(request, "seller")
-    await products.revised(request, viewer.principal, await decode(request, ProductChange))
+    await products.revised(request, viewer.principal, await examine(request, ProductChange))
     product_id = request.match_info["id"]
     return answered(Kept(product_id, f"/dashboard/products/{product_id}"))
 
