@@ -58,7 +58,7 @@ from marketd.http.names import TRACEPARENT, X_REQUEST_ID
 from marketd.http.once import HEADER
 from marketd.http.operation import operation_of
 from marketd.http.pages import buying, dashboard, entrance, offers, ops, refusals, shop, static
-from marketd.http.problems import RETRY_AFTER_S, TooManyRequests, Unavailable, allowed, response_of
+from marketd.http.problems import RETRY_AFTER_S, TooManyRequests, Unavailable, allowed, problem_of, response_of
 from marketd.http.proxies import Proxies
 from marketd.http.traffic import Traffic, arrived, left
 from marketd.spans import NOBODYS, is_recording
@@ -171,7 +171,8 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
             if isinstance(response, web.Response):  # files see to themselves
                 response = await finished(request, response)
     except Exception as error:  # the last door: problems.py knows them all, and logs those it does not
-        refused = refusals.page_of(request, error) or response_of(error, request_id)
+        problem = problem_of(error, request_id)
+        refused = refusals.page_of(request, problem) or response_of(problem, request_id)
         response = options(request, error) or await finished(request, refused)
     finally:
         end(before)

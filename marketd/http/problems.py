@@ -8,6 +8,7 @@ The one place that knows which error is which HTTP status: every error leaves as
     │   └── TokenRefused        where there was an access token, but it is no good
     ├── Forbidden           403
     ├── NotFound            404
+    ├── MethodNotAllowed    405, with the methods that there are
     ├── TooSlow             408
     ├── WrongState          409
     ├── InHandAlready       409, the same request
@@ -88,6 +89,14 @@ class Forbidden(Problem):
 
 class NotFound(Problem):
     slug = "not-found"
+
+
+class MethodNotAllowed(Problem):
+    slug = "method-not-allowed"
+
+    def __init__(self, method: str, allowed: str) -> None:
+        super().__init__(f"{method} is not one of {allowed}")
+        self.allowed = allowed
 
 
 class TooSlow(Problem):
@@ -277,7 +286,7 @@ def problem_of(error: Exception, request_id: str) -> Problem:
         case web.HTTPNotFound():
             return NotFound("there is nothing at this path")
         case web.HTTPMethodNotAllowed():
-            return _named("method-not-allowed", f"{error.method} is not one of {allowed(error)}")
+            return MethodNotAllowed(error.method, allowed(error))
         case web.HTTPException() if error.status < 500:
             return RequestRefused(error.reason)
         case Busy():
@@ -317,8 +326,8 @@ def response_of(error: Exception, instance: str) -> web.Response:
         headers["WWW-Authenticate"] = f'Bearer realm="marketd"{error_code}'
     if isinstance(problem, RangeNotSatisfiable):
         headers["Content-Range"] = f"bytes */{problem.size}"
-    if isinstance(error, web.HTTPMethodNotAllowed):
-        headers["Allow"] = allowed(error)
+    if isinstance(problem, MethodNotAllowed):
+        headers["Allow"] = problem.allowed
     return web.Response(
         status=sort.status,
         body=msgspec.json.encode(document),

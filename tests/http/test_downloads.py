@@ -269,6 +269,17 @@ async def test_a_file_that_is_gone_from_the_disk_is_a_problem_like_any_other(sta
     assert (500, "application/problem+json") == (answer.status, answer.media_type)
 
 
+async def test_a_defect_behind_a_link_is_logged_once_also_where_a_page_could_say_so(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = await link(stage)
+    stage.bus.answers(order.Describe, RuntimeError("boom"))
+
+    answer = await stage.call("GET", path, headers={"Accept": "text/html"})
+
+    assert (500, 1) == (answer.status, len([record for record in caplog.records if record.exc_info]))
+
+
 # Names.
 
 

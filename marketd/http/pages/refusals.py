@@ -16,7 +16,7 @@ from marketd.http.keys import REQUEST_ID
 from marketd.http.operation import Operation, operation_of
 from marketd.http.pages.forms import GIVEN
 from marketd.http.pages.frame import HTML, shown
-from marketd.http.problems import LED_NOWHERE, SORTS, BadRequest, NotSignedIn, Problem, allowed, problem_of
+from marketd.http.problems import LED_NOWHERE, SORTS, BadRequest, MethodNotAllowed, NotSignedIn, Problem
 
 SIGN_IN: Final = "/auth/sign-in"
 SIGN_UP: Final = "/auth/sign-up"
@@ -34,13 +34,12 @@ WORDS: Final = {
 }
 
 
-def page_of(request: web.Request, error: Exception) -> web.Response | None:
+def page_of(request: web.Request, problem: Problem) -> web.Response | None:
     """Write the page of a refusal; None for what is no page."""
     declared = operation_of(request.match_info.handler)
     is_page = declared is not None and declared.part_of == "page"
     if not (is_page or _is_astray(request, declared)):
         return None
-    problem = problem_of(error, request[REQUEST_ID])
     if declared and declared.is_link and SORTS[problem.slug].status not in LED_NOWHERE:
         return None
     if isinstance(problem, NotSignedIn) and request.path != SIGN_IN:
@@ -55,8 +54,8 @@ def page_of(request: web.Request, error: Exception) -> web.Response | None:
     is_link = declared is not None and declared.is_link
     facts = {"title": sort.title, "faults": _faults(problem), "request_id": request[REQUEST_ID], "is_link": is_link}
     page = _again(problem, shown(request, "refusal.html", status=sort.status, **facts))
-    if isinstance(error, web.HTTPMethodNotAllowed):
-        page.headers["Allow"] = allowed(error)
+    if isinstance(problem, MethodNotAllowed):
+        page.headers["Allow"] = problem.allowed
     return page
 
 
