@@ -54,12 +54,12 @@ class Fault(Struct, frozen=True):
 
 
 class Problem(Exception):
-    """An error with a name of its own."""
+    """An error with a name of its own; what a detail quotes of a header that is no text can't be written."""
 
     slug: str
 
     def __init__(self, detail: str, *, retry_after_s: float | None = None) -> None:
-        super().__init__(detail)
+        super().__init__(detail.encode(errors="replace").decode())
         self.retry_after_s = retry_after_s
 
 

@@ -329,6 +329,25 @@ async def test_a_body_that_is_not_encoded_as_it_says_does_not_fill_the_log(
     assert (400, []) == (status, [record for record in caplog.records if record.levelno > logging.DEBUG])
 
 
+@pytest.mark.parametrize(
+    ("target", "header"),
+    [
+        (b"POST /auth/login", b"Content-Encoding: \xff"),
+        (b"POST /auth/login", b"Idempotency-Key: \xff"),
+        (b"POST /auth/login?\xff=1", b"X-Request-Id: \xff"),
+        (b"GET /products?\xff=1", b"Accept: \xff"),
+        (b"GET /?\xff=1", b"Accept: text/html"),
+        (b"GET /\xff", b"Accept: text/html"),
+        (b"\xff /products", b"Accept: \xff"),
+    ],
+)
+async def test_bytes_that_are_no_text_are_refused_like_any_others(stage: Stage, target: bytes, header: bytes) -> None:
+    common = b"Host: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: 2"
+    answer = await stage.raw(b"\r\n".join([target + b" HTTP/1.1", common, header, b"", b"{}"]))
+
+    assert b"4" == answer[9:10]
+
+
 # Pages.
 
 
