@@ -12,7 +12,7 @@ kernel for their turn, no more of them than there are connections.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Final
@@ -21,8 +21,9 @@ from aiohttp import web
 from msgspec import Struct
 
 from marketd.clock import Clock
-from marketd.http.operation import operation_of
+from marketd.http.operation import EVENT_STREAM, operation_of
 from marketd.http.problems import RETRY_AFTER_S, Overloaded
+from marketd.http.weights import prefers
 
 LOOK_S: Final = 0.025
 PATIENCE_S: Final = 0.5
@@ -126,7 +127,7 @@ class Admission:
         if is_full:
             self._refused += 1
             raise Overloaded("too much is going on", retry_after_s=RETRY_AFTER_S)
-        if load == "long" or (load == "long if awaited" and _waits(request.headers)):
+        if load == "long" or (load == "long if awaited" and _waits(request)):
             return UNCOUNTED
         return self._ordering if load == "order" else self._in_hand
 
@@ -143,6 +144,6 @@ class Admission:
         self._sagas.look(orders.waiting + self._ordering.count, orders.done)
 
 
-def _waits(headers: Mapping[str, str]) -> bool:
+def _waits(request: web.Request) -> bool:
     """Say whether who is asking wants to wait for what has not happened yet."""
-    return "Prefer" in headers or "event-stream" in headers.get("Accept", "")
+    return "Prefer" in request.headers or prefers(request, EVENT_STREAM)

@@ -13,10 +13,10 @@ from marketd.http.answers import answered, written
 from marketd.http.asking import find, read
 from marketd.http.auth import zone_of
 from marketd.http.bodies import Currency, parameters
-from marketd.http.events import EVENT_STREAM, LAST_ID, Event, EventStream, streamed
+from marketd.http.events import LAST_ID, Event, EventStream, streamed
 from marketd.http.identity import signed_in
 from marketd.http.keys import CLOCK, LIMITS
-from marketd.http.operation import SELLERS, Answer, Bytes, operation
+from marketd.http.operation import EVENT_STREAM, SELLERS, Answer, Bytes, operation
 from marketd.http.periods import Interval, Span, Zone, begins, days_of, moment_fault, span
 from marketd.http.problems import BadRequest, Fault
 from marketd.http.tables import CSV, tabled, wants_table

@@ -17,6 +17,7 @@ import zstandard
 from aiohttp import hdrs, web
 
 from marketd.http.names import ETAG
+from marketd.http.weights import LINE_CHARACTERS_MAX, weights
 
 Coding = Literal["zstd", "gzip"]
 
@@ -26,12 +27,8 @@ GZIP_LEVEL: Final = 4
 GZIP_WINDOW: Final = 31  # zlib's word for a window of 32 KiB in a gzip frame
 IN_LOOP_BYTES_MAX: Final = 24 * 1024  # takes gzip a third of a millisecond
 THREADS_MAX: Final = 2
-LINE_CHARACTERS_MAX: Final = 1_000
 
 _ALIASES: Final = {"x-gzip": "gzip"}  # RFC 9110, section 8.4.1.3
-_WEIGHED: Final = re.compile(
-    r"[ \t]*([!#$%&'*+.^_`|~0-9a-z-]+)[ \t]*(?:;[ \t]*q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?))?[ \t]*", re.ASCII
-)
 _UNTOUCHED: Final = re.compile("no-store|no-transform")
 _TEXTUAL: Final = re.compile(r"application/(?:json|[\w.-]+\+json|javascript|xml)(?:;|\Z)|text/(?!event-stream)")
 
@@ -117,14 +114,11 @@ def preferred(lines: list[str] | tuple[str, ...]) -> Coding | None:
 
 @lru_cache(maxsize=256)
 def _preferred(line: str) -> Coding | None:
-    weights = {}
-    for element in line.split(","):
-        if found := _WEIGHED.fullmatch(element):
-            weights[_ALIASES.get(found[1], found[1])] = float(found[2] or 1)
-    others = weights.get("*", 0.0)
-    best = max(CODINGS, key=lambda coding: weights.get(coding, others))
-    weight = weights.get(best, others)
-    return best if weight > 0 and weight >= weights.get("identity", 0.0) else None
+    given = {_ALIASES.get(name, name): weight for name, weight in weights(line).items()}
+    others = given.get("*", 0.0)
+    best = max(CODINGS, key=lambda coding: given.get(coding, others))
+    weight = given.get(best, others)
+    return best if weight > 0 and weight >= given.get("identity", 0.0) else None
 
 
 def _gzip(body: bytes) -> bytes:

@@ -21,12 +21,12 @@ from msgspec import Struct
 
 from marketd.bus.port import BusError
 from marketd.http.keys import CLOCK, ENDED, STREAMS, TOKENS
-from marketd.http.operation import assert_takes
+from marketd.http.operation import EVENT_STREAM, assert_takes
 from marketd.http.problems import Problem
 from marketd.http.tokens import Principal
+from marketd.http.weights import prefers
 from marketd.trace import current, doing_for
 
-EVENT_STREAM: Final = "text/event-stream"
 LAST_ID: Final = "Last-Event-ID"
 LAST_ID_MAX: Final = 128
 AGAIN_MS: Final = 2_000  # how long a client waits before it comes back
@@ -85,7 +85,7 @@ class EventStream(web.StreamResponse):
 def wants_stream(request: web.Request) -> bool:
     """Say whether the request prefers events to a whole answer."""
     assert_takes(request, "Accept")
-    return EVENT_STREAM in ",".join(request.headers.getall("Accept", ())).lower()
+    return prefers(request, EVENT_STREAM)
 
 
 def streamed(request: web.Request, principal: Principal, more: More) -> EventStream:

@@ -17,6 +17,7 @@ from marketd.actors.account import Role
 from marketd.http.problems import Problem
 
 JSON: Final = "application/json"
+EVENT_STREAM: Final = "text/event-stream"
 ANY: Final = "*/*"  # the media type of a file is its own
 
 _SEEN: Final[set[tuple[object, ...]]] = set()  # what was seen to be declared; no more than there are routes

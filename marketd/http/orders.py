@@ -20,10 +20,10 @@ from marketd.http.claims import Claims, is_placed
 from marketd.http.client import address_of, base_url
 from marketd.http.doing import asked_at, id_for, is_again
 from marketd.http.etags import shown
-from marketd.http.events import EVENT_STREAM, LAST_ID, streamed, wants_stream
+from marketd.http.events import LAST_ID, streamed, wants_stream
 from marketd.http.identity import signed_in
 from marketd.http.keys import CLOCK, LIMITS, LINKS
-from marketd.http.operation import SIGNED_IN, Answer, operation
+from marketd.http.operation import EVENT_STREAM, SIGNED_IN, Answer, operation
 from marketd.http.problems import Forbidden, NotFound, WrongState
 from marketd.http.tokens import DownloadGrant, Principal
 from marketd.http.unfolding import Unfolding

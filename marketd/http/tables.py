@@ -15,6 +15,7 @@ from aiohttp import web
 
 from marketd.clock import Instant
 from marketd.http.operation import assert_takes
+from marketd.http.weights import prefers
 
 CSV: Final = "text/csv"
 FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # the last four are wide ones
@@ -25,7 +26,7 @@ Cell = str | int | Decimal | Instant
 def wants_table(request: web.Request) -> bool:
     """Say whether the request prefers a table to JSON."""
     assert_takes(request, "Accept")
-    return CSV in ",".join(request.headers.getall("Accept", ())).lower()
+    return prefers(request, CSV)
 
 
 def tabled(name: str, head: Sequence[str], rows: Iterable[Sequence[Cell]], headers: dict[str, str]) -> web.Response:

@@ -221,6 +221,12 @@ async def test_the_series_is_to_be_had_as_a_table(stage: Stage) -> None:
     assert 'attachment; filename="sales-2023-11-13-2023-11-14-USD.csv"' == answer.headers["Content-Disposition"]
 
 
+async def test_who_likes_json_better_than_a_table_gets_that(stage: Stage) -> None:
+    sold(stage)
+
+    assert "application/json" == (await ask(stage, headers={"Accept": "application/json, text/csv;q=0.5"})).media_type
+
+
 async def test_a_table_varies_with_what_is_preferred(stage: Stage) -> None:
     sold(stage)
 

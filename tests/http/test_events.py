@@ -162,8 +162,11 @@ async def test_the_head_is_that_of_every_answer(stage: Stage, unfolds: Unfolds) 
     assert ("nosniff", None) == (headers["X-Content-Type-Options"], headers.get("Content-Encoding"))
 
 
-async def test_who_wants_no_events_gets_the_whole(stage: Stage, unfolds: Unfolds) -> None:
-    answer = await stage.call("GET", "/orders/o1/events", user="ann", headers={"Accept": "application/json"})
+@pytest.mark.parametrize(
+    "accepted", ["application/json", "text/event-streamx", "text/event-stream;q=0, application/json", "*/*"]
+)
+async def test_who_wants_no_events_gets_the_whole(stage: Stage, unfolds: Unfolds, accepted: str) -> None:
+    answer = await stage.call("GET", "/orders/o1/events", user="ann", headers={"Accept": accepted})
 
     assert ["order.placed"] == [event["type"] for event in answer.json()["events"]]
 

@@ -11,8 +11,8 @@ from msgspec import Meta, Struct
 from marketd.actors import account
 from marketd.http.asking import ask, find, read
 from marketd.http.bodies import Paging, parameters
-from marketd.http.events import EVENT_STREAM, LAST_ID, EventStream, streamed
-from marketd.http.operation import SELLERS, Answer, Bytes, operation
+from marketd.http.events import LAST_ID, EventStream, streamed
+from marketd.http.operation import EVENT_STREAM, SELLERS, Answer, Bytes, operation
 from marketd.http.orders import refunded
 from marketd.http.pages.chart import Chart, bars
 from marketd.http.pages.entrance import ENTERED

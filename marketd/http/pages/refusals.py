@@ -17,6 +17,7 @@ from marketd.http.operation import Operation, operation_of
 from marketd.http.pages.forms import GIVEN
 from marketd.http.pages.frame import HTML, shown
 from marketd.http.problems import LED_NOWHERE, SORTS, BadRequest, MethodNotAllowed, NotSignedIn, Problem
+from marketd.http.weights import prefers
 
 SIGN_IN: Final = "/auth/sign-in"
 SIGN_UP: Final = "/auth/sign-up"
@@ -60,10 +61,9 @@ def page_of(request: web.Request, problem: Problem) -> web.Response | None:
 
 
 def _is_astray(request: web.Request, declared: Operation | None) -> bool:
-    """Say whether a browser was led to where there is nothing, by an address or a link; programs do not name HTML."""
-    accepted = ",".join(request.headers.getall("Accept", ())).lower()
+    """Say whether a browser was led to where there is nothing, by an address or a link; programs do not prefer HTML."""
     is_lost = request.match_info.http_exception is not None if declared is None else declared.is_link
-    return is_lost and request.method in ("GET", "HEAD") and HTML in accepted
+    return is_lost and request.method in ("GET", "HEAD") and prefers(request, HTML)
 
 
 def _again(problem: Problem, page: web.Response) -> web.Response:

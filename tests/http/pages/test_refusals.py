@@ -21,7 +21,7 @@ async def test_a_browser_is_shown_a_page_where_there_is_nothing(browser: Browser
     assert b'href="/">To the front page' in page.body
 
 
-@pytest.mark.parametrize("accepted", ["*/*", "application/json", "application/problem+json"])
+@pytest.mark.parametrize("accepted", ["*/*", "application/json", "application/problem+json", "text/html;q=0"])
 async def test_a_program_gets_a_problem_document_there(browser: Browser, accepted: str) -> None:
     answer = await browser.get("/nothing/here", Accept=accepted)
 
