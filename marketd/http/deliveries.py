@@ -129,7 +129,7 @@ async def browse(request: web.Request) -> web.Response:
     return listed(request, body, found.total, wanted.wanted)
 
 
-@routes.get("/webhooks/{id}/deliveries/{delivery_id}")
+@routes.get("/webhooks/{id}/deliveries/{deliveryId}")
 @operation(
     access=SELLERS_AND_ADMINS,
     answers={200: Answer(WholeDelivery)},
@@ -140,7 +140,7 @@ async def show(request: web.Request) -> web.Response:
     owner = signed_in(request, "seller", "admin")
     await _own(request, owner)
 
-    query = ReadDelivery(request.match_info["id"], request.match_info["delivery_id"])
+    query = ReadDelivery(request.match_info["id"], request.match_info["deliveryId"])
     delivery = _found(await find(request, query, Delivery))
 
     attempts = [
@@ -150,7 +150,7 @@ async def show(request: web.Request) -> web.Response:
     return answered(WholeDelivery(**asdict(_body(delivery)), attempts=attempts, payload=Raw(delivery.body)))
 
 
-@routes.post("/webhooks/{id}/deliveries/{delivery_id}/resend")
+@routes.post("/webhooks/{id}/deliveries/{deliveryId}/resend")
 @operation(
     access=SELLERS_AND_ADMINS,
     answers={202: Answer(WebhookDelivery)},
@@ -162,7 +162,7 @@ async def resend(request: web.Request) -> web.Response:
     endpoint, position = await _own(request, owner)
     _refuse_disabled(endpoint)
 
-    command = Resend(request.match_info["id"], request.match_info["delivery_id"])
+    command = Resend(request.match_info["id"], request.match_info["deliveryId"])
     delivery = _found(await find(request, command, Delivery, at_least=position))
 
     return answered(_body(delivery), status=202)

@@ -80,8 +80,8 @@ _PRODUCT: Final = {"id": "$response.body#/id"}
 _SAME_PRODUCT: Final = {"id": "$request.path.id"}
 _ORDER: Final = {"id": "$response.body#/orderId"}
 _WEBHOOK: Final = {"id": "$response.body#/id"}
-_DELIVERY: Final = {"id": "$request.path.id", "delivery_id": "$response.body#/id"}
-_REVIEW: Final = {"id": "$response.body#/productId", "review_id": "$response.body#/id"}
+_DELIVERY: Final = {"id": "$request.path.id", "deliveryId": "$response.body#/id"}
+_REVIEW: Final = {"id": "$response.body#/productId", "reviewId": "$response.body#/id"}
 LINKS: Final[dict[str, dict[str, dict[str, dict[str, str]]]]] = {
     "productsListProduct": {
         "201": dict.fromkeys(

@@ -11,8 +11,8 @@ _PART: Final = "bytes 0-1023/146515"
 
 PATH: Final[dict[str, dict[str, Any]]] = {
     "id": {"schema": _ID, "example": "0192f3a5-7c1e-7b44-9a3d-5f2e8c6b1d70"},
-    "review_id": {"schema": _ID, "example": "0192f3b1-02d4-7c11-8f6a-2b9d4e7a3c58"},
-    "delivery_id": {"schema": _ID, "example": "0192f3c0-5e7a-7d93-b2c4-1a8f6e3d9b05"},
+    "reviewId": {"schema": _ID, "example": "0192f3b1-02d4-7c11-8f6a-2b9d4e7a3c58"},
+    "deliveryId": {"schema": _ID, "example": "0192f3c0-5e7a-7d93-b2c4-1a8f6e3d9b05"},
     "digest": {
         "description": "the SHA-256 of the file",
         "schema": _DIGEST,

@@ -103,14 +103,14 @@ async def written(request: web.Request, author: Principal, body: NewReview) -> t
     return review.review_id, await _card(request, review.review_id)
 
 
-@routes.get("/products/{id}/reviews/{review_id}")
+@routes.get("/products/{id}/reviews/{reviewId}")
 @operation(access=SIGNED_IN_OR_NOT, answers={200: Answer(ReviewCard, headers=("ETag",))}, problems=(NotFound,))
 async def show(request: web.Request) -> web.Response:
     """Show one review; a hidden one to its author and to admins alone."""
     return _tagged(await _addressed(request, somebody(request)))
 
 
-@routes.patch("/products/{id}/reviews/{review_id}")
+@routes.patch("/products/{id}/reviews/{reviewId}")
 @operation(
     access=SIGNED_IN,
     body=ReviewChange,
@@ -131,7 +131,7 @@ async def edit(request: web.Request) -> web.Response:
     return _tagged(await _card(request, card.id))
 
 
-@routes.delete("/products/{id}/reviews/{review_id}")
+@routes.delete("/products/{id}/reviews/{reviewId}")
 @operation(
     access=SIGNED_IN,
     answers={204: Answer()},
@@ -147,7 +147,7 @@ async def delete(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
-@routes.post("/products/{id}/reviews/{review_id}/reply")
+@routes.post("/products/{id}/reviews/{reviewId}/reply")
 @operation(
     access=SELLERS,
     body=ReplyBody,
@@ -166,7 +166,7 @@ async def reply(request: web.Request) -> web.Response:
     return answered(await _card(request, card.id), status=201)
 
 
-@routes.post("/products/{id}/reviews/{review_id}/hide")
+@routes.post("/products/{id}/reviews/{reviewId}/hide")
 @operation(
     access=ADMINS,
     body=HideBody,
@@ -185,7 +185,7 @@ async def hide(request: web.Request) -> web.Response:
     return answered(await _card(request, card.id))
 
 
-@routes.post("/products/{id}/reviews/{review_id}/show")
+@routes.post("/products/{id}/reviews/{reviewId}/show")
 @operation(access=ADMINS, answers={200: Answer(ReviewCard)}, problems=(NotFound, buyer.Reason.NO_SUCH_REVIEW))
 async def show_again(request: web.Request) -> web.Response:
     """Let everybody see a hidden review again (admins)."""
@@ -211,7 +211,7 @@ async def _product(request: web.Request) -> str:
 
 async def _addressed(request: web.Request, viewer: Principal | None) -> ReviewCard:
     """Find the review of the path, unless it is hidden from who is asking."""
-    found = await find(request, FindReview(request.match_info["review_id"]), ReviewFound)
+    found = await find(request, FindReview(request.match_info["reviewId"]), ReviewFound)
     if found is None or found.card.product_id != request.match_info["id"]:
         raise NotFound("no such review")
     sees_hidden = viewer is not None and (viewer.role == "admin" or viewer.user_id == found.card.author_id)

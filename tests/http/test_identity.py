@@ -131,7 +131,7 @@ async def test_every_route_that_is_for_somebody_is_tried_here(stage: Stage) -> N
         ("GET", "/products/{id}/related"),
         ("GET", "/products/suggest"),
         ("GET", "/products/{id}/reviews"),
-        ("GET", "/products/{id}/reviews/{review_id}"),
+        ("GET", "/products/{id}/reviews/{reviewId}"),
         ("GET", "/mobile/home"),
         ("GET", "/mobile/products/{id}"),
         ("GET", "/web/products/{id}"),
@@ -146,7 +146,7 @@ async def test_every_route_that_is_for_somebody_is_tried_here(stage: Stage) -> N
         for route in stage.client.app.router.routes()
         if route.resource and route.method != "HEAD" and not is_of_a_page(route.handler)  # which a cookie opens
     }
-    places = {"lamp": "{id}", "o1": "{id}", "r1": "{review_id}", "d1": "{delivery_id}"}
+    places = {"lamp": "{id}", "o1": "{id}", "r1": "{reviewId}", "d1": "{deliveryId}"}
     tried = {(method, "/".join(places.get(part, part) for part in path.split("/"))) for method, path, _ in SIGNED_IN}
 
     assert tried == routes - open_to_all

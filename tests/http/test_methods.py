@@ -53,7 +53,7 @@ COUNTED = "/metrics"  # where there is more to say after each request
 
 def filled(path: str) -> str:
     """Put a thing's name wherever the path has a place for one."""
-    path = path.replace("{slug}", "gone").replace("{review_id}", "r1")
+    path = path.replace("{slug}", "gone").replace("{reviewId}", "r1")
     return re.sub(r"\{\w+\}", lambda place: "lamp", path).replace("/products/suggest", "/products/suggest?q=l")
 
 

@@ -1,6 +1,7 @@
 """The document of the API says everything, and nothing that is not so. (`stage.Client` holds every answer to it.)"""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal
@@ -68,6 +69,12 @@ def is_of_a_page(handler: object) -> bool:
     """Pages are for people, and have a list of their own (docs/pages.md)."""
     declared = operation_of(handler)
     return declared is not None and declared.part_of != "api"
+
+
+def test_what_a_path_leaves_open_is_named_as_fields_are() -> None:
+    names = {name for path in document()["paths"] for name in re.findall(r"\{(.+?)\}", path)}
+
+    assert [] == sorted(name for name in names if not re.fullmatch("[a-z]+([A-Z][a-z]+)*", name))
 
 
 def test_it_is_a_document_of_openapi_3_1() -> None:

@@ -64,7 +64,7 @@ SLOW_S: Final = 1.0  # on a busy machine too
 
 async def send(stage: Stage, route: Route, body: object) -> Reply:
     role = (route.operation.access.roles or ("buyer",))[0] if route.operation.access else "buyer"
-    path = route.path.replace("{id}", "lamp").replace("{review_id}", "r1")
+    path = route.path.replace("{id}", "lamp").replace("{reviewId}", "r1")
     return await stage.call(route.method, path, body, user="sam", role=role)
 
 

@@ -48,7 +48,7 @@ INSIDES: Final = ("Traceback", 'File "', ".py", "marketd.", "aiohttp", "msgspec"
 
 
 def path_of(route: Route) -> str:
-    path = route.path.replace("{id}", "lamp").replace("{review_id}", "r1").replace("{slug}", "not-found")
+    path = route.path.replace("{id}", "lamp").replace("{reviewId}", "r1").replace("{slug}", "not-found")
     return (
         path.replace("{digest}", "0" * 64).replace("{token}", "a.b.c").replace("{version}", "1").replace("{name}", "a")
     )

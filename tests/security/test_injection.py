@@ -85,8 +85,8 @@ WITH_ID: Final = [route for route in ROUTES if "{id}" in route.path and not rout
 
 
 def path_of(route: Route, hostile: str) -> URL:
-    path = route.path.replace("{id}", quote(hostile, safe="")).replace("{review_id}", quote(hostile, safe=""))
-    path = path.replace("{delivery_id}", quote(hostile, safe=""))
+    path = route.path.replace("{id}", quote(hostile, safe="")).replace("{reviewId}", quote(hostile, safe=""))
+    path = path.replace("{deliveryId}", quote(hostile, safe=""))
     return URL(path, encoded=True)
 
 

@@ -21,9 +21,9 @@ NOBODY: Final = "01900000-0000-7000-8000-000000000000"  # an id that nothing has
 BODIES: Final[dict[str, dict[str, object]]] = {
     "PATCH /products/{id}": {"price": 1},
     "POST /products/{id}/reviews": {"rating": 1, "body": "Not mine."},
-    "PATCH /products/{id}/reviews/{review_id}": {"rating": 1},
-    "POST /products/{id}/reviews/{review_id}/reply": {"body": "Not mine."},
-    "POST /products/{id}/reviews/{review_id}/hide": {"reason": "Not mine."},
+    "PATCH /products/{id}/reviews/{reviewId}": {"rating": 1},
+    "POST /products/{id}/reviews/{reviewId}/reply": {"body": "Not mine."},
+    "POST /products/{id}/reviews/{reviewId}/hide": {"reason": "Not mine."},
     "POST /orders/{id}/refund": {"reason": "Not mine."},
     "PATCH /webhooks/{id}": {"disabled": True},
     "POST /webhooks/{id}/replay": {"since": "2026-01-01T00:00:00Z"},
@@ -47,7 +47,7 @@ PUBLIC: Final = frozenset(
         "GET /products/{id}",
         "GET /products/{id}/related",
         "GET /products/{id}/reviews",
-        "GET /products/{id}/reviews/{review_id}",
+        "GET /products/{id}/reviews/{reviewId}",
         "GET /mobile/products/{id}",
         "GET /web/products/{id}",
         "GET /previews/{digest}",
@@ -67,11 +67,11 @@ WHOSE: Final[dict[str, Whose]] = {
     "PATCH /products/{id}": Whose(401, 403, 403, ("buyer", 403)),
     "DELETE /products/{id}": Whose(401, 403, 403, ("buyer", 403)),
     "POST /products/{id}/reviews": Whose(401, 403, 403, ("seller", 403)),
-    "PATCH /products/{id}/reviews/{review_id}": Whose(401, 403, 403, ("seller", 403)),
-    "DELETE /products/{id}/reviews/{review_id}": Whose(401, 403, 403, ("seller", 403)),
-    "POST /products/{id}/reviews/{review_id}/reply": Whose(401, 403, 403, ("buyer", 403)),
-    "POST /products/{id}/reviews/{review_id}/hide": Whose(401, 403, 403, ("seller", 403)),
-    "POST /products/{id}/reviews/{review_id}/show": Whose(401, 403, 403, ("seller", 403)),
+    "PATCH /products/{id}/reviews/{reviewId}": Whose(401, 403, 403, ("seller", 403)),
+    "DELETE /products/{id}/reviews/{reviewId}": Whose(401, 403, 403, ("seller", 403)),
+    "POST /products/{id}/reviews/{reviewId}/reply": Whose(401, 403, 403, ("buyer", 403)),
+    "POST /products/{id}/reviews/{reviewId}/hide": Whose(401, 403, 403, ("seller", 403)),
+    "POST /products/{id}/reviews/{reviewId}/show": Whose(401, 403, 403, ("seller", 403)),
     "GET /orders/{id}": Whose(401, 404, 404),
     "GET /orders/{id}/events": Whose(401, 404, 404),
     "GET /orders/{id}/downloads": Whose(401, 404, 404, ("seller", 403)),
@@ -86,8 +86,8 @@ WHOSE: Final[dict[str, Whose]] = {
             "POST /webhooks/{id}/test",
             "POST /webhooks/{id}/replay",
             "GET /webhooks/{id}/deliveries",
-            "GET /webhooks/{id}/deliveries/{delivery_id}",
-            "POST /webhooks/{id}/deliveries/{delivery_id}/resend",
+            "GET /webhooks/{id}/deliveries/{deliveryId}",
+            "POST /webhooks/{id}/deliveries/{deliveryId}/resend",
         ),
         Whose(401, 403, 404, ("buyer", 403)),
     ),
@@ -111,13 +111,13 @@ SIGNED: Final = [route for route in ROUTES if route.operation.access in (SIGNED_
 
 
 def path_of(town: Town, route: str) -> str:
-    path = route.partition(" ")[2].replace("{delivery_id}", town.delivery["id"]).replace("{index}", "0")
+    path = route.partition(" ")[2].replace("{deliveryId}", town.delivery["id"]).replace("{index}", "0")
     if path.startswith("/webhooks"):
         return path.replace("{id}", town.hook["id"])
     if path.startswith(("/admin", "/ops")):
         return path.replace("{id}", town.loss["id"])
     thing = town.order["id"] if "orders" in path else town.lamp["id"]
-    return path.replace("{id}", thing).replace("{review_id}", town.review["id"])
+    return path.replace("{id}", thing).replace("{reviewId}", town.review["id"])
 
 
 async def knock(town: Town, who: Visitor, route: str) -> Answer:
@@ -293,6 +293,6 @@ async def test_without_a_token_there_is_nothing_to_be_had(town: Town, route: Rou
 async def test_a_role_is_asked_for_before_anything_else(town: Town, route: Route) -> None:
     """Whoever has it not learns neither whether the thing exists nor what would be wrong with the request."""
     others = [town.buyer, town.seller] if route.operation.access == ADMINS else [town.buyer, town.admin]
-    path = route.path.replace("{id}", NOBODY).replace("{review_id}", NOBODY)
+    path = route.path.replace("{id}", NOBODY).replace("{reviewId}", NOBODY)
 
     assert [403, 403] == [(await who.ask(route.method, path)).status for who in others]
