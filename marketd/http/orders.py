@@ -13,6 +13,7 @@ from marketd.actors.aggregate import Refused
 from marketd.actors.money import Money
 from marketd.actors.watch import AwaitOutcome
 from marketd.clock import Instant, instant
+from marketd.http import unfolding
 from marketd.http.answers import answered, listed
 from marketd.http.asking import ask, find, read, seen, tell
 from marketd.http.bodies import Paging, decode, decode_optional, parameters
@@ -26,7 +27,6 @@ from marketd.http.keys import CLOCK, LIMITS, LINKS
 from marketd.http.operation import EVENT_STREAM, SIGNED_IN, Answer, operation
 from marketd.http.problems import Forbidden, NotFound, WrongState
 from marketd.http.tokens import DownloadGrant, Principal
-from marketd.http.unfolding import Unfolding
 from marketd.storage.history import Happening, History, ReadHistory
 from marketd.storage.orders import ListOrders, OrderPage
 
@@ -230,11 +230,11 @@ async def events(request: web.Request) -> web.StreamResponse:
     principal = signed_in(request)
     await visible(request, principal)
     if wants_stream(request):
-        return streamed(request, principal, Unfolding(request, request.match_info["id"]).more)
+        return streamed(request, principal, unfolding.Unfolding(request, request.match_info["id"]).more)
 
     history = await read(request, ReadHistory(request.match_info["id"]), History)
 
-    return answered(Events(history.happenings))
+    return answered(Events([unfolding.shown(happening) for happening in history.happenings]))
 
 
 @routes.get("/orders/{id}/downloads")

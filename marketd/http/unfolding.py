@@ -1,12 +1,14 @@
-"""An order as it unfolds: what happened to it after a record of the log, as events of a stream."""
+"""What happened to an order, as people see it; and as events of a stream, while it unfolds."""
 
 from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Final
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from marketd.actors import order
+from marketd.actors.money import Money
 from marketd.actors.watch import AwaitChange
 from marketd.http.answers import written
 from marketd.http.asking import find, read
@@ -15,6 +17,16 @@ from marketd.http.keys import CLOCK
 from marketd.storage.history import Happening, History, ReadHistory
 
 POSITION_DIGITS_MAX: Final = 18
+
+
+def shown(happening: Happening) -> Happening:
+    """Name its facts as they are named of an order: what its product is called, and the price as a number."""
+    names = {"title": "productTitle"}
+    facts = {names.get(name, name): fact for name, fact in happening.data.items()}
+    if "price" in facts:
+        price = Money(**facts["price"])
+        facts |= {"price": price.amount, "currency": price.currency}
+    return replace(happening, data=facts)
 
 
 class Unfolding:
@@ -36,4 +48,4 @@ class Unfolding:
 def _event(happening: Happening, follower: Happening | None) -> Event:
     """Only the last event of a record has its id: who has seen no more than the others will see all of them again."""
     is_last = follower is None or follower.position != happening.position
-    return Event(written(happening), happening.type, str(happening.position) if is_last else "")
+    return Event(written(shown(happening)), happening.type, str(happening.position) if is_last else "")

@@ -325,11 +325,13 @@ async def test_a_list_of_orders_links_to_its_pages(stage: Stage) -> None:
 
 async def test_the_history_of_an_order_is_told(stage: Stage) -> None:
     stage.bus.answers(order.Describe, VIEW)
-    stage.bus.answers(ReadHistory, History([Happening("order.placed", instant(AT), {"buyerId": "ann"}, 3)]))
+    facts = {"title": "Lamp", "price": {"minor": 1990, "currency": "USD"}}
+    stage.bus.answers(ReadHistory, History([Happening("order.placed", instant(AT), facts, 3)]))
 
     answer = await stage.call("GET", "/orders/o1/events", user="ann")
 
-    event = {"type": "order.placed", "at": AT_TEXT, "data": {"buyerId": "ann"}, "position": 3}
+    told = {"productTitle": "Lamp", "price": 19.9, "currency": "USD"}
+    event = {"type": "order.placed", "at": AT_TEXT, "data": told, "position": 3}
     assert {"events": [event]} == answer.json()
 
 

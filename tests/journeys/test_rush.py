@@ -163,7 +163,8 @@ async def test_the_history_of_a_sale_shows_each_step_with_its_data(seller: Perso
 
     names = ["paid", "stock-reserved", "delivered", "buyer-notified", "completed"]
     assert ("order.placed", [(f"order.{name}", {}) for name in names]) == (placed, steps)
-    assert (product["id"], {"minor": 1999, "currency": "USD"}) == (facts["productId"], facts["price"])
+    assert (product["id"], product["title"]) == (facts["productId"], facts["productTitle"])
+    assert (19.99, "USD") == (facts["price"], facts["currency"])
 
 
 async def test_the_history_of_a_declined_order_shows_why(seller: Person, buyer: Person) -> None:
