@@ -39,6 +39,7 @@ MEDIA_TYPE_MAX: Final = 127
 CODINGS: Final = ("identity", "gzip", "deflate")  # which aiohttp reads, whatever else is installed
 CODING_SHOWN_MAX: Final = 20
 WHOLE_DIGITS_MAX: Final = 20  # no field takes a whole number that is longer
+HUGE_DIGITS: Final = 2 * WHOLE_DIGITS_MAX
 FAULTS_MAX: Final = 100  # who sends more gets an answer that is no larger for it
 NAME_SHOWN_MAX: Final = 100
 
@@ -53,6 +54,11 @@ LINE: Final = rf"[{_BLANK}]*{SEEN}[^{UNSEEN}]*"
 LINES: Final = rf"[\t\n\r{_BLANK}]*{SEEN}[^{_UNSEEN_BUT_BREAKS}]*"
 MEDIA_TYPE: Final = r"[a-z0-9][a-z0-9!#$&^_.+-]*/[a-z0-9][a-z0-9!#$&^_.+-]*"
 _FILE_NAME: Final = rf"[{_BLANK}]*[^/\\\s\u200c-\u200f{UNSEEN}][^/\\{UNSEEN}]*"
+# Texts are found so that nothing in them is, also one without an end, or each quote in it would be a beginning. The
+# digits before a point or an exponent are no whole number.
+_TEXT_OR_LONG_NUMBER: Final = re.compile(
+    rb'(?P<text>"[^"\\]*(?:\\.[^"\\]*)*"?)|(?<![0-9.eE+-])-?[0-9]{%d,}(?![0-9.eE])' % (HUGE_DIGITS + 1), re.DOTALL
+)
 _PLAIN_NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
@@ -171,7 +177,7 @@ async def examine(request: web.Request, kind: type[T]) -> Examined[T]:
         with suppress(*_UNREADABLE):  # then it is looked at again, for all that is wrong with it
             return Examined(msgspec.json.decode(body, type=kind))
     try:
-        value = _untyped.decode(body)
+        value = _read(body)
     except _UNREADABLE as error:
         raise BadRequest([Fault("", f"Not valid JSON: {_what_is_wrong(error)}")]) from None
     found = faults_of(kind, value)
@@ -333,6 +339,14 @@ def _number(text: str) -> Decimal | int:
         return Decimal("Infinity")
     is_whole = number.adjusted() < WHOLE_DIGITS_MAX and number == number.to_integral_value()
     return int(number) if is_whole else number
+
+
+def _read(body: bytes) -> Any:
+    """Read JSON of no type in particular, also where a number is longer than msgspec reads."""
+    try:
+        return _untyped.decode(body)
+    except msgspec.ValidationError:  # which of no type says that alone; so much shorter it is beyond every bound still
+        return _untyped.decode(_TEXT_OR_LONG_NUMBER.sub(lambda found: found["text"] or found[0][:HUGE_DIGITS], body))
 
 
 _untyped: Final = msgspec.json.Decoder(float_hook=_number)

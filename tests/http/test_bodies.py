@@ -284,6 +284,8 @@ async def test_a_price_may_be_written_like_this(stage: Stage, price: str) -> Non
         "1e99999999999999999999999999",
         "1e-99999999999999999999999999",
         "123456789012345678901234567890",
+        "9" * 5_000,
+        "-" + "9" * 5_000,
         '"NaN"',
         '"Infinity"',
     ],
@@ -292,9 +294,26 @@ async def test_a_price_may_not_be_written_like_this(stage: Stage, price: str) ->
     assert (400, ["/price"]) == await list_priced(stage, price)
 
 
-@pytest.mark.parametrize("price", ["NaN", "Infinity", "-Infinity", "01", "1.", ".5", "+1", "0x10", "1_000"])
+@pytest.mark.parametrize(
+    "price", ["NaN", "Infinity", "-Infinity", "01", "1.", ".5", "+1", "0x10", "1_000", "0" * 5_000]
+)
 async def test_what_is_no_number_in_json_is_no_json(stage: Stage, price: str) -> None:
     assert (400, [""]) == await list_priced(stage, price)
+
+
+@pytest.mark.parametrize("price", ["1." + "0" * 5_000, "1" + "0" * 5_000 + "e-5000", "1e-" + "0" * 5_000, "1e+0"])
+async def test_a_long_way_to_write_a_price_is_one_too(stage: Stage, price: str) -> None:
+    assert (201, []) == await list_priced(stage, price)
+
+
+async def test_a_number_that_is_too_long_hides_no_other_fault_and_is_none_in_a_text(stage: Stage) -> None:
+    digits = "9" * 5_000
+    text = json.dumps(LISTING | {"stock": 0, "description": f'"\\ {digits}', "title": digits})
+    body = text.replace('"stock": 0', f'"stock": {digits}')
+
+    answer = await stage.call("POST", "/products", user="sam", role="seller", data=body, headers=JSON)
+
+    assert ["/stock", "/title"] == answer.faults
 
 
 async def test_a_price_is_kept_as_it_was_written(stage: Stage) -> None:

@@ -176,6 +176,15 @@ async def test_a_monstrous_price_is_a_fault_and_no_work(stage: Stage, price: str
     assert (400, True, []) == (answer.status, perf_counter() - began < SLOW_S, stage.bus.asked)
 
 
+@pytest.mark.parametrize("rest", ['"' + '\\"' * 27_000, '"\\\n' * 15_000, "-" + "9" * 55_000 + ".", "-9" * 27_000])
+async def test_a_monstrous_number_makes_no_work_of_what_follows_it(stage: Stage, rest: str) -> None:
+    """What follows has not been looked at yet when the number is found, and is no JSON."""
+    began = perf_counter()
+    answer = await raw_json(stage, f"[{'9' * 5_000}, {rest}".encode())
+
+    assert (400, True) == (answer.status, perf_counter() - began < SLOW_S)
+
+
 HOSTILE_TEXTS: Final = {
     "letters and a NUL": "a" * (CHARACTERS - 1) + "\0",
     "spaces": " " * CHARACTERS,
