@@ -1,10 +1,11 @@
 """
 The integrators: programs of others that may read public events, each just its own, and nothing else.
 
-They live in a NATS account of their own. In ours, whoever may ask anything at all could name one of our subjects as the
-place for the answer, and the server would publish it there. Theirs imports the events, and of JetStream what pulling
-from an existing consumer needs; the consumers are made by us, so nobody can widen what they get. Who they are is kept
-in a file beside the log, each with a bcrypt hash of the password, which is shown once and kept nowhere.
+Each lives in a NATS account of its own. In ours, whoever may ask anything at all could name one of our subjects as the
+place for the answer, and the server would publish it there; in one that they shared, one could do so to another, and
+take all connections. Theirs imports its events, and of JetStream what pulling from an existing consumer needs; the
+consumers are made by us, so nobody can widen what they get. Who they are is kept in a file beside the log, each with a
+bcrypt hash of the password, which is shown once and kept nowhere.
 """
 
 import fcntl
@@ -25,8 +26,10 @@ from marketd.bus.subjects import EVENTS, EVENTS_STREAM, FOR_ALL, REPLAYS, REPLAY
 NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 NOT_NAMES: Final = frozenset({"market", "sys", FOR_ALL})
 DOMAIN: Final = "market"
-ACCOUNT: Final = "INTEG"
+ACCOUNT: Final = "INTEG"  # what the name of the account of each begins with; a hub's is just this
 INTEGRATORS_MAX: Final = 64
+CONNECTIONS_EACH_MAX: Final = 8
+SUBSCRIPTIONS_MAX: Final = 512  # of one connection
 PASSWORD_BYTES: Final = 24
 HASH_ROUNDS_LOG2: Final = 10  # 50 ms of the server's time at each connect; nobody guesses 24 random bytes anyhow
 STREAMS: Final = {EVENTS_STREAM: EVENTS, REPLAYS_STREAM: REPLAYS}
@@ -74,20 +77,25 @@ def filters(one: Integrator) -> Mapping[str, Sequence[str]]:
     return {EVENTS_STREAM: one.subjects, REPLAYS_STREAM: again}
 
 
-def account(integrators: Sequence[Integrator]) -> dict[str, Any]:
-    """The account of all integrators, for the server's configuration."""
+def accounts(integrators: Sequence[Integrator]) -> dict[str, Any]:
+    """Each with an account of its own, for the server's configuration."""
     return {
-        "limits": {"max_connections": 4 * INTEGRATORS_MAX, "max_subscriptions": 64 * INTEGRATORS_MAX},
-        "imports": [imported for stream in STREAMS for imported in _imports(stream)],
-        "users": [
-            {"user": one.name, "password": one.password_hash, "permissions": _permissions(one)} for one in integrators
-        ],
+        f"{ACCOUNT}-{one.name}": {
+            "limits": {"max_connections": CONNECTIONS_EACH_MAX, "max_subscriptions": SUBSCRIPTIONS_MAX},
+            "imports": [
+                imported
+                for stream, heard in filters(one).items()
+                for imported in imports(stream, heard, consumer=one.name)
+            ],
+            "users": [{"user": one.name, "password": one.password_hash, "permissions": _permissions(one)}],
+        }
+        for one in integrators
     }
 
 
 def exports() -> list[dict[str, Any]]:
-    """What our account lets that of the integrators have."""
-    return [{**exported, "accounts": [ACCOUNT]} for stream in STREAMS for exported in _exports(stream)]
+    """What our account lets others have. For any of them: those that there are, we have made, and they come and go."""
+    return [exported for stream in STREAMS for exported in _exports(stream)]
 
 
 def _exports(stream: str) -> list[dict[str, Any]]:
@@ -99,23 +107,27 @@ def _exports(stream: str) -> list[dict[str, Any]]:
     ]
 
 
-def _imports(stream: str) -> list[dict[str, Any]]:
-    """Who asks uses the domain's name: the plain one would reach the account's own JetStream, which is none."""
+def imports(stream: str, subjects: Iterable[str], consumer: str) -> list[dict[str, Any]]:
+    """
+    Who may hear these subjects of a stream live, and pull from a consumer of it, `*` being any. Who asks uses the
+    domain's name: the plain one would reach the account's own JetStream, which is none.
+    """
 
     def of_ours(subject: str) -> dict[str, str]:
         return {"account": "MARKET", "subject": subject}
 
+    named = "$1" if consumer == "*" else consumer
     verbs = ("MSG.NEXT", "INFO")
     return [
-        {"stream": of_ours(f"{STREAMS[stream]}.>")},
+        *({"stream": of_ours(subject)} for subject in subjects),
         *(
             {
-                "service": of_ours(f"$JS.API.CONSUMER.{verb}.{stream}.*"),
-                "to": f"$JS.{DOMAIN}.API.CONSUMER.{verb}.{stream}.$1",
+                "service": of_ours(f"$JS.API.CONSUMER.{verb}.{stream}.{consumer}"),
+                "to": f"$JS.{DOMAIN}.API.CONSUMER.{verb}.{stream}.{named}",
             }
             for verb in verbs
         ),
-        {"service": of_ours(f"$JS.ACK.{stream}.>")},
+        {"service": of_ours(f"$JS.ACK.{stream}.{consumer}.>")},
     ]
 
 

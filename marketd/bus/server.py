@@ -34,8 +34,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self
 
-from marketd.bus.integrators import ACCOUNT, Integrator, account, exports
-from marketd.bus.leaf import Hub, leafnodes
+from marketd.bus import leaf
+from marketd.bus.integrators import ACCOUNT, CONNECTIONS_EACH_MAX, INTEGRATORS_MAX, Integrator, accounts, exports
+from marketd.bus.leaf import Hub
 from marketd.children import subordinate
 from marketd.clock import Clock
 from marketd.unpacked import own_folder
@@ -44,6 +45,9 @@ logger = logging.getLogger("marketd.nats-server")
 
 HOST: Final = "127.0.0.1"
 USER: Final = "market"
+CONNECTIONS_RESERVED: Final = (
+    64  # beside all integrators': ours, of the index and the command line, and of `nats` tools
+)
 PORT: Final = "port"  # the file that keeps the last one
 LINE: Final = re.compile(r"\[\d+\] \S+ \S+ \[([A-Z]{3})\] (.*)")
 LEVELS: Final = {"WRN": logging.WARNING, "ERR": logging.ERROR, "FTL": logging.CRITICAL}
@@ -51,6 +55,7 @@ LISTENING: Final = re.compile(r"Listening for client connections on \S+:(\d+)")
 READY: Final = "Server is ready"
 RELOADED: Final = "Reloaded server configuration"
 NOT_RELOADED: Final = "Failed to reload server configuration: "
+RELOADS: Final = 2  # the services that a new account imports are there only from the one after it has come (2.15.1)
 EXPECTED: Final = "Plaintext passwords detected"  # ours are random, live as long as the process, and the file is 0600
 
 
@@ -122,7 +127,7 @@ def configuration(
         "listen": f"{HOST}:{port or -1}",
         "max_payload": limits.payload_bytes_max,
         "max_control_line": 4096,
-        "max_connections": 256,
+        "max_connections": CONNECTIONS_EACH_MAX * INTEGRATORS_MAX + CONNECTIONS_RESERVED,
         "max_subscriptions": 20_000,
         "max_pending": 16_777_216,
         "write_deadline": "5s",
@@ -151,9 +156,10 @@ def configuration(
                 },
                 "exports": exports(),
             },
-            ACCOUNT: account(guests),
+            **accounts(guests),
+            **({ACCOUNT: leaf.account()} if hub else {}),
         },
-        **({"leafnodes": leafnodes(hub)} if hub else {}),
+        **({"leafnodes": leaf.leafnodes(hub)} if hub else {}),
     }
 
 
@@ -222,20 +228,23 @@ class NatsServer:
         """Let just these integrators in, and whoever else is here stay; raise `NotReloaded`."""
         async with self._reloading:
             self._guests = guests  # for the next life too
-            if self.pid is None:
-                return
-            self._reloaded = asyncio.get_running_loop().create_future()
-            try:
-                self._configure()
-                os.kill(self.pid, signal.SIGHUP)
-                async with asyncio.timeout(self._limits.reload_s_max):
-                    await self._reloaded
-            except (ProcessLookupError, TimeoutError):
-                raise NotReloaded("nats-server did not say that it took the new configuration") from None
-            except OSError as error:
-                raise NotReloaded(f"nats-server's new configuration can't be written: {error}") from None
-            finally:
-                self._reloaded = None
+            for _ in range(RELOADS):
+                if self.pid is not None:
+                    await self._reload(self.pid)
+
+    async def _reload(self, pid: int) -> None:
+        self._reloaded = asyncio.get_running_loop().create_future()
+        try:
+            self._configure()
+            os.kill(pid, signal.SIGHUP)
+            async with asyncio.timeout(self._limits.reload_s_max):
+                await self._reloaded
+        except (ProcessLookupError, TimeoutError):
+            raise NotReloaded("nats-server did not say that it took the new configuration") from None
+        except OSError as error:
+            raise NotReloaded(f"nats-server's new configuration can't be written: {error}") from None
+        finally:
+            self._reloaded = None
 
     @asynccontextmanager
     async def _run(self) -> AsyncIterator[None]:

@@ -34,6 +34,10 @@ OUTSIDE: Final = (
     "this service uses the NATS server at {url}, whose users its operator makes: make one there that may pull from a"
     " consumer of the stream " + EVENTS_STREAM + ", and nothing else, as docs/nats.md shows"
 )
+MAY_BE_IN: Final = (
+    "{name} is not in the list of integrators, but the service that runs could not be told, and may let it in still:"
+    " remove it again, or start the service again ({error})"
+)
 SNIPPET: Final = """\
 # {name} may read {subjects}. The password is not shown again.
 import asyncio
@@ -123,13 +127,22 @@ async def add_integrator(settings: Settings, clock: Clock, name: str, events: Se
 
 
 async def remove_integrator(settings: Settings, clock: Clock, name: str) -> None:
-    """Let it in no more, and forget what it has read; raise `ErrandFailed`."""
+    """
+    Let it in no more, and forget what it has read; raise `ErrandFailed`. The list comes first and is not undone: where
+    the service can't be told, its next start lets nobody in whom somebody wanted out. So who is not in the list may be
+    in all the same, and the service is told to look again for them too.
+    """
     folder = _folder_of_ours(settings)
     with Register(folder.integrators).changing() as known:
-        if all(one.name != name for one in known):
-            raise ErrandFailed(f"there is no integrator {name}")
-        known[:] = [one for one in known if one.name != name]
-    await tell_running(settings, clock, query_subject(LookAgain), LookAgain())
+        staying = [one for one in known if one.name != name]
+        is_known = len(staying) < len(known)
+        known[:] = staying
+    try:
+        await tell_running(settings, clock, query_subject(LookAgain), LookAgain())
+    except ErrandFailed as error:
+        raise ErrandFailed(MAY_BE_IN.format(name=name, error=error)) from None
+    if not is_known:
+        raise ErrandFailed(f"there is no integrator {name}; a service that runs has looked again who there is")
 
 
 def list_integrators(settings: Settings) -> list[Listed]:

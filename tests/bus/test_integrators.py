@@ -7,7 +7,7 @@ from pathlib import Path
 import bcrypt
 import pytest
 
-from marketd.bus.integrators import Integrator, Register, account, filters, hashed, subjects_of
+from marketd.bus.integrators import Integrator, Register, accounts, filters, hashed, subjects_of
 from marketd.bus.subjects import EVENTS_STREAM, REPLAYS_STREAM
 
 
@@ -52,10 +52,11 @@ def test_a_password_is_kept_as_a_hash_that_nats_server_knows() -> None:
     assert ("$2b$10$", True) == (kept[:7], bcrypt.checkpw(b"secret", kept.encode()))
 
 
-def test_in_the_account_is_everybody_and_no_password() -> None:
-    users = account([integrator("acme"), integrator("books")])["users"]
+def test_each_has_an_account_of_its_own_and_in_it_no_password() -> None:
+    made = accounts([integrator("acme"), integrator("books")])
+    users = {name: [(user["user"], user["password"]) for user in account["users"]] for name, account in made.items()}
 
-    assert [("acme", "$2b$10$hash"), ("books", "$2b$10$hash")] == [(user["user"], user["password"]) for user in users]
+    assert {"INTEG-acme": [("acme", "$2b$10$hash")], "INTEG-books": [("books", "$2b$10$hash")]} == users
 
 
 def test_without_a_file_there_is_nobody(tmp_path: Path) -> None:

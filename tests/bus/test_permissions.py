@@ -19,7 +19,7 @@ from nats.aio.client import Client
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeout
 
-from marketd.bus.integrators import Integrator, filters
+from marketd.bus.integrators import CONNECTIONS_EACH_MAX, Integrator, filters
 from marketd.bus.jetstream import JetStream
 from marketd.bus.server import NatsServer
 from marketd.bus.stream import Message
@@ -239,6 +239,39 @@ async def test_it_can_not_have_an_answer_sent_to_somebody_else(town: Town, verb:
     heard, streams = before[0], [state[0] for state in before[1:]]
     after = await everything(town)
     assert (heard, streams) == (after[0], [state[0] for state in after[1:]])
+
+
+@pytest.mark.parametrize("verb", ["MSG.NEXT", "INFO"])
+async def test_it_can_not_have_an_answer_sent_among_the_events_of_another(town: Town, verb: str) -> None:
+    """In one account with the other, the server itself would publish it there, for whoever listens live."""
+    books = await connect(town.server, "books")
+    live = await books.subscribe("market.events.>")
+    await books.flush()
+    victim = "market.events.order.completed.o9"
+    await town.acme.publish(f"$JS.market.API.CONSUMER.{verb}.{EVENTS_STREAM}.acme", NEXT, reply=victim)
+    with pytest.raises(NatsTimeout):
+        await live.next_msg(SHORT_S)
+    await books.close()
+
+
+async def test_one_that_takes_all_connections_it_can_leaves_room_for_everybody_else(town: Town) -> None:
+    others = [Client() for _ in range(CONNECTIONS_EACH_MAX - 1)]
+    for client in others:
+        await take(client, town.server)
+    books = await connect(town.server, "books")
+    await books.close()
+    ours = await nats.connect(town.server.url, user=town.server.user, password=town.server.password)
+    await ours.close()
+    one_more = Client()
+    with pytest.raises(nats.errors.Error, match="maximum account active connections"):
+        await take(one_more, town.server)
+    for client in (*others, one_more):
+        await client.close()
+
+
+async def take(client: Client, server: NatsServer) -> None:
+    """Connect as acme, not by nats.connect(), which leaves the socket of a refused connection open."""
+    await client.connect(server.url, user="acme", password=PASSWORD, allow_reconnect=False, error_cb=silent)
 
 
 async def test_it_can_not_make_a_consumer_of_its_own(town: Town) -> None:

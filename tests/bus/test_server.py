@@ -22,13 +22,15 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from marketd.bus.integrators import Integrator, hashed
+from marketd.bus.integrators import INTEGRATORS_MAX, Integrator, hashed
 from marketd.bus.server import (
+    CONNECTIONS_RESERVED,
     Limits,
     NatsServer,
     NatsServerFailed,
     NatsServerMissing,
     NotReloaded,
+    configuration,
     find_executable,
     reserve_port,
 )
@@ -350,6 +352,15 @@ async def test_a_port_that_is_reserved_is_that_of_the_next_start(tmp_path: Path)
     port = reserve_port(tmp_path / "nats")
     async with NatsServer(store=tmp_path / "nats", clock=SystemClock()) as server:
         assert (port, port) == (server.port, port)
+
+
+async def test_all_integrators_together_leave_connections_for_ourselves(tmp_path: Path) -> None:
+    passwords = dict.fromkeys(("market", "sys"), "secret")
+    guests = [Integrator(f"guest-{number}", ("*",), "a hash", 1) for number in range(INTEGRATORS_MAX)]
+    made = configuration(tmp_path, 0, passwords, Limits(), guests)
+    limits = [account["limits"]["max_connections"] for account in made["accounts"].values() if "limits" in account]
+
+    assert CONNECTIONS_RESERVED == made["max_connections"] - sum(limits)
 
 
 async def test_who_does_not_take_another_configuration_says_why(tmp_path: Path) -> None:
