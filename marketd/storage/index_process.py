@@ -25,7 +25,7 @@ PAUSE_S: Final = 0.5
 PAUSE_S_MAX: Final = 30.0
 STEADY_S: Final = 60.0  # who has lived so long begins again with the shortest pause
 STOP_S_MAX: Final = 5.0
-RISE_S_MAX: Final = 1.0  # after a rest; if it takes longer, it takes very long
+RISE_S_MAX: Final = 1.0  # for the first time or after a rest; if it takes longer, it takes very long
 
 log = logging.getLogger("marketd.index")
 
@@ -79,8 +79,8 @@ class IndexProcess:
 
     async def wake(self) -> None:
         """
-        Somebody is about to ask it: where it rests, wait until it is up, or has failed to come up; but who comes when
-        it should have come up long ago does not wait.
+        Somebody is about to ask it: where it rests, or comes up for the first time, wait until it is up, or has failed
+        to come up; but who comes when it should have come up long ago does not wait.
         """
         self._asked.set()
         if self._is_resting or self._clock.monotonic_s() < self._rises_until_s:
@@ -89,6 +89,7 @@ class IndexProcess:
     async def run(self, on_ready: Callable[[], None], on_rest: Callable[[], None]) -> None:
         """Start it, and again whenever it has ended; say so when it answers, and when it will not until it is asked."""
         pause_s = PAUSE_S
+        self._rise()
         while True:
             begun_s = self._clock.monotonic_s()
             try:
@@ -100,7 +101,7 @@ class IndexProcess:
                 on_rest()
                 await self._asked.wait()
                 self._is_resting, pause_s = False, PAUSE_S
-                self._rises_until_s = self._clock.monotonic_s() + RISE_S_MAX
+                self._rise()
                 continue
             self._risen.set()
             if self._clock.monotonic_s() - begun_s > STEADY_S:
@@ -108,6 +109,10 @@ class IndexProcess:
             log.warning("the index process has ended; starting it again in %g s", pause_s)
             await self._clock.sleep(pause_s)
             pause_s = min(pause_s * 2, PAUSE_S_MAX)
+
+    def _rise(self) -> None:
+        self._risen.clear()
+        self._rises_until_s = self._clock.monotonic_s() + RISE_S_MAX
 
     async def _live(self, on_ready: Callable[[], None]) -> None:
         self._starts += 1

@@ -209,6 +209,17 @@ async def test_an_index_that_nobody_asks_rests_and_knows_all_when_it_is_asked(
         assert ([], ("index", {"Second light"})) == (pids, await found(seller, "light"))
 
 
+async def test_the_first_search_after_the_ready_line_is_answered_from_the_index(
+    tmp_path: Path, session: ClientSession
+) -> None:
+    patient = {"MARKETD_SEARCH__WAIT_S_MAX": "10"}  # where many tests are run it comes up slowly
+    async with running(tmp_path / "data") as service:
+        seller = await Visitor(service, session).joins("seller")
+        await seller.offers(title="First light")
+    async with running(tmp_path / "data", settings=patient) as service:
+        assert ("index", {"First light"}) == await found(Visitor(service, session), "light")
+
+
 async def test_who_wants_no_index_has_none(tmp_path: Path, session: ClientSession) -> None:
     async with running(tmp_path / "data", settings={"MARKETD_SEARCH__ENABLED": "false"}) as service:
         seller = await Visitor(service, session).joins("seller")

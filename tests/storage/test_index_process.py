@@ -182,6 +182,35 @@ async def test_when_the_service_ends_so_does_it(monkeypatch: pytest.MonkeyPatch,
     assert not is_alive(pid)
 
 
+async def test_who_asks_while_it_comes_up_for_the_first_time_waits_until_it_is_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with keeping(monkeypatch, READY) as stage:
+        await wait_until(lambda: stage.starts == 1)
+        await stage.process.wake()
+
+        assert 1 == stage.readies
+
+
+async def test_who_takes_too_long_to_come_up_for_the_first_time_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with keeping(monkeypatch, "import time; time.sleep(99)") as stage:
+        await wait_until(lambda: stage.starts == 1)
+        await stage.clock.advance(RISE_S_MAX)
+        await asyncio.wait_for(stage.process.wake(), 1)
+
+        assert 0 == stage.readies
+
+
+async def test_nobody_waits_for_who_fails_to_come_up_for_the_first_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with keeping(monkeypatch, ENDING) as stage:
+        await stage.wait_ended()
+        await asyncio.wait_for(stage.process.wake(), 1)
+
+        assert 0 == stage.readies
+
+
 # At rest.
 
 
