@@ -45,9 +45,7 @@ logger = logging.getLogger("marketd.nats-server")
 
 HOST: Final = "127.0.0.1"
 USER: Final = "market"
-CONNECTIONS_RESERVED: Final = (
-    64  # beside all integrators': ours, of the index and the command line, and of `nats` tools
-)
+CONNECTIONS_RESERVED: Final = 64  # for ourselves, the index, the command line and `nats` tools
 PORT: Final = "port"  # the file that keeps the last one
 LINE: Final = re.compile(r"\[\d+\] \S+ \S+ \[([A-Z]{3})\] (.*)")
 LEVELS: Final = {"WRN": logging.WARNING, "ERR": logging.ERROR, "FTL": logging.CRITICAL}

@@ -1,9 +1,10 @@
 """
 Content codings: answers made smaller for whoever asks for it (RFC 9110, sections 8.4 and 12.5.3), by zstd or gzip.
 
-The one rule: what holds a secret is not compressed, for how small it gets would tell of it (BREACH); nothing that is
-`no-store` is. Nor is what is small, or what is sent as it lies on the disk. What has a tag is compressed once and kept,
-least recently asked for leaving first; what is large is compressed in a thread, and if those are all busy, not at all.
+The one rule: what holds a secret is not compressed, for how small it gets would tell of it (BREACH). Nothing that is
+`no-store` is, but what its maker says holds none: it is new each time, and nobody's. Nor is what is small, or what is
+sent as it lies on the disk. What has a tag is compressed once and kept, least recently asked for leaving first; what is
+large is compressed in a thread, and if those are all busy, not at all.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from marketd.http.weights import LINE_CHARACTERS_MAX, weights
 
 Coding = Literal["zstd", "gzip"]
 
+WITHOUT_SECRET: Final = web.ResponseKey("without_secret", bool)
 CODINGS: Final[tuple[Coding, ...]] = ("zstd", "gzip")  # of those that are as welcome, the first
 ZSTD_LEVEL: Final = 3
 GZIP_LEVEL: Final = 4
@@ -29,8 +31,9 @@ IN_LOOP_BYTES_MAX: Final = 24 * 1024  # takes gzip a third of a millisecond
 THREADS_MAX: Final = 2
 
 _ALIASES: Final = {"x-gzip": "gzip"}  # RFC 9110, section 8.4.1.3
-_UNTOUCHED: Final = re.compile("no-store|no-transform")
-_TEXTUAL: Final = re.compile(r"application/(?:json|[\w.-]+\+json|javascript|xml)(?:;|\Z)|text/(?!event-stream)")
+_TEXTUAL: Final = re.compile(
+    r"application/(?:json|[\w.-]+\+json|javascript|xml|openmetrics-text)(?:;|\Z)|text/(?!event-stream)"
+)
 
 
 class Encodings:
@@ -54,7 +57,8 @@ class Encodings:
             return False
         if not _TEXTUAL.match(headers.get(hdrs.CONTENT_TYPE, "")):
             return False
-        return not _UNTOUCHED.search(headers[hdrs.CACHE_CONTROL]) if hdrs.CACHE_CONTROL in headers else True
+        policy = headers.get(hdrs.CACHE_CONTROL, "")
+        return "no-transform" not in policy and ("no-store" not in policy or response.get(WITHOUT_SECRET, False))
 
     def choose(self, request: web.Request, response: web.Response) -> Coding | None:
         """Say how the answer will be encoded, and say so in its headers; its tag becomes that of the encoded bytes."""

@@ -14,6 +14,7 @@ from typing import Final
 from aiohttp import web
 
 from marketd.http.client import client_address
+from marketd.http.encodings import WITHOUT_SECRET
 from marketd.http.keys import METRICS, PROXIES
 from marketd.http.operation import Answer, Bytes, operation
 from marketd.http.problems import Forbidden, NotFound, NotSignedIn
@@ -85,4 +86,6 @@ async def show(request: web.Request) -> web.Response:
     from marketd.http.exposition import written  # and its library, 1.4 MB, where somebody scrapes
 
     body, media_type = written(measures, ",".join(request.headers.getall("Accept", ())))
-    return web.Response(body=body, headers={"Content-Type": media_type, "Cache-Control": "no-store"})
+    response = web.Response(body=body, headers={"Content-Type": media_type, "Cache-Control": "no-store"})
+    response[WITHOUT_SECRET] = True
+    return response

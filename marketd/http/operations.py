@@ -14,6 +14,7 @@ from marketd.http.answers import answered, listed
 from marketd.http.asking import ask, read
 from marketd.http.bodies import Paging, parameters
 from marketd.http.doing import asked_at
+from marketd.http.encodings import WITHOUT_SECRET
 from marketd.http.identity import signed_in
 from marketd.http.keys import CIRCUITS, READINESS
 from marketd.http.operation import ADMINS, Answer, operation
@@ -77,7 +78,9 @@ async def readiness(request: web.Request) -> web.Response:
     headers = {"Cache-Control": "no-store"}
     if not state.is_ready:
         headers["Retry-After"] = str(RETRY_AFTER_S)
-    return answered(body, status=200 if state.is_ready else 503, headers=headers)
+    response = answered(body, status=200 if state.is_ready else 503, headers=headers)
+    response[WITHOUT_SECRET] = True
+    return response
 
 
 @routes.get("/admin/circuits")

@@ -14,8 +14,10 @@ from aiohttp.test_utils import make_mocked_request
 
 from marketd.actors import account
 from marketd.http import encodings
-from marketd.http.encodings import Encodings, preferred
+from marketd.http.encodings import WITHOUT_SECRET, Encodings, preferred
 from marketd.http.etags import tagged
+from marketd.http.keys import Readiness
+from marketd.http.metrics import OPEN_METRICS
 from marketd.storage.cards import ReadProduct
 from marketd.storage.catalog import BrowseProducts
 from marketd.storage.finding import FoundPage
@@ -223,6 +225,27 @@ async def test_text_is_compressed(media_type: str) -> None:
 )
 async def test_nothing_else_is(response: web.Response) -> None:
     assert (None, None) == (Encodings().choose(asking(), response), response.headers.get("Vary"))
+
+
+async def test_what_nobody_is_to_store_is_compressed_where_its_maker_says_it_holds_no_secret() -> None:
+    response = made(b"x" * 2000, Cache_Control="no-store")
+    response[WITHOUT_SECRET] = True
+
+    assert "gzip" == Encodings().choose(asking(), response)
+
+
+async def test_the_state_of_all_parts_is_compressed(stage: Stage) -> None:
+    stage.readiness = Readiness(True, {"log": {"state": "ok " * 500}})
+    answer = await raw(stage, "/readyz", Accept_Encoding="gzip")
+
+    assert ("gzip", "no-store") == (answer.headers["Content-Encoding"], answer.headers["Cache-Control"])
+
+
+@pytest.mark.parametrize("accepted", ["text/plain", OPEN_METRICS])
+async def test_metrics_are_compressed(stage: Stage, accepted: str) -> None:
+    answer = await raw(stage, "/metrics", Accept=accepted, Accept_Encoding="gzip")
+
+    assert (True, "gzip") == (accepted in answer.headers["Content-Type"], answer.headers["Content-Encoding"])
 
 
 async def test_what_else_it_differs_by_stays_named() -> None:

@@ -20,6 +20,7 @@ from jinja2.runtime import Context
 
 from marketd.actors.money import decimals
 from marketd.clock import Instant, instant
+from marketd.http.encodings import WITHOUT_SECRET
 from marketd.http.keys import LIMITS
 from marketd.http.pages import static
 from marketd.http.pages.web_session import VIEWER
@@ -48,6 +49,13 @@ def shown(request: web.Request, template: str, *, status: int = 200, **facts: An
     """Show a page to who is looking."""
     text = written(request, template, **facts)
     return web.Response(status=status, text=text, content_type=HTML, headers=HEADERS)
+
+
+def shown_to_anybody(request: web.Request, template: str, **facts: Any) -> web.Response:
+    """Show a page that is the same for all who have no session; for a viewer it holds the secret of their forms."""
+    page = shown(request, template, **facts)
+    page[WITHOUT_SECRET] = VIEWER not in request
+    return page
 
 
 def written(request: web.Request, template: str, **facts: Any) -> str:

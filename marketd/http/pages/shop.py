@@ -12,7 +12,7 @@ from marketd.http.asking import read
 from marketd.http.bodies import Paging, from_texts
 from marketd.http.keys import CLOCK, LIMITS
 from marketd.http.operation import SIGNED_IN_OR_NOT, Answer, Bytes, assert_declared, operation
-from marketd.http.pages.frame import HTML, shown
+from marketd.http.pages.frame import HTML, shown_to_anybody
 from marketd.http.pages.web_session import viewer
 from marketd.http.parts import cards_of
 from marketd.http.problems import NotFound
@@ -87,7 +87,7 @@ async def home(request: web.Request) -> web.Response:
         "keep": _kept(wanted),
         "with_category": lambda name: "?" + _kept(wanted, name),
     }
-    return shown(request, "shop-results.html" if wanted.part else "shop.html", **facts)
+    return shown_to_anybody(request, "shop-results.html" if wanted.part else "shop.html", **facts)
 
 
 @routes.get("/shop/products/{id}")
@@ -107,7 +107,7 @@ async def show(request: web.Request) -> web.Response:
         "once": new_id(request.app[CLOCK]),
         "minor": from_amount(product.price, product.currency).minor,
     }
-    return shown(request, "shop-product.html", **facts)
+    return shown_to_anybody(request, "shop-product.html", **facts)
 
 
 def _kept(wanted: Search, category: str | None = None) -> str:

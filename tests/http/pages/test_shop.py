@@ -71,6 +71,21 @@ async def test_the_front_page_shows_what_is_for_sale(browser: Browser) -> None:
     assert (200, True, True) == (page.status, b">Lamp</a>" in page.body, b"19.90\xc2\xa0USD" in page.body)
 
 
+@pytest.mark.parametrize("path", ["/", "/shop/products/lamp"])
+async def test_who_is_not_signed_in_gets_a_page_compressed(browser: Browser, path: str) -> None:
+    page = await browser.get(path, **{"Accept-Encoding": "gzip"})
+
+    assert (200, "gzip") == (page.status, page.headers.get("Content-Encoding"))
+
+
+@pytest.mark.parametrize("path", ["/", "/shop/products/lamp"])
+async def test_a_page_with_the_secret_of_forms_is_not_compressed(browser: Browser, path: str) -> None:
+    await browser.signs_in()
+    page = await browser.get(path, **{"Accept-Encoding": "gzip"})
+
+    assert (True, None) == (b'name="csrf"' in page.body, page.headers.get("Content-Encoding"))
+
+
 async def test_what_is_looked_for_is_asked_of_the_index(stage: Stage, browser: Browser) -> None:
     await browser.get("/?q=lamp&category=light&sort=-price&page=2")
 
