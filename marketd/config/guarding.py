@@ -85,5 +85,6 @@ def make_lines(settings: Settings, clock: Clock, proxies: Proxies) -> Lines:
         head_read_s_max=limits.head_read_s_max,
         keep_alive_s_max=limits.keep_alive_s_max,
         send_stall_s_max=limits.send_stall_s_max,
+        unsent_bytes_max=limits.unsent_bytes_max,
     )
     return Lines(clock, bounds, proxies.trusts)

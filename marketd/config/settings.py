@@ -70,6 +70,12 @@ class Http(Struct, frozen=True):
     send_stall_s_max: Annotated[
         float, Meta(description="how long a client may take nothing of an answer", gt=0, le=3600)
     ] = 60.0
+    unsent_bytes_max: Annotated[
+        int,
+        Meta(
+            description="what may wait in memory until clients take it, of all answers together", ge=MIB, le=KIB * GIB
+        ),
+    ] = 256 * MIB
     body_bytes_max: Annotated[int, Meta(description="the largest body, uploads aside", ge=1, le=GIB)] = MIB
     body_read_s_max: Annotated[
         float, Meta(description="the time that a body may take to arrive, uploads aside", gt=0, le=600)

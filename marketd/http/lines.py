@@ -4,7 +4,8 @@ The open connections: how many there may be, of all and of one client, and how l
 aiohttp knows one timer, for a connection on which nothing is asked; it runs from the connection's start, or from the
 last answer, until a request's head is whole, so a head that comes byte by byte holds a line just as long as silence.
 Here each line tells since when a head is on its way and whether what we send is taken, and a sweep ends those that are
-too slow. When nearly all lines are taken, silent ones are ended early.
+too slow. When nearly all lines are taken, silent ones are ended early; when too much waits to be taken by all clients
+together, those are ended for whom most does.
 
 A line that was closed is there until its client has taken what is unsent, so until it is lost it is looked after like
 any other; one that was turned away is, too, and takes nobody's place.
@@ -37,6 +38,7 @@ class LineLimits(Struct, frozen=True):
     head_read_s_max: float = 10
     keep_alive_s_max: float = 75
     send_stall_s_max: float = 60
+    unsent_bytes_max: int = 256 * 1024 * 1024
 
 
 class Line(Protocol):
@@ -136,6 +138,20 @@ class Lines:
             elif self._is_stalled(line, now_s):
                 log.info("%s takes nothing of what it asked for: hanging up", line.address)
                 line.hang_up()
+        self._relieve()
+
+    def _relieve(self) -> None:
+        """Keep what waits for all of them within its bound."""
+        waiting = {line: unsent_bytes for line in self if (unsent_bytes := line.unsent_bytes())}
+        surplus = sum(waiting.values()) - self.limits.unsent_bytes_max
+        if surplus <= 0:
+            return
+        for line in sorted(waiting, key=waiting.__getitem__, reverse=True):
+            log.warning("too much waits to be taken, by %s most: hanging up", line.address)
+            line.hang_up()
+            surplus -= waiting[line]
+            if surplus <= 0:
+                return
 
     def _is_stalled(self, line: Line, now_s: float) -> bool:
         unsent_bytes, known = line.unsent_bytes(), self._stalls.get(line)

@@ -174,6 +174,19 @@ async def test_a_line_that_was_turned_away_is_looked_after_until_it_is_lost() ->
     assert (["hung up"], [], 0) == (lasting.ends, lost.ends, len(made))
 
 
+async def test_where_too_much_waits_those_are_hung_up_on_for_whom_most_does() -> None:
+    made, crowd = lines(LineLimits(unsent_bytes_max=250)), [FakeLine(f"203.0.113.{n}") for n in range(4)]
+    for line, unsent in zip(crowd, (100, 200, 0, 140), strict=True):
+        made.opened(line)
+        line.unsent = unsent
+    made.sweep(0)
+    once = [line.ends for line in crowd]
+    crowd[1].unsent = 0
+    made.sweep(1)
+
+    assert ([[], ["hung up"], [], []], 1) == (once, sum(len(line.ends) for line in crowd))
+
+
 async def test_who_takes_some_of_it_may_take_their_time() -> None:
     made, line = lines(), FakeLine()
     made.opened(line)
