@@ -199,11 +199,10 @@ class Actor:
             self._trace = turn.traceparent
             try:
                 await self._decide_and_append(letters)
-            except LogFull as error:
-                self._fail_all(letters, Busy(str(error)))
             except Exception as error:  # whatever it is, it must not cost the next letters anything
                 log.exception("%s: a turn crashed", self)
                 self._kind.crashes += 1
+                self._state = None
                 self._fail_all(letters, Crashed(f"{self}: {type(error).__name__}"))
         self._kind.turn_times.note(self._clock.monotonic_s() - began_s)
 
@@ -218,7 +217,6 @@ class Actor:
             return await self._log.append(str(self.address), self._version, commits)
 
     def _fail_all(self, letters: list[Letter], error: Exception) -> None:
-        self._state = None
         for letter in letters:
             _fail(letter, Unsure(str(error)) if self._in_doubt else error)
 
@@ -239,7 +237,13 @@ class Actor:
             if not commits:
                 self._reply_all(drafts, self._position)
                 return
-            match await self._append(commits):
+            try:
+                outcome = await self._append(commits)
+            except LogFull as error:
+                self._fail_all([draft.letter for draft in drafts if draft.commit], Busy(str(error)))
+                letters = [draft.letter for draft in drafts if not draft.commit]  # as if the others had not come
+                continue
+            match outcome:
                 case Appended(position):
                     self._adopt(state, len(commits), position)
                     self._reply_all(drafts, position - len(commits))

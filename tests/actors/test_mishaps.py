@@ -258,6 +258,17 @@ async def test_who_only_asked_is_answered_although_the_log_takes_nothing(desk: D
     ]
 
 
+async def test_who_only_asked_is_answered_although_the_log_is_full(desk: Desk) -> None:
+    """And learns nothing of what it did not take; what is known stays known."""
+    await desk.ask(Describe(), "c0")
+    desk.log.woken.clear()
+    desk.log.troubles.append(Trouble.FULL)
+    answers = await desk.tell(desk.reserve(1), desk.envelope(Describe(), "c1"), desk.reserve(2))
+
+    told = [answer if isinstance(answer, Answer) else type(answer) for answer in answers]
+    assert ([Busy, Answer(description(2), 1), Busy], []) == (told, desk.log.woken)
+
+
 async def test_what_the_log_takes_at_last_is_answered(desk: Desk) -> None:
     desk.log.troubles.extend([Trouble.LOST_UNKNOWN] * 2)
 
