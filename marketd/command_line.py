@@ -25,6 +25,7 @@ import asyncio
 import getpass
 import os
 import sys
+import warnings
 from collections.abc import Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -269,12 +270,22 @@ def _create_admin(loaded: Loaded, wanted: argparse.Namespace) -> int:
     if wanted.password_stdin:
         password = sys.stdin.readline().rstrip("\n")
     else:
-        password = getpass.getpass("Password: ")
-        if password != getpass.getpass("Once more: "):
+        password = _typed("Password: ")
+        if password != _typed("Once more: "):
             raise ErrandFailed("the two passwords differ")
     _run(loaded.settings, create_admin(loaded.settings, SystemClock(), wanted.email, password))
     print(f"made the administrator {wanted.email}")
     return 0
+
+
+def _typed(prompt: str) -> str:
+    """Ask at the terminal for what is not to be seen; raise `ErrandFailed` where there is none, or nothing is typed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", getpass.GetPassWarning)  # that it would be seen
+        try:
+            return getpass.getpass(prompt)
+        except (EOFError, getpass.GetPassWarning):
+            raise ErrandFailed("there is no terminal to ask at: give the password with --password-stdin") from None
 
 
 def _add_integrator(loaded: Loaded, wanted: argparse.Namespace) -> int:

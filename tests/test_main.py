@@ -411,6 +411,24 @@ def test_a_password_that_will_not_do_is_told_in_one_line(tmp_path: Path, given: 
     assert (1, "marketd: password: Expected str of length >= 8\n") == (done.returncode, done.stderr)
 
 
+@pytest.mark.parametrize("given", ["", "Passw0rd\nPassw0rd\n"])
+def test_without_a_terminal_a_password_is_not_asked_for(tmp_path: Path, given: str) -> None:
+    command = [sys.executable, "-m", "marketd", "admin", "create", "root@example.org", "--data", str(tmp_path)]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        input=given,
+        env=environment(),
+        timeout=40,
+        check=False,
+        text=True,
+        start_new_session=True,
+    )
+
+    said = "marketd: there is no terminal to ask at: give the password with --password-stdin\n"
+    assert (1, "", said) == (done.returncode, done.stdout, done.stderr)
+
+
 # The care of data.
 
 
