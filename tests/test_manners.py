@@ -213,6 +213,7 @@ def test_the_actors_know_the_ports_and_no_adapter() -> None:
         "measures",
         "spans",
         "trace",
+        "whole",
     }
     keeping = ("actors.payments.", "actors.notices.sent")
 
@@ -236,6 +237,7 @@ def test_the_bus_knows_addresses_refusals_and_the_clock_and_its_public_events_th
         "spans",
         "trace",
         "unpacked",
+        "whole",
     }
     told = {*AGGREGATE_MODULES, "storage.log"} - {"actors.saga"}  # what the public events are made of
 
@@ -250,6 +252,7 @@ def test_the_bus_knows_addresses_refusals_and_the_clock_and_its_public_events_th
 
 def test_the_storage_knows_the_aggregates_and_the_port_of_the_bus() -> None:
     known = {*AGGREGATE_MODULES, "bus.port", "bus.subjects", "clock", "deadlines", "measures", "spans", "trace"}
+    known |= {"whole"}
     known -= {"actors.saga"}
     particular = {
         ("storage.finding", "bus.breaker"),
@@ -271,7 +274,7 @@ def test_what_the_index_process_is_made_of_knows_little() -> None:
 
 def test_the_front_knows_messages_queries_and_the_port_of_the_bus() -> None:
     known = {*AGGREGATE_MODULES, *READ_MODELS, "actors.watch", "bus.port", "bus.subjects", "clock"} - {"actors.saga"}
-    known |= {"measures", "spans", "trace"}
+    known |= {"measures", "spans", "trace", "whole"}
     known |= {"storage.answers", "storage.files", "storage.images", "storage.pages", "actors.notices.tokens"}
     known |= {"storage.enquiries", "actors.notices.addresses", "actors.notices.signing", "bus.guests"}
     names = {
@@ -316,8 +319,8 @@ def test_the_clock_knows_nobody() -> None:
     assert [] == breaches(within("clock"), lambda i: False)
 
 
-@pytest.mark.parametrize("module", ["deadlines", "measures", "spans"])
-def test_what_is_counted_and_timed_knows_nobody(module: str) -> None:
+@pytest.mark.parametrize("module", ["deadlines", "measures", "spans", "whole"])
+def test_what_all_may_know_knows_nobody(module: str) -> None:
     assert [] == breaches(within(module), lambda i: False)
 
 
@@ -355,6 +358,12 @@ def test_no_other_foreign_library_has_come_in() -> None:
     foreign = {i.source.split(".")[0] for i in imports() if not i.is_ours} - set(sys.stdlib_module_names)
 
     assert {*FOREIGN, "aiohttp", "msgspec"} - {"sqlite3"} == foreign
+
+
+def test_who_waits_for_the_disk_says_why_it_is_not_by_a_file_written_whole() -> None:
+    own = {"storage.files", "storage.archive", "storage.remaking"}  # uploads, backups and read models: streams of bytes
+
+    assert {"whole", *own} == {module for module, call in calls() if call == "os.fsync"}
 
 
 # Time and chance.

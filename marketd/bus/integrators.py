@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from marketd.bus.events import chosen
 from marketd.bus.subjects import EVENTS, EVENTS_STREAM, FOR_ALL, REPLAYS, REPLAYS_STREAM
+from marketd.whole import write_whole
 
 NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 NOT_NAMES: Final = frozenset({"market", "sys", FOR_ALL})
@@ -165,12 +166,7 @@ class Register:
             fcntl.flock(lock, fcntl.LOCK_EX)
             found = self.read()
             yield found
-            fresh = self._path.with_name(f"{self._path.name}.new")
-            with open(fresh, "wb", opener=_private) as file:
-                file.write(msgspec.json.format(msgspec.json.encode(found)))
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(self._path)
+            write_whole(self._path, msgspec.json.format(msgspec.json.encode(found)))
 
 
 def _private(path: str, flags: int) -> int:

@@ -40,6 +40,7 @@ from marketd.bus.leaf import Hub
 from marketd.children import subordinate
 from marketd.clock import Clock
 from marketd.unpacked import own_folder
+from marketd.whole import write_whole
 
 logger = logging.getLogger("marketd.nats-server")
 
@@ -427,16 +428,9 @@ def find_executable() -> Path:
 
 
 def _write_private(path: Path, text: str) -> None:
-    """
-    Replace a file in one step, for its owner's eyes only; a reader sees all of the old text or all of the new. One that
-    says this already stays as it is, for which a full disk has room.
-    """
+    """Replace a file; one that says this already stays as it is, for which a full disk has room."""
     data = text.encode()
     with suppress(OSError):  # it is not there, for one
         if path.read_bytes() == data:
             return
-    fresh = path.with_name(f"{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(data)
-    fresh.replace(path)
+    write_whole(path, data, lasts=path.name == PORT)  # of the others the next life writes its own

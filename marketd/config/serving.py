@@ -25,6 +25,7 @@ from marketd.heap import give_back, settle
 from marketd.http.certificate import Certificate
 from marketd.http.ended import EndedSessions
 from marketd.http.server import Tls
+from marketd.whole import write_whole
 
 FILES_BESIDE: Final = 512
 
@@ -75,12 +76,9 @@ async def _start(service: Service, ended: EndedSessions, url: str, *, sample: bo
 
 
 def _sample_password(folder: Folder) -> str:
-    """Read the password, or make it: the file is there whole or not at all."""
+    """Read the password, or make it: it lasts as the log does, in which its people are."""
     if not folder.sample_password.exists():
-        fresh = folder.sample_password.with_suffix(".new")
-        fresh.touch(mode=0o600)
-        fresh.write_text(f"Aa1-{secrets.token_urlsafe(12)}\n", encoding="utf-8")
-        fresh.replace(folder.sample_password)
+        write_whole(folder.sample_password, f"Aa1-{secrets.token_urlsafe(12)}\n".encode())
     return folder.sample_password.read_text(encoding="utf-8").strip()
 
 

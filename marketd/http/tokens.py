@@ -10,7 +10,6 @@ and every other one still good for what it has signed; `links.key` for links; `m
     KeyUnusable     a key's file can't be read, or holds something else
 """
 
-import os
 import secrets
 from collections import OrderedDict
 from pathlib import Path
@@ -31,6 +30,7 @@ from msgspec import Meta, Struct
 
 from marketd.actors.account import Role
 from marketd.clock import Clock, id_of, made_at, new_id
+from marketd.whole import write_whole
 
 ISSUER: Final = "marketd"
 AUDIENCE: Final = "marketd-api"
@@ -265,15 +265,9 @@ def _read_secret(path: Path) -> bytes:
 
 def _write_secret(path: Path, data: bytes) -> None:
     """Write a file that only we can read, whole or not at all."""
-    fresh = path.with_name(f"{path.name}.new")
     try:
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
+        write_whole(path, data)
     except OSError as error:
         raise KeyUnusable(path, error.strerror or str(error)) from None
 

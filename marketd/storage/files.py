@@ -187,7 +187,8 @@ class FileStore:
     def _note(self, digest: str, owner: str, text: str) -> None:
         note = self._owners(digest) / owner
         note.parent.mkdir(exist_ok=True)
-        fresh = note.with_name(f"{owner}.{secrets.token_hex(8)}.new")  # they may upload the same bytes twice at once
+        # Not by `write_whole`: they may upload the same bytes twice at once. As private as uploads, by the umask.
+        fresh = note.with_name(f"{owner}.{secrets.token_hex(8)}.new")
         with fresh.open("wb") as file:
             file.write(text.encode())
             file.flush()

@@ -53,6 +53,7 @@ from marketd.storage.ranking import (
     document_set,
 )
 from marketd.storage.shelf import QUERY_WORDS_MAX, Hit, Parsed, Shelf, parse, rating_key
+from marketd.whole import write_whole
 
 T = TypeVar("T")
 
@@ -299,9 +300,8 @@ class SearchIndex:
         return None
 
     def _write_stamp(self, position: int) -> None:
-        fresh = self._stamp.with_suffix(".new")
-        fresh.write_text(json.dumps({"version": VERSION, "position": position}), encoding="utf-8")
-        fresh.replace(self._stamp)
+        stamp = json.dumps({"version": VERSION, "position": position})
+        write_whole(self._stamp, stamp.encode(), lasts=False)  # without it the index is made again
 
 
 class SearchServer:

@@ -5,12 +5,12 @@ The one rule: they are for the service's own user alone, and there are never mor
 """
 
 import asyncio
-import os
 from pathlib import Path
 from threading import Lock
 
 from marketd.actors.notices.mime import Sender, message_of
 from marketd.actors.notices.port import Mail, NoticeFailed, Rejected, Sent
+from marketd.whole import write_whole
 
 
 class Outbox:
@@ -33,14 +33,8 @@ class Outbox:
         """In a thread, of which there may be several at a time."""
         self._folder.mkdir(mode=0o700, exist_ok=True)
         path = self._folder / f"{mail.mail_id}.eml"
-        fresh = path.with_suffix(".new")
-        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(message_of(mail, self._sender).as_bytes())
-            file.flush()
-            os.fsync(file.fileno())
+        write_whole(path, message_of(mail, self._sender).as_bytes())
         with self._writing:
-            fresh.replace(path)
             for oldest in self._surplus(path.name):
                 (self._folder / oldest).unlink(missing_ok=True)
 

@@ -1,0 +1,35 @@
+"""
+A file that is there whole or not at all, for its owner's eyes only: written beside its place, put there at one stroke.
+
+Who reads sees all of the old bytes or all of the new, whatever happens meanwhile. One at a time may write a file; who
+can't see to that needs names of their own for what is under way, as `storage/files.py` has them.
+"""
+
+import os
+from pathlib import Path
+
+
+def write_whole(path: Path, data: bytes, *, lasts: bool = True) -> None:
+    """
+    Write or replace a file; raise `OSError`, and then the old one is still there. It outlasts a power cut, but where it
+    need not (`lasts`): the disk is not waited for, and what the cut took has to be made anew by whoever misses it.
+    """
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.unlink(missing_ok=True)  # one that was left behind may be open to others
+    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(data)
+        if lasts:
+            file.flush()
+            os.fsync(file.fileno())
+    fresh.replace(path)
+    if lasts:
+        _keep_name(path.parent)
+
+
+def _keep_name(folder: Path) -> None:
+    """Bring the names in a folder to the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
