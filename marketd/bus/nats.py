@@ -35,6 +35,8 @@ PENDING_BYTES_MAX: Final = 8 * 1024 * 1024
 RECONNECT_WAIT_S: Final = 0.2
 PING_INTERVAL_S: Final = 5
 CLOSE_WAIT_S_MAX: Final = 5.0
+TOLD_AGAIN_S: Final = 60.0  # an error that stays comes five times a second
+ERRORS_KNOWN_MAX: Final = 16
 
 log = logging.getLogger("marketd.bus")
 
@@ -68,6 +70,7 @@ class NatsBus:
         self.asks = Outcomes()  # by the name of the message
         self._lost = asyncio.Event()
         self._last_error: Exception | None = None
+        self._told_until_s: dict[str, float] = {}  # by what the error says
         self._closing = False
         self._stack = AsyncExitStack()
 
@@ -237,13 +240,25 @@ class NatsBus:
     async def _on_error(self, error: Exception) -> None:
         if isinstance(error, NatsError) or not isinstance(self._last_error, NatsError):
             self._last_error = error  # what the server said tells more than that it then hung up
-        log.warning("NATS: %r", error)
+        if self._is_news(repr(error)):
+            log.warning("NATS: %r", error)
+
+    def _is_news(self, said: str) -> bool:
+        """Say whether it was not told lately; what is forgotten for want of room is told again."""
+        now_s = self._clock.monotonic_s()
+        if now_s < self._told_until_s.get(said, now_s):
+            return False
+        if len(self._told_until_s) >= ERRORS_KNOWN_MAX:
+            self._told_until_s.clear()
+        self._told_until_s[said] = now_s + TOLD_AGAIN_S
+        return True
 
     async def _on_disconnected(self) -> None:
         if not self._closing:
             log.warning("the line to NATS is down")
 
     async def _on_reconnected(self) -> None:
+        self._told_until_s.clear()
         log.info("the line to NATS is up again")
 
     async def _on_closed(self) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from marketd.actors import product
 from marketd.bus.codec import Codec
-from marketd.bus.nats import CarrierLost, NatsBus
+from marketd.bus.nats import ERRORS_KNOWN_MAX, RECONNECT_WAIT_S, TOLD_AGAIN_S, CarrierLost, NatsBus
 from marketd.bus.port import Answer, Busy, Envelope, NoAnswer, TooLarge, Undecodable
 from marketd.bus.server import Limits, NatsServer
 from marketd.clock import SystemClock
@@ -34,6 +34,7 @@ from tests.bus.post import (
     server_at,
     wait_until,
 )
+from tests.clock import TestClock
 
 pytestmark = pytest.mark.asyncio
 
@@ -175,6 +176,34 @@ async def test_where_nobody_listens_there_is_no_carrier() -> None:
     url = f"nats://127.0.0.1:{free_port()}"
     with pytest.raises(CarrierLost, match=f"^no connection to NATS at {url}: .*(Connect call failed|refused)"):
         await unconnected(url).__aenter__()
+
+
+async def test_an_error_that_stays_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(CarrierLost):
+        await unconnected(f"nats://127.0.0.1:{free_port()}", connect_s_max=4 * RECONNECT_WAIT_S).__aenter__()
+
+    assert 1 == len([record for record in caplog.records if record.name == "marketd.bus"])
+
+
+async def test_an_error_that_stays_is_told_again_when_some_time_has_passed(caplog: pytest.LogCaptureFixture) -> None:
+    clock = TestClock()
+    bus = NatsBus("nats://127.0.0.1:1", message_codec(), clock)
+    for passed_s in (0.0, TOLD_AGAIN_S - 1, 1.0):
+        clock.passes(passed_s)
+        await bus._on_error(OSError("refused"))
+    await bus._on_error(OSError("something else"))
+
+    told = [record.getMessage() for record in caplog.records]
+    refused = "NATS: OSError('refused')"
+    assert [refused, refused, "NATS: OSError('something else')"] == told
+
+
+async def test_how_many_errors_are_known_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
+    bus = NatsBus("nats://127.0.0.1:1", message_codec(), TestClock())
+    for number in (*range(ERRORS_KNOWN_MAX + 1), 0):
+        await bus._on_error(OSError(number))
+
+    assert (ERRORS_KNOWN_MAX + 2, 2) == (len(caplog.records), len(bus._told_until_s))
 
 
 async def test_who_listens_but_is_no_nats_server_is_no_carrier() -> None:
