@@ -1,6 +1,5 @@
 """The tally: how often each message was asked here, how long its answers took, and what went wrong."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -40,7 +39,3 @@ class Tally:
         if error:
             count.failed += 1
             count.last_error = error
-
-    def statistics(self) -> Mapping[type, Count]:
-        """What was counted."""
-        return self.counts

@@ -26,6 +26,7 @@ from marketd.storage.index_process import IndexProcess
 from marketd.storage.orders import count_open_alerts
 from marketd.storage.projector import Projector
 from marketd.storage.sqlite import SqliteLog
+from marketd.storage.views import Views
 
 STATES: Final = get_args(State)
 ENDS: Final = ("sent", "rejected", "given_up")  # of notices
@@ -236,6 +237,12 @@ def of_front(admission: Admission, lines: Lines, streams: Streams) -> Source:
     return tell
 
 
+def of_views(views: Views) -> Source:
+    """Tell of the visits of products that are in no seller's figures."""
+    told = "Visits that were not counted: too many in a second, or visitors in a day"
+    return lambda: [counter("marketd_views_uncounted_total", told, views.statistics()["uncounted"])]
+
+
 def of_pulse(pulse: Pulse) -> Source:
     """Tell how late the event loop is."""
     told = "How late something due was done"
@@ -290,6 +297,7 @@ def make_metrics(
         of_saga(service.fulfilment),
         of_news(service.news),
         of_index(service.index),
+        of_views(service.views),
         of_pulse(pulse),
     ):
         measures.add(source)

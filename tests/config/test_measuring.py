@@ -18,11 +18,12 @@ from docs.make_pages import FOLDER
 from marketd.bus.breaker import Breaker, BreakerOpen
 from marketd.clock import SystemClock
 from marketd.config.fronting import front
-from marketd.config.settings import Breakers, Data, Limits, Metrics, Search, Settings, Storage
+from marketd.config.settings import Analytics, Breakers, Data, Limits, Metrics, Search, Settings, Storage
 from marketd.config.telling import Mail
 from marketd.config.webhook_settings import Webhooks
 from marketd.config.wiring import Service, running
 from marketd.measures import Measure, Sample
+from marketd.storage.views import Visit
 from tests.actors.notices.receiver import Receiver, status
 from tests.journeys.people import PASSWORD
 
@@ -225,6 +226,15 @@ async def test_public_events_are_counted_and_how_far_the_relay_is_behind(shop: S
             await asyncio.sleep(0.01)
 
     assert (0, 1) == (found["marketd_follower_lag_commits"][("events",)], found["marketd_events_relay_up"][()])
+
+
+async def test_visits_that_were_not_counted_for_want_of_room_are(tmp_path: Path) -> None:
+    async with shop_with(tmp_path / "data", analytics=Analytics(visitors_day_max=1)) as shop:
+        for name in ("ann", "bob", "cid"):
+            shop.service.views.note(Visit("sam", "lamp", name))
+        await shop.service.views.flush()
+
+        assert {(): 2} == (await shop.scraped())["marketd_views_uncounted_total"]
 
 
 async def test_a_notice_that_waits_grows_old(tmp_path: Path) -> None:
