@@ -496,5 +496,5 @@ def _without(sessions: tuple[Session, ...], session_id: str) -> tuple[Session, .
 
 
 ACCOUNT: Final[Aggregate[State, Command, Event]] = Aggregate(
-    "account", Absent(), decide, evolve, answer, Command, Event, State, Reason, QUESTIONS, frozenset({Absent})
+    "account", Absent(), decide, evolve, answer, Command, Event, State, Reason, QUESTIONS, at_rest=frozenset({Absent})
 )

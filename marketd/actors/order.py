@@ -424,7 +424,7 @@ def _advance_by(state: State, reports: Sequence[Report], at: int) -> list[Event]
 
 
 def _advance(state: Existing, outcome: Outcome, at: int) -> list[Event]:
-    """Say what follows from the outcome of the awaited step: CONTRACT's table, row by row."""
+    """Say what follows from the outcome of the awaited step: the saga's table, row by row."""
     match state, outcome:
         case Paying(), Succeeded():
             return [Paid(at)]

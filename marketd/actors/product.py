@@ -461,6 +461,6 @@ PRODUCT: Final[Aggregate[State, Command, Event]] = Aggregate(
     State,
     Reason,
     QUESTIONS,
-    frozenset({Absent}),
+    at_rest=frozenset({Absent}),
     bulk=_bulk,
 )

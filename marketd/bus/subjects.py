@@ -1,6 +1,6 @@
 """
-The names of all subjects. CONTRACT.md fixes them: `market.cmd.<partition>.<kind>.<key>`, `market.query.<name>` and
-`market.events.<aggregate>.<event>.<id>`.
+The names of all subjects: `market.cmd.<partition>.<kind>.<key>`, `market.query.<name>` and
+`market.events.<aggregate>.<event>.<id>`. docs/nats.md tells them to others, so they are fixed.
 """
 
 from typing import Final

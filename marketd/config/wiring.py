@@ -40,9 +40,7 @@ from marketd.config.relaying import made_relay, make_server
 from marketd.config.settings import Settings
 from marketd.config.tracing import traced
 from marketd.config.webhooking import Webhooking, webhooking
-from marketd.http.keys import (
-    Readiness,
-)
+from marketd.http.keys import Readiness
 from marketd.measures import Measures
 from marketd.storage.cards import ProductCards
 from marketd.storage.files import FileStore
@@ -53,6 +51,9 @@ from marketd.storage.index_process import IndexNeeds, IndexProcess
 from marketd.storage.projector import Projector
 from marketd.storage.sqlite import SqliteLog
 from marketd.storage.views import Views
+
+PROGRESS_S: Final = 2.0
+CLAIM_REPLIES: Final = 3  # of the buyer, of the product, of the order
 
 log = logging.getLogger("marketd")
 
@@ -197,10 +198,6 @@ async def wait_caught_up(service: Service) -> None:
             if service.clock.monotonic_s() - told_s > PROGRESS_S:
                 told_s = service.clock.monotonic_s()
                 log.info("read models: %d of %d records (%d %%)", position, head, position * 100 // head)
-
-
-PROGRESS_S: Final = 2.0
-CLAIM_REPLIES: Final = 3  # of the buyer, of the product, of the order
 
 
 async def _indexing(projector: Projector, index: IndexProcess, finder: Finder) -> None:

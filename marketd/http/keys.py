@@ -92,9 +92,6 @@ class Cards(Protocol):
         ...
 
 
-ADDRESS_LOCKOUT: Final = web.AppKey("address_lockout", Lockout)
-
-
 class Quotas(Protocol):
     """Who counts what each client asks."""
 
@@ -143,6 +140,7 @@ class Repeats(Protocol):
         ...
 
 
+ADDRESS_LOCKOUT: Final = web.AppKey("address_lockout", Lockout)
 ADMISSION: Final = web.AppKey("admission", Admission)
 BUS: Final = web.AppKey("bus", Bus)
 CARDS: Final = web.AppKey("cards", Cards)

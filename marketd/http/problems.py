@@ -38,7 +38,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from marketd.actors import account, buyer, order, product, webhook
 from marketd.actors.aggregate import Refused
-from marketd.bus.port import BusError, Busy, Crashed, NoAnswer, Undecodable
+from marketd.bus.port import BusError, Busy, Crashed, Undecodable
 from marketd.storage.database import DiskTrouble
 
 RETRY_AFTER_S: Final = 1
@@ -293,7 +293,7 @@ def problem_of(error: Exception, request_id: str) -> Problem:
             return _named("overloaded", "too much is going on", RETRY_AFTER_S)
         case Crashed() | Undecodable():
             return _named("internal-error", "the service has a defect here")
-        case NoAnswer() | BusError() | DiskTrouble():
+        case BusError() | DiskTrouble():
             return _named("unavailable", "a part of the service did not answer", RETRY_AFTER_S)
         case _:
             log.error("a handler crashed in request %s", request_id, exc_info=error)

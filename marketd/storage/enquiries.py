@@ -55,13 +55,13 @@ class Replay(Struct, frozen=True, tag="replay-deliveries"):
     events: tuple[str, ...]
 
 
-# What is answered.
-
-
 class ReadStandings(Struct, frozen=True, tag="webhook-standings"):
     """Ask how all endpoints fare, at most so many of them, first those that are in trouble."""
 
     count_max: int
+
+
+# What is answered.
 
 
 class Attempt(Struct, frozen=True):

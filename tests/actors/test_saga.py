@@ -1,4 +1,4 @@
-"""CONTRACT's table of the saga, row by row: what a step asks of whom, what moves it on, what turns it back."""
+"""The table of the saga, row by row: what a step asks of whom, what moves it on, what turns it back."""
 
 from typing import NamedTuple
 

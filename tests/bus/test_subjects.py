@@ -1,4 +1,4 @@
-"""The names of subjects, as CONTRACT.md fixes them."""
+"""The names of subjects, as docs/nats.md tells them."""
 
 import pytest
 

@@ -17,7 +17,7 @@ from tests.journeys.process import Service, running, wait_gone
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.slow]
 
-FRESH_S_MAX: Final = 2.0  # what CONTRACT.md promises
+FRESH_S_MAX: Final = 2.0  # what is promised
 BACK_S_MAX: Final = 15.0
 
 _unasked = itertools.count(1)
