@@ -50,7 +50,8 @@ PROBLEM: Final = "application/problem+json"
 DESCRIPTION: Final = """\
 A self-hosted marketplace of digital goods.
 
-Bodies and answers are JSON in UTF-8, times RFC 3339 in UTC, ids UUIDs. Unknown fields and parameters are refused.
+Bodies and answers are JSON in UTF-8, times RFC 3339 in UTC, ids UUIDs. Unknown fields are refused, and
+unknown parameters where an operation has any in its query; where it has none, whatever stands there is passed over.
 Errors are problem documents (RFC 9457) whose `type` is a page that explains it. `HEAD` is answered wherever `GET` is,
 and `OPTIONS` everywhere.
 """

@@ -57,6 +57,24 @@ def examples() -> Iterator[tuple[str, Any, Any]]:
 # What is in it.
 
 
+QUERIES = [declared.query for _, declared in declared_routes(ROOMS)]
+
+
+@pytest.mark.parametrize("kind", [*BODIES, *(query for query in QUERIES if query)], ids=str)
+def test_what_it_does_not_name_is_refused(kind: type[Struct]) -> None:
+    assert kind.__struct_config__.forbid_unknown_fields
+
+
+@pytest.mark.asyncio
+async def test_where_a_query_is_not_declared_it_is_passed_over_as_it_says(stage: Stage) -> None:
+    """A link that somebody has added a parameter to, as mailers do, leads where it led."""
+    passed_over = await stage.call("GET", "/.well-known/jwks.json?utm_source=mail")
+    refused = await stage.call("GET", "/products?utm_source=mail")
+
+    assert (200, ["/utm_source"]) == (passed_over.status, refused.faults)
+    assert "where it has none, whatever stands there is passed over" in document()["info"]["description"]
+
+
 def test_every_route_is_described_and_no_other() -> None:
     routes = make_app(SystemClock(), body_bytes_max=1).router.routes()
     known = [r for r in routes if r.resource and r.method.lower() in METHODS]
