@@ -14,6 +14,7 @@ from marketd.http.asking import find, read, tell
 from marketd.http.bodies import Paging, examine, parameters
 from marketd.http.client import address_of
 from marketd.http.doing import asked_at, id_for
+from marketd.http.etags import shown
 from marketd.http.identity import signed_in
 from marketd.http.keys import LIMITS
 from marketd.http.operation import SELLERS_AND_ADMINS, Answer, holding, operation
@@ -124,15 +125,15 @@ async def browse(request: web.Request) -> web.Response:
 
     found = await read(request, ListDeliveries(request.match_info["id"], wanted.state, wanted.wanted), DeliveryPage)
 
-    shown = [_body(delivery) for delivery in found.deliveries]
-    body = WebhookDeliveries(found.total, wanted.page, wanted.size, shown)
+    deliveries = [_body(delivery) for delivery in found.deliveries]
+    body = WebhookDeliveries(found.total, wanted.page, wanted.size, deliveries)
     return listed(request, body, found.total, wanted.wanted)
 
 
 @routes.get("/webhooks/{id}/deliveries/{deliveryId}")
 @operation(
     access=SELLERS_AND_ADMINS,
-    answers={200: Answer(WholeDelivery)},
+    answers={200: Answer(WholeDelivery, headers=("ETag",))},
     problems=(NotFound, webhook.Reason.NO_SUCH_WEBHOOK),
 )
 async def show(request: web.Request) -> web.Response:
@@ -147,7 +148,7 @@ async def show(request: web.Request) -> web.Response:
         DeliveryAttempt(instant(a.at), a.ms, a.status, a.error, a.answer.decode(errors="replace"))
         for a in delivery.attempts
     ]
-    return answered(WholeDelivery(**asdict(_body(delivery)), attempts=attempts, payload=Raw(delivery.body)))
+    return shown(WholeDelivery(**asdict(_body(delivery)), attempts=attempts, payload=Raw(delivery.body)))
 
 
 @routes.post("/webhooks/{id}/deliveries/{deliveryId}/resend")

@@ -92,6 +92,16 @@ async def test_a_delivery_is_shown_with_its_attempts_and_what_was_sent(stage: St
     assert (EVENT, "delivered", None) == (shown["payload"], shown["state"], shown["nextAttemptAt"])
 
 
+async def test_a_delivery_is_not_sent_again_to_who_has_it_as_it_is(stage: Stage) -> None:
+    stage.bus.answers(ReadDelivery, replace(DELIVERED, attempts=DELIVERED.attempts[:1]))
+    known = {"If-None-Match": (await call(stage, "GET", f"{DELIVERIES}/d1")).headers["ETag"]}
+    same = await call(stage, "GET", f"{DELIVERIES}/d1", headers=known)
+    stage.bus.answers(ReadDelivery, DELIVERED)
+    changed = await call(stage, "GET", f"{DELIVERIES}/d1", headers=known)
+
+    assert (304, b"", 200) == (same.status, same.body, changed.status)
+
+
 async def test_a_delivery_that_there_is_not_is_not_found(stage: Stage) -> None:
     stage.bus.answers(ReadDelivery, None)
 
