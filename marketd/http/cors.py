@@ -16,7 +16,7 @@ TAKEN: Final = (
     "Last-Event-ID, Prefer, Range, If-Range, X-Request-Id, traceparent, tracestate"
 )
 EXPOSED: Final = (
-    "Accept-Ranges, Allow, Content-Disposition, Content-Range, ETag, Idempotency-Replayed, Link, Location, "
+    "Accept-Ranges, Allow, Content-Disposition, Content-Range, ETag, Link, Location, "
     "Preference-Applied, RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate, X-Data-Source, X-Request-Id"
 )
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from marketd.http.cors import Cors
+from marketd.http.cors import EXPOSED, Cors
 from marketd.http.keys import CORS
 from marketd.storage.cards import ReadProduct
+from tests.http.conformance import document
 from tests.http.stage import Reply, Stage, staged
 from tests.http.things import ENCODED
 
@@ -55,6 +56,13 @@ async def test_a_page_may_read_the_answer_and_its_headers(open_stage: Stage) -> 
     assert answer.headers["Access-Control-Allow-Origin"] in (SHOP, "*")
     exposed = {name.strip() for name in answer.headers["Access-Control-Expose-Headers"].split(",")}
     assert {"ETag", "Link", "Location", "Retry-After", "X-Request-Id", "X-Data-Source", "RateLimit"} <= exposed
+
+
+async def test_what_a_page_may_read_is_what_is_sent() -> None:
+    """Any page may read `Cache-Control` (Fetch, section 2.2.2); `Allow` is OPTIONS', which the document leaves out."""
+    sent = {*document()["components"]["headers"], "Allow"} - {"Cache-Control"}
+
+    assert sent == set(EXPOSED.split(", "))
 
 
 async def test_a_browser_is_told_beforehand_what_a_page_may_do(open_stage: Stage) -> None:
