@@ -154,12 +154,12 @@ async def register(request: web.Request) -> web.Response:
     """Make an account."""
     body = await decode(request, Registration)
 
-    profile = await registered(request, body.email, body.password, body.name, body.role)
+    profile = await register_account(request, body.email, body.password, body.name, body.role)
 
     return answered(Registered("the account is made", profile.user_id), status=201)
 
 
-async def registered(request: web.Request, email: str, password: str, name: str, role: Role) -> account.Profile:
+async def register_account(request: web.Request, email: str, password: str, name: str, role: Role) -> account.Profile:
     """Make an account, whoever asks for it."""
     await request.app[FILES].see_room()
     hashed = await request.app[PASSWORDS].hash(password)
@@ -178,7 +178,7 @@ async def login(request: web.Request) -> web.Response:
     """Open a session. An unknown address and a wrong password are the same in words and in time."""
     body = await decode(request, Credentials)
 
-    address = await proved(request, body.email, body.password)
+    address = await verify_credentials(request, body.email, body.password)
 
     token = RefreshToken(address.key, id_for(request, "session"), secret_for(request, "token"))
     opened = await ask(
@@ -188,7 +188,7 @@ async def login(request: web.Request) -> web.Response:
     return _pair(request, opened, token)
 
 
-async def proved(request: web.Request, email: str, password: str) -> Address:
+async def verify_credentials(request: web.Request, email: str, password: str) -> Address:
     """Say whose account it is, if it is; raise `NotSignedIn` or `TooManyFailures`, the same for all who ask."""
     address, lockout, network = account.address_of(email), request.app[LOCKOUT], client_network(request)
     async with lockout.turn(address.key):

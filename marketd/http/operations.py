@@ -113,10 +113,10 @@ async def alerts(request: web.Request) -> web.Response:
 )
 async def resolve(request: web.Request) -> web.Response:
     """Note that it has been seen to."""
-    return answered(await resolved(request, signed_in(request, "admin")))
+    return answered(await resolve_alert(request, signed_in(request, "admin")))
 
 
-async def resolved(request: web.Request, admin: Principal) -> Alert:
+async def resolve_alert(request: web.Request, admin: Principal) -> Alert:
     """End the alert of the path."""
     address = Address("order", request.match_info["id"])
     if not address.is_sound:

@@ -126,12 +126,12 @@ async def place(request: web.Request) -> web.Response:
     body = await decode(request, NewOrder)
     address = Address("order", id_for(request, "order"))
 
-    await placed(request, principal, address, body)
+    await place_order(request, principal, address, body)
 
     return _accepted(request, address)
 
 
-async def placed(
+async def place_order(
     request: web.Request, principal: Principal, address: Address, body: NewOrder, agreed: Money | None = None
 ) -> None:
     """Place an order, unless that was done before; at no other price than was agreed to, if one was."""
@@ -271,13 +271,13 @@ async def refund(request: web.Request) -> web.Response:
     principal = signed_in(request)
     body = await decode_optional(request, RefundBody)
 
-    view = await refunded(request, principal, body.reason or "")
+    view = await request_refund(request, principal, body.reason or "")
 
     message = "the order is refunded already" if view.status == "refunded" else "the refund is under way"
     return answered(Accepted(message, request.match_info["id"], view.status), status=202)
 
 
-async def refunded(request: web.Request, principal: Principal, reason: str) -> order.View:
+async def request_refund(request: web.Request, principal: Principal, reason: str) -> order.View:
     """Have the order of the path taken back."""
     await visible(request, principal)
     command = order.RequestRefund(principal.user_id, principal.role == "admin", reason, asked_at(request))

@@ -238,12 +238,12 @@ async def revise(request: web.Request) -> web.Response:
     """Change a product."""
     seller = signed_in(request, "seller")
 
-    shown = await revised(request, seller, await examine(request, ProductChange), expected(request))
+    shown = await change_product(request, seller, await examine(request, ProductChange), expected(request))
 
     return tagged(shown.own, tag=_own_tag(shown))
 
 
-async def revised(
+async def change_product(
     request: web.Request, seller: Principal, change: Examined[ProductChange], versions: Expected = None
 ) -> EncodedProduct:
     """Change the product of the path; give how it is shown."""
@@ -275,11 +275,11 @@ async def revised(
 @operation(access=SELLERS, answers={204: Answer()}, problems=(NotFound, *NOT_TO_CHANGE), takes=("If-Match",))
 async def withdraw(request: web.Request) -> web.Response:
     """Take a product off sale."""
-    await withdrawn(request, signed_in(request, "seller"), expected(request))
+    await take_off_sale(request, signed_in(request, "seller"), expected(request))
     return web.Response(status=204)
 
 
-async def withdrawn(request: web.Request, seller: Principal, versions: Expected = None) -> None:
+async def take_off_sale(request: web.Request, seller: Principal, versions: Expected = None) -> None:
     """Take the product of the path off sale."""
     command = product.Withdraw(seller.user_id, _now(request), versions)
     await tell(request, _address(request), command, principal=seller)
@@ -295,13 +295,13 @@ async def list_product(request: web.Request) -> web.Response:
     """Put a product on sale."""
     seller = signed_in(request, "seller")
 
-    product_id, shown = await listed(request, seller, await examine(request, NewProduct))
+    product_id, shown = await put_on_sale(request, seller, await examine(request, NewProduct))
 
     headers = {"Location": address_of(request, f"/products/{product_id}")}
     return tagged(shown.own, tag=_own_tag(shown), status=201, headers=headers)
 
 
-async def listed(request: web.Request, seller: Principal, new: Examined[NewProduct]) -> tuple[str, EncodedProduct]:
+async def put_on_sale(request: web.Request, seller: Principal, new: Examined[NewProduct]) -> tuple[str, EncodedProduct]:
     """Put this seller's product on sale; give its id, and how it is shown."""
     await request.app[FILES].see_room()
     body = new.body([*_stock_faults(new.fitting), *await _faults(request, seller, new.fitting)])

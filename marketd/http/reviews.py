@@ -85,13 +85,13 @@ async def write(request: web.Request) -> web.Response:
     """Review a product that one has bought."""
     author = signed_in(request)
 
-    review_id, card = await written(request, author, await decode(request, NewReview))
+    review_id, card = await write_review(request, author, await decode(request, NewReview))
 
     location = address_of(request, f"/products/{request.match_info['id']}/reviews/{review_id}")
     return _tagged(card, status=201, headers={"Location": location})
 
 
-async def written(request: web.Request, author: Principal, body: NewReview) -> tuple[str, ReviewCard]:
+async def write_review(request: web.Request, author: Principal, body: NewReview) -> tuple[str, ReviewCard]:
     """Keep what somebody says of the product of the path; give its id, and how it is shown."""
     await request.app[FILES].see_room()
     product_id = await _product(request)

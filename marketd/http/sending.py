@@ -29,7 +29,7 @@ class Round:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._writes = 0
-        self._waiting: list[Gathering] = []
+        self._waiting: list[BatchingTransport] = []
         self._is_gathered = False
 
     def counted(self) -> bool:
@@ -39,7 +39,7 @@ class Round:
         self._writes += 1
         return self._is_gathered
 
-    def add(self, transport: "Gathering") -> None:
+    def add(self, transport: "BatchingTransport") -> None:
         """Have it send at the end."""
         self._waiting.append(transport)
 
@@ -54,7 +54,7 @@ class Round:
                 transport.abort()
 
 
-class Gathering:
+class BatchingTransport:
     """
     A transport that may keep what is written until the round is over; in all else it is the one within, which sends
     nothing by itself (asyncio's own would send files past us, uvloop's do not).

@@ -32,7 +32,7 @@ from marketd.http.problems import (
     response_of,
 )
 from marketd.http.proxies import is_host
-from marketd.http.sending import Gathering, Round
+from marketd.http.sending import BatchingTransport, Round
 
 IN_ROW_MAX: Final = 8  # requests that were sent in a row are answered before others are let run
 CLEANUP_S_MAX: Final = 0.1  # what is left to who is cut off; to aiohttp, 0 means for ever
@@ -91,7 +91,7 @@ class Connection(web.RequestHandler):
         if sys.version_info < (3, 12):
             self._loop = self._inline  # from now on: the connection itself is a task
         if not hasattr(transport, "_sendfile_compatible"):  # as asyncio's own have, which send files past everybody
-            self.transport = Gathering(cast(asyncio.Transport, transport), self._round)  # type: ignore[assignment]
+            self.transport = BatchingTransport(cast(asyncio.Transport, transport), self._round)  # type: ignore[assignment]
         self._held = self.transport
         if not self._lines.opened(self):
             self._say_and_hang_up(Overloaded("too many connections", retry_after_s=RETRY_AFTER_S))
@@ -104,7 +104,7 @@ class Connection(web.RequestHandler):
 
     def eof_received(self) -> None:
         """The client sends no more, and the line is about to be closed: send what waits."""
-        if isinstance(self.transport, Gathering):
+        if isinstance(self.transport, BatchingTransport):
             self.transport.flush()
         super().eof_received()
 

@@ -57,10 +57,10 @@ class Upload(Struct):
 )
 async def upload(request: web.Request) -> web.Response:
     """Keep the bytes of the body; of an image, a smaller variant too."""
-    return answered(await kept(request, signed_in(request, "seller")), status=201)
+    return answered(await store_upload(request, signed_in(request, "seller")), status=201)
 
 
-async def kept(request: web.Request, seller: Principal) -> Upload:
+async def store_upload(request: web.Request, seller: Principal) -> Upload:
     """Keep the body of a request of this seller's."""
     wanted, media_type = parameters(request, UploadParameters), _media_type(request)
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from marketd.http.sending import AT_ONCE_BYTES, MANY, Gathering, Round
+from marketd.http.sending import AT_ONCE_BYTES, MANY, BatchingTransport, Round
 
 
 class Line(asyncio.Transport):
@@ -35,13 +35,13 @@ class Line(asyncio.Transport):
     abort = close
 
 
-def lines(count: int) -> tuple[list[Line], list[Gathering]]:
+def lines(count: int) -> tuple[list[Line], list[BatchingTransport]]:
     round_ = Round(asyncio.get_running_loop())
     within = [Line() for _ in range(count)]
-    return within, [Gathering(line, round_) for line in within]
+    return within, [BatchingTransport(line, round_) for line in within]
 
 
-async def busy(transports: list[Gathering], within: list[Line]) -> None:
+async def busy(transports: list[BatchingTransport], within: list[Line]) -> None:
     """Let a round pass in which many are answered."""
     for transport in transports:
         transport.write(b"before")

@@ -18,7 +18,7 @@ from marketd.http.bodies import Currency, Paging, Text, Title, formed, parameter
 from marketd.http.doing import DOING, Doing
 from marketd.http.keys import CLOCK, ONCE
 from marketd.http.operation import SIGNED_IN, Answer, Bytes, operation
-from marketd.http.orders import NewOrder, download_of, placed, visible
+from marketd.http.orders import NewOrder, download_of, place_order, visible
 from marketd.http.pages.entrance import ENTERED
 from marketd.http.pages.forms import signed_form
 from marketd.http.pages.frame import HTML, sent_on, shown
@@ -67,7 +67,7 @@ async def buy(request: web.Request) -> web.Response:
     request[DOING] = Doing(now_ms, drawn, is_again=True)  # or is the first time: nobody knows
 
     async with request.app[ONCE].turn(drawn):
-        await placed(request, viewer.principal, address, wanted, agreed)
+        await place_order(request, viewer.principal, address, wanted, agreed)
 
     return sent_on(request, f"/shop/orders/{address.key}")
 
@@ -119,7 +119,7 @@ async def library(request: web.Request) -> web.Response:
 async def review(request: web.Request) -> web.Response:
     """Say what one thinks of a product that one has bought."""
     viewer, form = await signed_form(request, ReviewForm)
-    await reviews.written(request, viewer.principal, NewReview(form.rating, form.body, form.title))
+    await reviews.write_review(request, viewer.principal, NewReview(form.rating, form.body, form.title))
     return sent_on(request, f"/shop/products/{request.match_info['id']}#reviews")
 
 

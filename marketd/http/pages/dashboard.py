@@ -13,7 +13,7 @@ from marketd.http.asking import ask, find, read
 from marketd.http.bodies import Paging, parameters
 from marketd.http.events import LAST_ID, EventStream, streamed
 from marketd.http.operation import EVENT_STREAM, SELLERS, Answer, Bytes, operation
-from marketd.http.orders import refunded
+from marketd.http.orders import request_refund
 from marketd.http.pages.chart import Chart, bars
 from marketd.http.pages.entrance import ENTERED
 from marketd.http.pages.figures import Figures, Taking, figures
@@ -129,7 +129,7 @@ async def orders(request: web.Request) -> web.Response:
 async def refund(request: web.Request) -> web.Response:
     """Take a sale back."""
     viewer, form = await signed_form(request, RefundForm, "seller")
-    await refunded(request, viewer.principal, form.reason)
+    await request_refund(request, viewer.principal, form.reason)
     return sent_on(request, "/dashboard/orders")
 
 

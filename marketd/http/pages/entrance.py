@@ -6,14 +6,14 @@ from typing import Annotated, Final, Literal
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from marketd.http.auth import Email, GivenPassword, NewPassword, proved, registered
+from marketd.http.auth import Email, GivenPassword, NewPassword, register_account, verify_credentials
 from marketd.http.bodies import ShortLine
 from marketd.http.confirmations import begin_reset
 from marketd.http.operation import SIGNED_IN, Answer, Bytes, operation
 from marketd.http.pages.forms import Nothing, open_form, signed_form
 from marketd.http.pages.frame import HTML, sent_on, shown
 from marketd.http.pages.refusals import BLANK, FORGOTTEN, SIGN_IN, SIGN_UP
-from marketd.http.pages.web_session import ended, opened
+from marketd.http.pages.web_session import end_session, open_session
 from marketd.http.problems import NotSignedIn, TooManyFailures
 
 routes = web.RouteTableDef()
@@ -60,10 +60,10 @@ async def sign_in(request: web.Request) -> web.Response:
     """Open a session of this browser; who fails too often waits as long as over the API."""
     form = await open_form(request, SignIn)
 
-    address = await proved(request, form.email, form.password)
+    address = await verify_credentials(request, form.email, form.password)
 
     response = sent_on(request, _ours(form.next))
-    await opened(request, address, response)
+    await open_session(request, address, response)
     return response
 
 
@@ -83,11 +83,11 @@ async def sign_up(request: web.Request) -> web.Response:
     """Make an account, and open a session of this browser."""
     form = await open_form(request, SignUp)
 
-    await registered(request, form.email, form.password, form.name, form.role)
-    address = await proved(request, form.email, form.password)
+    await register_account(request, form.email, form.password, form.name, form.role)
+    address = await verify_credentials(request, form.email, form.password)
 
     response = sent_on(request, HOMES[form.role] if form.next == "/" else _ours(form.next))
-    await opened(request, address, response)
+    await open_session(request, address, response)
     return response
 
 
@@ -114,7 +114,7 @@ async def sign_out(request: web.Request) -> web.Response:
     viewer, _ = await signed_form(request, Nothing)
 
     response = sent_on(request, "/")
-    await ended(request, viewer, response)
+    await end_session(request, viewer, response)
     return response
 
 

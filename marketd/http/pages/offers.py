@@ -78,7 +78,7 @@ async def show(request: web.Request) -> web.Response:
 async def upload(request: web.Request) -> web.Response:
     """Keep a file."""
     viewer = await sender(request, "seller")
-    return answered(await uploads.kept(request, viewer.principal), status=201)
+    return answered(await uploads.store_upload(request, viewer.principal), status=201)
 
 
 @routes.post("/dashboard/products")
@@ -86,7 +86,7 @@ async def upload(request: web.Request) -> web.Response:
 async def list_product(request: web.Request) -> web.Response:
     """Put a product on sale."""
     viewer = await sender(request, "seller")
-    product_id, _ = await products.listed(request, viewer.principal, await examine(request, NewProduct))
+    product_id, _ = await products.put_on_sale(request, viewer.principal, await examine(request, NewProduct))
     return answered(Kept(product_id, f"/dashboard/products/{product_id}"), status=201)
 
 
@@ -95,7 +95,7 @@ async def list_product(request: web.Request) -> web.Response:
 async def revise(request: web.Request) -> web.Response:
     """Change a product."""
     viewer = await sender(request, "seller")
-    await products.revised(request, viewer.principal, await examine(request, ProductChange))
+    await products.change_product(request, viewer.principal, await examine(request, ProductChange))
     product_id = request.match_info["id"]
     return answered(Kept(product_id, f"/dashboard/products/{product_id}"))
 
@@ -105,5 +105,5 @@ async def revise(request: web.Request) -> web.Response:
 async def withdraw(request: web.Request) -> web.Response:
     """Take a product off sale."""
     viewer, _ = await signed_form(request, Nothing, "seller")
-    await products.withdrawn(request, viewer.principal)
+    await products.take_off_sale(request, viewer.principal)
     return sent_on(request, "/dashboard/products")

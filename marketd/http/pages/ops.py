@@ -13,7 +13,7 @@ from marketd.http.asking import read
 from marketd.http.bodies import parameters
 from marketd.http.keys import CIRCUITS, READINESS, TRAFFIC
 from marketd.http.operation import ADMINS, Answer, Bytes, operation
-from marketd.http.operations import resolved
+from marketd.http.operations import resolve_alert
 from marketd.http.operations import shown as alert_of
 from marketd.http.pages.entrance import ENTERED
 from marketd.http.pages.followers import followers
@@ -82,7 +82,7 @@ async def show(request: web.Request) -> web.Response:
 async def resolve(request: web.Request) -> web.Response:
     """Note that an alert has been seen to."""
     viewer, _ = await signed_form(request, Nothing, "admin")
-    await resolved(request, viewer.principal)
+    await resolve_alert(request, viewer.principal)
     return sent_on(request, "/ops#alerts")
 
 

@@ -120,7 +120,7 @@ def check(found: Viewer, token: str) -> None:
         raise Forbidden("this form is of another session: go back, load the page again, and send it once more")
 
 
-async def opened(request: web.Request, address: Address, response: web.Response) -> None:
+async def open_session(request: web.Request, address: Address, response: web.Response) -> None:
     """Open a session for whoever has proved that the account is theirs, and give the browser its cookie."""
     now, secret, hours = asked_at(request), secret_for(request, "cookie"), request.app[LIMITS].page_hours
     session_id = id_for(request, "session")
@@ -138,7 +138,7 @@ async def opened(request: web.Request, address: Address, response: web.Response)
     )
 
 
-async def ended(request: web.Request, found: Viewer, response: web.Response) -> None:
+async def end_session(request: web.Request, found: Viewer, response: web.Response) -> None:
     """End the session, and have the browser forget its cookie."""
     command = account.EndSession(found.principal.session_id, _hash(found.secret))
     await tell(request, found.address, command, principal=found.principal)
