@@ -33,8 +33,10 @@ class NewReview(Struct, forbid_unknown_fields=True):
 
 
 class ReviewChange(Struct, forbid_unknown_fields=True):
+    """What is given changes; a `title` of null takes it away."""
+
     rating: Stars | UnsetType = UNSET
-    title: Title | UnsetType = UNSET
+    title: Title | None | UnsetType = UNSET
     body: Text | UnsetType = UNSET
 
 
@@ -124,8 +126,8 @@ async def edit(request: web.Request) -> web.Response:
     body, versions = await decode(request, ReviewChange), expected(request)
     card = await _own(request, author)
 
-    now_ms = request.app[CLOCK].now_ms()
-    command = buyer.EditReview(card.product_id, card.id, now_ms, body.rating, body.title, body.body, versions)
+    now_ms, title = request.app[CLOCK].now_ms(), "" if body.title is None else body.title
+    command = buyer.EditReview(card.product_id, card.id, now_ms, body.rating, title, body.body, versions)
     await tell(request, Address("buyer", card.author_id), command, principal=author)
 
     return _tagged(await _card(request, card.id))

@@ -164,8 +164,17 @@ async def test_an_author_changes_what_is_given(stage: Stage) -> None:
     assert (ANN, buyer.EditReview("lamp", "r1", AT, 1, UNSET, UNSET)) == stage.bus.messages[1]
 
 
+async def test_an_author_takes_the_title_away(stage: Stage) -> None:
+    stage.bus.answers(FindReview, REVIEW)
+    stage.bus.answers(buyer.EditReview, STATE)
+
+    await stage.call("PATCH", R1, {"title": None}, user="ann")
+
+    assert (ANN, buyer.EditReview("lamp", "r1", AT, UNSET, "", UNSET)) == stage.bus.messages[1]
+
+
 async def test_a_change_that_does_not_fit_is_refused(stage: Stage) -> None:
-    answer = await stage.call("PATCH", R1, {"rating": None, "title": None, "body": 5}, user="ann")
+    answer = await stage.call("PATCH", R1, {"rating": None, "title": "", "body": None}, user="ann")
 
     assert ["/body", "/rating", "/title"] == answer.faults
 
