@@ -12,6 +12,8 @@ from typing import Annotated, Final, Protocol
 
 from msgspec import Meta
 
+HOUR_MS: Final = 60 * 60 * 1000
+DAY_MS: Final = 24 * HOUR_MS
 CHANCE_BYTES: Final = 4_096
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -38,7 +38,7 @@ MODULE_LINES_MAX: Final = 500
 FUNCTION_LINES_MAX: Final = 60
 MATCH_TABLES: Final = {"decide", "evolve"}
 # Ratchets: what is longer already may not grow beyond this, and what gets shorter leaves the list.
-LONGER: Final = {"actors.order": 626}
+LONGER: Final = {"actors.order": 624}
 
 AGGREGATE_MODULES: Final = {
     "actors.account",

@@ -304,6 +304,11 @@ class Alert(Struct, frozen=True):
     is_open: bool
 
 
+Status = Literal["pending", "completed", "failed", "refunded"]
+PaymentStatus = Literal["pending", "captured", "declined", "refunded", "refund_failed"]
+DeliveryStatus = Literal["pending", "delivered", "failed", "revoked"]
+
+
 class View(Struct, frozen=True, tag="order.view"):
     """An order as people see it."""
 
@@ -312,9 +317,9 @@ class View(Struct, frozen=True, tag="order.view"):
     product_id: str
     title: str
     price: Money
-    status: Literal["pending", "completed", "failed", "refunded"]
-    payment_status: Literal["pending", "captured", "declined", "refunded", "refund_failed"]
-    delivery_status: Literal["pending", "delivered", "failed", "revoked"]
+    status: Status
+    payment_status: PaymentStatus
+    delivery_status: DeliveryStatus
     failure_reason: str | None
     licence_key: str | None
     alert: Alert | None
@@ -569,14 +574,7 @@ def view(state: Existing) -> View:
     )
 
 
-_Statuses = tuple[
-    Literal["pending", "completed", "failed", "refunded"],
-    Literal["pending", "captured", "declined", "refunded", "refund_failed"],
-    Literal["pending", "delivered", "failed", "revoked"],
-]
-
-
-def _statuses(state: Existing) -> _Statuses:
+def _statuses(state: Existing) -> tuple[Status, PaymentStatus, DeliveryStatus]:
     """Status of the order, of its payment, and of its delivery."""
     match state:
         case Paying():

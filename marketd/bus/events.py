@@ -81,9 +81,9 @@ class OrderData(Struct, frozen=True, rename="camel"):
     currency: str
     buyer_id: str
     seller_id: str
-    status: Literal["pending", "completed", "failed", "refunded"]
-    payment_status: Literal["pending", "captured", "declined", "refunded", "refund_failed"]
-    delivery_status: Literal["pending", "delivered", "failed", "revoked"]
+    status: order.Status
+    payment_status: order.PaymentStatus
+    delivery_status: order.DeliveryStatus
     created_at: Instant
 
 

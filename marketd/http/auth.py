@@ -16,7 +16,7 @@ from marketd.actors import account
 from marketd.actors.account import Role
 from marketd.actors.address import Address
 from marketd.actors.aggregate import Refused
-from marketd.clock import Instant, instant
+from marketd.clock import DAY_MS, HOUR_MS, Instant, instant
 from marketd.http.answers import answered
 from marketd.http.asking import ask, read, tell
 from marketd.http.bodies import ShortLine, decode, formed
@@ -33,8 +33,6 @@ from marketd.storage.people import FindPerson, Person
 
 routes = web.RouteTableDef()
 
-HOUR_MS: Final = 60 * 60 * 1000
-DAY_MS: Final = 24 * HOUR_MS
 BAD_CREDENTIALS: Final = "the e-mail address or the password is wrong"
 BAD_REFRESH: Final = "the refresh token is not good any more: sign in again"
 

@@ -37,8 +37,6 @@ _WAIT: Final = re.compile(r"\s*wait\s*=\s*(\d{1,6})\s*", re.IGNORECASE)
 Id = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
-Status = Literal["pending", "completed", "failed", "refunded"]
-
 # What may stand in the way of who buys a product.
 NOT_FOR_SALE: Final = (
     product.Reason.NO_SUCH_PRODUCT,
@@ -65,7 +63,7 @@ class OrderList(Paging, frozen=True, forbid_unknown_fields=True, rename={"as_": 
 class Accepted(Struct, rename="camel"):
     message: str
     order_id: str
-    status: Status
+    status: order.Status
 
 
 class OrderBody(Struct, rename="camel", omit_defaults=True):
@@ -78,9 +76,9 @@ class OrderBody(Struct, rename="camel", omit_defaults=True):
     product_title: str
     price: Decimal
     currency: str
-    status: Status
-    payment_status: Literal["pending", "captured", "declined", "refunded", "refund_failed"]
-    delivery_status: Literal["pending", "delivered", "failed", "revoked"]
+    status: order.Status
+    payment_status: order.PaymentStatus
+    delivery_status: order.DeliveryStatus
     created_at: Instant
     updated_at: Instant
     failure_reason: str | None = None

@@ -11,8 +11,9 @@ from typing import Final
 
 from msgspec import Struct
 
+from marketd.clock import DAY_MS
 from marketd.storage.database import Connection
-from marketd.storage.reviews import DAY_MS, average, histogram
+from marketd.storage.reviews import average, histogram
 
 QUARTER_MS: Final = 15 * 60 * 1000
 LEVELS: Final = (1, 8, 64)  # so many days are one block of a product's sums; see `blocks`

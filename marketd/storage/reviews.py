@@ -12,14 +12,13 @@ from msgspec import Struct
 
 from marketd.actors import buyer
 from marketd.actors.address import Address
-from marketd.clock import Instant, instant
+from marketd.clock import DAY_MS, Instant, instant
 from marketd.storage.database import Connection, Row
 from marketd.storage.log import Recorded
 from marketd.storage.pages import Page
 from marketd.storage.projector import ReadModel
 
 RATINGS: Final = (1, 2, 3, 4, 5)
-DAY_MS: Final = 24 * 60 * 60 * 1000
 
 Sort = Literal["newest", "oldest", "highest", "lowest"]
 

@@ -10,11 +10,11 @@ from typing import Final
 
 from marketd.actors import order
 from marketd.actors.address import Address
+from marketd.clock import DAY_MS
 from marketd.storage.database import Connection, Row
 from marketd.storage.earnings import LEVELS, QUARTER_MS, FindNewest, ReadEarnings, newest, read
 from marketd.storage.log import Recorded
 from marketd.storage.projector import ReadModel
-from marketd.storage.reviews import DAY_MS
 
 TABLES: Final = {
     "sales": """

@@ -21,10 +21,9 @@ from msgspec import Struct
 
 from marketd.bus.port import Answer, Bus, Envelope
 from marketd.bus.subjects import query_subject
-from marketd.clock import Clock
+from marketd.clock import DAY_MS, Clock
 from marketd.storage.database import BrokenFile, Connection, Database, ForeignFile, StorageError
 from marketd.storage.earnings import QUARTER_MS
-from marketd.storage.reviews import DAY_MS
 
 SCHEMA_VERSION: Final = 1
 TABLES: Final = """

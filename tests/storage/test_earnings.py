@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from marketd.actors.money import Money
 from marketd.actors.steps import Denied, Step, Succeeded
+from marketd.clock import DAY_MS
 from marketd.storage.earnings import (
     LEVELS,
     TOP_PRODUCTS,
@@ -21,7 +22,6 @@ from marketd.storage.earnings import (
     TopProduct,
     blocks,
 )
-from marketd.storage.reviews import DAY_MS
 from tests.storage.history import START_MS, Market, market
 
 pytestmark = pytest.mark.asyncio

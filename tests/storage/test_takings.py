@@ -17,10 +17,10 @@ from marketd.actors.aggregate import Refused
 from marketd.actors.buyer import ReviewDeleted, Reviewed, ReviewHidden, ReviewShown
 from marketd.actors.money import Money
 from marketd.actors.steps import Denied, Outcome, Step, Succeeded
+from marketd.clock import DAY_MS
 from marketd.http.periods import Interval, Span, begins
 from marketd.storage.earnings import QUARTER_MS, TOP_PRODUCTS, Earnings, ReadEarnings, Taking
 from marketd.storage.log import EventLog
-from marketd.storage.reviews import DAY_MS
 from tests.storage.history import START_MS, Market, market, random_history
 from tests.storage.logs import followed
 

@@ -11,10 +11,10 @@ import pytest
 from marketd.bus.memory import MemoryBus
 from marketd.bus.port import Envelope
 from marketd.bus.subjects import query_subject
+from marketd.clock import DAY_MS
 from marketd.config.codecs import message_codec
 from marketd.storage.database import NewerFile
 from marketd.storage.earnings import QUARTER_MS
-from marketd.storage.reviews import DAY_MS
 from marketd.storage.views import FLUSH_S, CountViews, Views, ViewsCounted, Visit
 from tests.clock import TestClock, settle
 

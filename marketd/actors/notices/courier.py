@@ -26,7 +26,7 @@ from marketd.actors.notices.signing import WebhookSigner
 from marketd.actors.webhook import WEBHOOK, Board, Disable, Endpoint, Why, evolve, wants
 from marketd.bus.port import Bus, BusError, Envelope, NoAnswer
 from marketd.bus.subjects import command_subject
-from marketd.clock import Clock, id_of, new_id
+from marketd.clock import DAY_MS, Clock, id_of, new_id
 from marketd.storage.database import StorageError
 from marketd.storage.deliveries import SPAN_RECORDS, SWEPT_MAX, Deliveries, Heard, Message
 from marketd.storage.enquiries import Source
@@ -37,7 +37,6 @@ SWEEP_S: Final = 3_600.0
 MISHAP_S: Final = 5.0
 NOTED_EVERY: Final = 256  # records; as many are heard of again at the start where none of them said anything
 LOOKS: Final = 10  # so often it is looked how many wait, on the way to as many as may
-DAY_MS: Final = 24 * 60 * 60 * 1000
 OWN: Final = frozenset({"product", "order"})  # of these there are a seller's own
 
 NOTHING: Final = Board()

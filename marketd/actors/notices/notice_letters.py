@@ -19,10 +19,9 @@ from marketd.actors.notices.tokens import MailTokens
 from marketd.actors.notices.triggers import SALE, Notice
 from marketd.actors.product import File
 from marketd.actors.webhook import Endpoint
-from marketd.clock import instant
+from marketd.clock import HOUR_MS, instant
 
 PUSH_CHARACTERS_MAX: Final = 250  # a message has 4,096 bytes at most (RFC 8030, section 7.2)
-HOUR_MS: Final = 3_600_000
 
 
 # Makes the address of a file that was bought with an order, good until a time in ms since the epoch.

@@ -28,6 +28,7 @@ from marketd.actors import account
 from marketd.actors.account import Role
 from marketd.actors.address import Address
 from marketd.actors.aggregate import Refused
+from marketd.clock import HOUR_MS
 from marketd.http.asking import ask, tell
 from marketd.http.client import base_url, is_secure
 from marketd.http.doing import asked_at, id_for, secret_for
@@ -40,7 +41,6 @@ from marketd.http.tokens import Principal
 NAME: Final = "marketd"
 HOST_NAME: Final = f"__Host-{NAME}"  # which a browser takes from this very host alone, and under https (RFC 6265bis)
 HEADER: Final = "X-CSRF-Token"
-HOUR_MS: Final = 60 * 60 * 1000
 SECRET: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 TOKEN_BYTES: Final = 32
 
