@@ -16,6 +16,7 @@ from functools import cache
 from itertools import islice
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Generic, TypeVar, Union, get_args, get_origin
+from urllib.parse import parse_qsl
 
 import msgspec
 from aiohttp import web
@@ -42,6 +43,8 @@ WHOLE_DIGITS_MAX: Final = 20  # no field takes a whole number that is longer
 HUGE_DIGITS: Final = 2 * WHOLE_DIGITS_MAX
 FAULTS_MAX: Final = 100  # who sends more gets an answer that is no larger for it
 NAME_SHOWN_MAX: Final = 100
+REPLACED: Final = "\ufffd"  # what stands where bytes were no text
+_ESCAPED_BYTES: Final = re.compile("[\ud800-\udfff]")  # PEP 383
 
 # Patterns are written so that they mean the same in Python and in ECMA 262, which JSON Schema takes them from.
 # UNSEEN is what shows nothing, breaks lines or turns them around, but for the joiners that emoji and scripts need.
@@ -206,18 +209,27 @@ async def decode_optional(request: web.Request, kind: type[T]) -> T:
 def parameters(request: web.Request, kind: type[T]) -> T:
     """Decode the query's parameters; raise `BadRequest` naming every one at fault."""
     assert_declared(request, "query", kind)
-    return from_texts([*request.query.items()], kind)
+    pairs = [*request.query.items()]
+    is_doubtful = any(REPLACED in text for _, text in pairs)
+    return from_texts(pairs, kind, _unreadable(request.rel_url.raw_query_string) if is_doubtful else [])
 
 
-def from_texts(pairs: Sequence[tuple[str, str]], kind: type[T]) -> T:
-    """Convert named texts, as queries and forms have them; raise `BadRequest` as above."""
+def from_texts(pairs: Sequence[tuple[str, str]], kind: type[T], unreadable: Iterable[str] = ()) -> T:
+    """Convert named texts, as queries and forms have them; raise `BadRequest` as above, for the unreadable ones too."""
     counts = Counter(name for name, _ in pairs)
     found = [Fault(f"/{name}", "Given more than once") for name, count in counts.items() if count > 1]
+    found += [Fault(f"/{_escaped(name)}", "Expected UTF-8") for name in unreadable]
     given: Mapping[str, str] = dict(pairs)
     found += islice(_faults(kind, given, "", strict=False), FAULTS_MAX)
     if found:
         raise BadRequest(found[:FAULTS_MAX])
     return msgspec.convert(given, kind, strict=False)
+
+
+def _unreadable(query: str) -> list[str]:
+    """Name the parameters whose bytes are no UTF-8; they were read as if somebody had written U+FFFD."""
+    pairs = parse_qsl(query, keep_blank_values=True, errors="surrogateescape")
+    return [_ESCAPED_BYTES.sub(REPLACED, name) for name, text in pairs if _ESCAPED_BYTES.search(text)]
 
 
 def faults_of(kind: type[Struct], value: Any) -> list[Fault]:

@@ -58,7 +58,11 @@ PRICE_BOUND_MAX: Final = 1_000_000_000
 FOR_ALL: Final[dict[str, str]] = {hdrs.VARY: "Authorization"}
 FOR_ONE: Final[dict[str, str]] = {hdrs.VARY: "Authorization", hdrs.CACHE_CONTROL: "private"}
 
-_FILE_ADDRESS: Final = rf"upload://[0-9a-f]{{64}}|https://[^\s/?#@{UNSEEN}]+(?:/[^\s{UNSEEN}]*)?"
+_HOST: Final = rf"[^\s/?#@:\[\]\\<>^|{UNSEEN}]+|\[[0-9A-Fa-f:.]+\]"
+_PORT: Final = "6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3}"
+_FILE_ADDRESS: Final = (
+    rf"upload://[0-9a-f]{{64}}|https://(?:{_HOST})(?::(?:{_PORT})?)?(?:[/?#][^\s{UNSEEN}]*)?"  # RFC 3986, section 3
+)
 _LICENCE_KEY: Final = rf"{SEEN}(?:[^{UNSEEN}]*{SEEN})?"
 
 

@@ -191,6 +191,16 @@ async def test_a_file_name_that_no_disk_would_have_is_refused(stage: Stage, name
         "upload://" + "A" * 64,
         "https://user:word@e.example/a",
         "https://",
+        "https://e.example:99999/",
+        "https://e.example:65536",
+        "https://e.example:0/",
+        "https://e.example:80:80/",
+        "https://e.example:a/",
+        "https://:443/",
+        "https://?a",
+        "https://[::1/",
+        "https://[e.example]/",
+        "https://e.example\\@evil.example/",
         "https://e.example/a b",
         "https://e.example/a\n",
         "https://e.example/a\x00",
@@ -201,6 +211,28 @@ async def test_a_file_name_that_no_disk_would_have_is_refused(stage: Stage, name
 )
 async def test_a_file_is_an_upload_or_at_an_https_address(stage: Stage, url: str) -> None:
     assert ["/files/0/url"] == await list_product(stage, files=[{**LISTING["files"][0], "url": url}])
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://e.example",
+        "https://e.example?file=a",
+        "https://e.example#a",
+        "https://e.example:65535/a?b#c",
+        "https://e.example:/",
+        "https://e.example:443?a",
+        "https://[2001:db8::1]:8443/a",
+        "https://bücher.example/ä",
+        "https://e.example/a@b:99999",
+    ],
+)
+async def test_an_https_address_is_one_with_whatever_may_follow_its_host(stage: Stage, url: str) -> None:
+    stage.bus.answers(product.List, None)
+    stage.bus.answers(ReadProduct, ENCODED)
+    listing = LISTING | {"files": [{**LISTING["files"][0], "url": url}]}
+
+    assert 201 == (await stage.call("POST", "/products", listing, user="sam", role="seller")).status
 
 
 @pytest.mark.parametrize(

@@ -121,11 +121,18 @@ async def test_nothing_is_not_a_file(stage: Stage) -> None:
         ("name=a%0Ab", ["/name"]),
         ("name=a%00", ["/name"]),
         ("name=" + "x" * 256, ["/name"]),
+        ("name=%ff", ["/name"]),
+        ("name=%C3%BC%ED%A0%80", ["/name"]),
+        ("name=%EF%BF%BD&%ff=%ff", ["/\ufffd", "/\ufffd"]),
         ("name=a&name=b&kind=c", ["/kind", "/name"]),
     ],
 )
 async def test_an_upload_has_a_name_that_a_disk_would_have(stage: Stage, query: str, expected: list[str]) -> None:
     assert expected == (await upload(stage, query=query)).faults
+
+
+async def test_an_upload_may_have_a_name_of_any_letters(stage: Stage) -> None:
+    assert "ü\ufffd.zip" == (await upload(stage, query="name=%C3%BC%EF%BF%BD.zip")).json()["name"]
 
 
 async def test_a_sender_who_hangs_up_leaves_nothing(stage: Stage) -> None:
