@@ -106,6 +106,7 @@ def settings_page() -> str:
         "",
         "Defaults, then the TOML file of `--config`, then the environment, then flags; the later wins. The setting",
         "`port` of section `http` is `port` in `[http]` in the file, and `MARKETD_HTTP__PORT` in the environment.",
+        "In the environment a list is written with commas: `MARKETD_HTTP__CORS_ORIGINS=https://a.example,https://b.example`.",
         "`marketd config` prints what is in force, and from where. An unknown key, a wrong type or an impossible value",
         "stops the start. (Kubernetes sets `MARKETD_PORT` for a service of that name: give it another one there.)",
     ]

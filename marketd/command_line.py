@@ -149,9 +149,7 @@ def parser() -> argparse.ArgumentParser:
 
     serving = commands.add_parser("serve", parents=[common], help="run the service", description=serve.__doc__)
     serving.add_argument("--host", metavar="H", help="the address to listen on (default: 127.0.0.1)")
-    serving.add_argument(
-        "--port", type=int, metavar="P", help="the port to listen on, 0 for a free one (default: 8080)"
-    )
+    serving.add_argument("--port", metavar="P", help="the port to listen on, 0 for a free one (default: 8080)")
     serving.add_argument("--nats", metavar="URL", help="a NATS server that already runs (default: one of our own)")
     serving.add_argument("--sample", action="store_true", help="fill an empty store with a small sample catalogue")
     serving.set_defaults(run=_serve)

@@ -130,7 +130,6 @@ def test_the_version_is_told() -> None:
         [],
         ["dance"],
         ["serve", "--fast"],
-        ["serve", "--port", "many"],
         ["admin"],
         ["admin", "create"],
         ["keys"],
@@ -144,6 +143,19 @@ def test_a_command_line_that_makes_no_sense_is_misuse(arguments: list[str]) -> N
 
 
 # Settings.
+
+
+@pytest.mark.parametrize(
+    ("port", "expected"),
+    [
+        ("many", 'http.port = "many" (flag --port): expected int'),
+        ("-1", 'http.port = "-1" (flag --port): expected int >= 0'),
+    ],
+)
+def test_a_port_that_is_none_is_told_in_one_line(port: str, expected: str) -> None:
+    done = marketd("serve", "--port", port)
+
+    assert (2, "", f"marketd: {expected}\n") == (done.returncode, done.stdout, done.stderr)
 
 
 @pytest.mark.parametrize(

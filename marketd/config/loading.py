@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from marketd.config.fields import FIELDS, SECTIONS, Field, Loaded
 from marketd.config.settings import Settings
@@ -27,6 +27,7 @@ from marketd.config.shown import shown, shown_key
 FLAGS: Final = {"--data": "data.dir", "--host": "http.host", "--port": "http.port", "--nats": "nats.url"}
 
 LIVE: Final = "_live_"  # in a key of Stripe's that moves real money
+PATTERN: Final = "matching regex"  # in what msgspec says of a text that does not fit one
 SECRET_WORDS: Final = ("password", "secret", "token", "key", "credential")
 
 
@@ -156,12 +157,21 @@ def impossible(given: Given, expected: str) -> ImpossibleValue:
 
 
 def expectation(given: Given, complaint: str) -> str:
-    """Say what would have done: msgspec says it well, but not which words a `Literal` has."""
+    """Say what would have done: msgspec says it well, but not which words a `Literal` has, or what a pattern means."""
     words = get_args(get_args(given.field.type)[0]) if is_choice(given.field.type) else ()
     if words:
         return "one of " + ", ".join(words)
+    if PATTERN in complaint and (meaning := in_words(given.field.type)):
+        return meaning
     complaint = complaint.removeprefix("Expected ").replace("`", "")
     return complaint.partition(", got ")[0] if given.is_text else complaint
+
+
+def in_words(kind: Any) -> str | None:
+    """Find what the pattern in a type expects."""
+    if isinstance(kind, Meta):
+        return (kind.extra or {}).get("expected")
+    return next((words for part in get_args(kind) if (words := in_words(part))), None)
 
 
 def is_unicode(text: str) -> bool:

@@ -12,22 +12,13 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
+from marketd.config.forms import BearerToken, LeafUrl, NatsUrl, Origin, SigningSecret, Source, StripeKey, WebUrl
 from marketd.config.telling import SECRET, Mail, Push
 from marketd.config.webhook_settings import Webhooks
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 GIB: Final = 1024 * MIB
-
-
-NatsUrl = Annotated[str, Meta(pattern=r"^(nats|tls)://\S+\Z")]
-LeafUrl = Annotated[str, Meta(pattern=r"^(nats-leaf|tls|wss?)://[^@\s]+\Z")]
-WebUrl = Annotated[str, Meta(pattern=r"^https?://[^\s/?#]+(/[^\s/?#]+)*\Z")]
-StripeKey = Annotated[str, Meta(pattern=r"^[sr]k_[!-~]+\Z")]
-SigningSecret = Annotated[str, Meta(pattern=r"^[!-~]+\Z")]
-BearerToken = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._~+/=-]{16,}\Z")]
-Source = Annotated[str, Meta(pattern=r"^[!-~]+\Z")]
-Origin = Annotated[str, Meta(pattern=r"^(\*|https?://[^\s/?#@*]+)\Z")]
 
 
 def _networks_fault(networks: tuple[str, ...]) -> str | None:

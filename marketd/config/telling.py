@@ -7,10 +7,9 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
-SECRET: Final = {"secret": True}
+from marketd.config.forms import MailAddress, PushContact, SenderName
 
-MailAddress = Annotated[str, Meta(pattern=r"^[!-?A-~]+@[A-Za-z0-9.-]+\Z")]
-PushContact = Annotated[str, Meta(pattern=r"^(mailto:[!-?A-~]+@[A-Za-z0-9.-]+|https://[A-Za-z0-9.-]+)\Z")]
+SECRET: Final = {"secret": True}
 
 
 class Mail(Struct, frozen=True):
@@ -27,7 +26,7 @@ class Mail(Struct, frozen=True):
         str | None, Meta(description="a file of certificates to trust beside those of the system, in PEM")
     ] = None
     from_address: Annotated[MailAddress, Meta(description="who the mails are from")] = "marketd@localhost"
-    from_name: Annotated[str, Meta(description="what this one is called", pattern=r"^[^\x00-\x1f\x7f]*\Z")] = "marketd"
+    from_name: Annotated[SenderName, Meta(description="what this one is called")] = "marketd"
     send_s_max: Annotated[float, Meta(description="the time that sending one mail may take", gt=0, le=600)] = 30.0
     retry_s: Annotated[float, Meta(description="the first pause before a mail is tried again", gt=0, le=86400)] = 1.0
     retry_s_max: Annotated[

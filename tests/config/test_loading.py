@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import pytest
 from msgspec import Meta
 
-from marketd.config.fields import Field, Loaded
+from marketd.config.fields import FIELDS, Field, Loaded
 from marketd.config.loading import (
     FileUnreadable,
     Given,
@@ -15,6 +15,7 @@ from marketd.config.loading import (
     SettingsError,
     UnknownSetting,
     converted,
+    in_words,
     load,
 )
 from marketd.config.settings import Settings
@@ -331,3 +332,25 @@ def test_a_password_in_a_refused_url_is_masked() -> None:
 )
 def test_a_refusal_is_one_line(environ: dict[str, str]) -> None:
     assert 1 == len(refusal(None, environ, {}).splitlines())
+
+
+# What a pattern expects.
+
+
+@pytest.mark.parametrize("field", [field for field in FIELDS.values() if "pattern" in str(field.type)], ids=str)
+def test_what_does_not_fit_a_pattern_is_answered_in_words(field: Field) -> None:
+    with pytest.raises(ImpossibleValue) as caught:
+        load(None, {field.variable: "no /\x00"}, {})
+
+    assert in_words(field.type) == caught.value.expected
+
+
+def test_an_origin_with_a_path_is_refused_in_words() -> None:
+    said = refusal(None, {"MARKETD_HTTP__CORS_ORIGINS": "https://shop.example/"}, {})
+
+    expected = 'http.cors_origins = "https://shop.example/" (environment MARKETD_HTTP__CORS_ORIGINS): expected '
+    assert expected + "`*`, or origins such as https://shop.example, without a path" == said
+
+
+def test_a_flag_that_is_no_number_is_refused_like_a_variable() -> None:
+    assert 'http.port = "many" (flag --port): expected int' == refusal(None, {}, {"--port": "many"})
