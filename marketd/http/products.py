@@ -253,8 +253,9 @@ async def change_product(
     """Change the product of the path; give how it is shown."""
     address = _address(request)
     await request.app[FILES].see_room()
+    body = change.body(await _faults(request, seller, change.fitting))
     described = await ask(request, address, product.Describe(), product.Description, principal=seller)
-    body = change.body(await _faults(request, seller, change.fitting, described.offer.price))
+    change.body(_price_faults(body, described.offer.price))
     await _publish(request, body)
     command = product.Revise(
         seller_id=seller.user_id,
@@ -426,14 +427,13 @@ def _address(request: web.Request) -> Address:
 # What is wrong with the fields of a body together, or with what they refer to. Those that don't fit are UNSET.
 
 
-async def _faults(
-    request: web.Request, seller: Principal, body: NewProduct | ProductChange, old: Money | None = None
-) -> list[Fault]:
-    """Name whatever is wrong with it for this seller; a change, with how it goes with the old price."""
-    return [*_price_faults(body, old), *_key_faults(body), *await _upload_faults(request, seller, body)]
+async def _faults(request: web.Request, seller: Principal, body: NewProduct | ProductChange) -> list[Fault]:
+    """Name whatever is wrong with it for this seller, as far as can be said without asking for the product."""
+    return [*_price_faults(body), *_key_faults(body), *await _upload_faults(request, seller, body)]
 
 
-def _price_faults(body: NewProduct | ProductChange, old: Money | None) -> list[Fault]:
+def _price_faults(body: NewProduct | ProductChange, old: Money | None = None) -> list[Fault]:
+    """See that price and currency go together, or the one that is given with the other as it was."""
     amount = price_of(body.price) if body.price is not UNSET else old.amount if old else None
     currency = body.currency if body.currency is not UNSET else old.currency if old else None
     if amount is None or currency is None:

@@ -258,7 +258,7 @@ async def test_a_currency_that_the_old_price_does_not_fit_is_refused(stage: Stag
 
 async def test_faults_of_every_kind_are_named_together_in_a_change_too(stage: Stage) -> None:
     preview = {"name": "a.png", "type": "image/png", "url": f"upload://{'0' * 64}"}
-    change = {"title": "", "currency": "JPY", "previews": [preview], "licenceKeys": ["A", "A"]}
+    change = {"title": "", "price": 1.5, "currency": "JPY", "previews": [preview], "licenceKeys": ["A", "A"]}
 
     assert ["/licenceKeys/1", "/previews/0/url", "/price", "/title"] == (await revise(stage, change)).faults
 
