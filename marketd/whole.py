@@ -1,5 +1,6 @@
 """
-A file that is there whole or not at all, for its owner's eyes only: written beside its place, put there at one stroke.
+Files that are there whole or not at all, for their owner's eyes only: written beside their place, put there at one
+stroke; and how what was written comes to the disk.
 
 Who reads sees all of the old bytes or all of the new, whatever happens meanwhile. One at a time may write a file; who
 can't see to that needs names of their own for what is under way, as `storage/files.py` has them.
@@ -23,12 +24,12 @@ def write_whole(path: Path, data: bytes, *, lasts: bool = True) -> None:
             os.fsync(file.fileno())
     fresh.replace(path)
     if lasts:
-        _keep_name(path.parent)
+        sync(path.parent)
 
 
-def _keep_name(folder: Path) -> None:
-    """Bring the names in a folder to the disk."""
-    handle = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

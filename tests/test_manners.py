@@ -361,7 +361,7 @@ def test_no_other_foreign_library_has_come_in() -> None:
 
 
 def test_who_waits_for_the_disk_says_why_it_is_not_by_a_file_written_whole() -> None:
-    own = {"storage.files", "storage.archive", "storage.remaking"}  # uploads, backups and read models: streams of bytes
+    own = {"storage.files", "storage.archive"}  # uploads and backups: streams of bytes
 
     assert {"whole", *own} == {module for module, call in calls() if call == "os.fsync"}
 

@@ -21,7 +21,17 @@ from marketd.actors.aggregate import Refused
 from marketd.bus.codec import Codec
 from marketd.bus.connection import BROKEN, Connection, heeding
 from marketd.bus.memory import MemoryBus, attend
-from marketd.bus.port import Answer, BusError, Busy, Envelope, Handler, NoAnswer, NobodyServes, TooLarge, Undecodable
+from marketd.bus.port import (
+    Answer,
+    AnswerTooLarge,
+    BusError,
+    Busy,
+    Envelope,
+    Handler,
+    NoAnswer,
+    NobodyServes,
+    Undecodable,
+)
 from marketd.bus.tally import Tally
 from marketd.clock import Clock
 from marketd.measures import Outcomes
@@ -231,7 +241,7 @@ class NatsBus:
             return
         if len(packed) > self._connection.max_payload:
             log.error("an answer on %s has %d bytes, more than the carrier takes", message.subject, len(packed))
-            packed = self._codec.pack_error(TooLarge("the answer is larger than the carrier takes"))
+            packed = self._codec.pack_error(AnswerTooLarge("the answer is larger than the carrier takes"))
         try:
             await self._connection.publish(message.reply, packed)
         except BROKEN as error:

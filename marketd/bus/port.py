@@ -9,7 +9,7 @@ The one rule: an ask ends by its deadline, in an answer or in one of these error
     ├── Busy            too many wait already: it did not happen
     ├── Crashed         whoever was asked has a defect: it did not happen
     ├── Undecodable     the message is not one that is understood there: it did not happen
-    ├── TooLarge        the answer is larger than the carrier takes: asking again will not help
+    ├── AnswerTooLarge  the answer is larger than the carrier takes: asking again will not help
     ├── Unsure          the log did not say whether it took it: ask again under the same id
     └── NoAnswer        silence until the deadline: ask again under the same id
 """
@@ -70,7 +70,7 @@ class Undecodable(BusError):
     code = "undecodable"
 
 
-class TooLarge(BusError):
+class AnswerTooLarge(BusError):
     code = "too-large"
 
 
@@ -83,7 +83,8 @@ class NoAnswer(BusError):
 
 
 ERRORS = {
-    error.code: error for error in (BusError, NobodyServes, Busy, Crashed, Undecodable, TooLarge, Unsure, NoAnswer)
+    error.code: error
+    for error in (BusError, NobodyServes, Busy, Crashed, Undecodable, AnswerTooLarge, Unsure, NoAnswer)
 }
 
 Handler = Callable[[str, Envelope], Awaitable[Answer]]

@@ -27,8 +27,9 @@ from marketd.config.folder import KEPT_FILES, KEPT_FOLDERS, LOCK, STAGING, Folde
 from marketd.config.ledgers import ledgers_of
 from marketd.config.progress import Progress
 from marketd.storage import answers, deliveries, sqlite, views
-from marketd.storage.archive import FORMAT, ArchiveDamaged, Manifest, Writer, sync, unpack, writing
+from marketd.storage.archive import FORMAT, ArchiveDamaged, Manifest, Writer, unpack, writing
 from marketd.storage.database import Connection, Part, changing, copy, cut, rows
+from marketd.whole import sync
 
 LAST: Final = "SELECT position, hash FROM commits ORDER BY position DESC LIMIT 1"
 

@@ -329,10 +329,9 @@ def _bare(kind: Any) -> tuple[Any, Any]:
 
 def _list_fault(kind: Any, value: list[Any]) -> str | None:
     """Say what is wrong with a list by its own bounds, whatever its items are."""
+    bounds = get_args(kind)[1:] if get_origin(kind) is Annotated else ()
     try:
-        msgspec.convert(
-            value, Annotated[list[Any], *get_args(kind)[1:]] if get_origin(kind) is Annotated else list[Any]
-        )
+        msgspec.convert(value, Annotated[list[Any], *bounds] if bounds else list[Any])
     except msgspec.ValidationError as error:
         return _worded(error)
     return None

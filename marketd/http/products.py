@@ -235,7 +235,7 @@ async def show(request: web.Request) -> web.Response:
     access=SELLERS,
     body=ProductChange,
     answers={200: Answer(ProductCard, headers=("ETag",))},
-    problems=(NotFound, *NOT_TO_CHANGE, product.Reason.WITHDRAWN),
+    problems=(NotFound, *NOT_TO_CHANGE, product.Reason.WITHDRAWN, product.Reason.TOO_MANY_KEYS),
     takes=("If-Match",),
 )
 async def revise(request: web.Request) -> web.Response:

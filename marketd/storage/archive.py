@@ -25,6 +25,8 @@ from typing import BinaryIO, Final
 import msgspec
 from msgspec import Struct
 
+from marketd.whole import sync
+
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
 MANIFEST_BYTES_MAX: Final = 1024 * 1024 * 1024
@@ -175,15 +177,6 @@ def _manifest(path: Path, text: bytes) -> Manifest:
             f"{path} has format {manifest.format}, made by marketd {manifest.marketd}; this one knows format {FORMAT}"
         )
     return manifest
-
-
-def sync(folder: Path) -> None:
-    """Bring the names in a folder to the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _refuse_there(path: Path) -> None:

@@ -25,6 +25,7 @@ from msgspec import Struct
 
 from marketd.storage.database import DiskTrouble
 from marketd.storage.images import ImageUnfit, Shrinker, has_variant
+from marketd.whole import sync
 
 T = TypeVar("T")
 
@@ -146,7 +147,7 @@ class FileStore:
         incoming = self._incoming / secrets.token_hex(16)
         try:
             await self._shrinker.shrink(source, incoming)
-            await self._on_disk(_sync, incoming)
+            await self._on_disk(sync, incoming)
             await self._on_disk(_settle, incoming, target)
         finally:
             incoming.unlink(missing_ok=True)
@@ -194,7 +195,7 @@ class FileStore:
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(note)
-        _sync(note.parent)
+        sync(note.parent)
 
     def _public_type(self, digest: str) -> str | None:
         note = self._owners(digest) / PUBLIC
@@ -229,14 +230,5 @@ def _settle(incoming: Path, path: Path) -> None:
     """Give the file its name, so that a power cut leaves either all of it or none."""
     path.parent.mkdir(exist_ok=True)
     incoming.replace(path)
-    _sync(path.parent)
-    _sync(path.parent.parent)
-
-
-def _sync(path: Path) -> None:
-    """Bring a file, or the names in a folder, to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(path.parent)
+    sync(path.parent.parent)

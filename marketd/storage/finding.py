@@ -14,7 +14,7 @@ from typing import Final, Literal, TypeVar
 from msgspec import Struct
 
 from marketd.bus.breaker import Breaker, BreakerOpen
-from marketd.bus.port import Answer, Bus, BusError, Envelope, NoAnswer, TooLarge
+from marketd.bus.port import Answer, AnswerTooLarge, Bus, BusError, Envelope, NoAnswer
 from marketd.bus.subjects import query_subject
 from marketd.clock import Clock, new_id
 from marketd.storage import catalog
@@ -171,7 +171,7 @@ class Finder:
             envelope = Envelope(new_id(self._clock), query, cause.request_id or "search", until, trace=cause.trace)
             try:
                 return await self._bus.ask(query_subject(type(query)), envelope)
-            except TooLarge:  # which is no failure of the index
+            except AnswerTooLarge:  # which is no failure of the index
                 return None
 
         try:

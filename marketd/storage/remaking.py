@@ -9,7 +9,6 @@ over all rows at once. The next page of the log is read and decoded while one is
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -18,6 +17,7 @@ from marketd.storage.database import Connection, Database, is_of_the_disk
 from marketd.storage.log import Recorded
 from marketd.storage.projector import SCHEMA_VERSION, TABLES, ReadModel
 from marketd.storage.records import LogReader
+from marketd.whole import sync
 
 CACHE_KIB: Final = 64 * 1024  # rows come in the order of time, and go into tables in any order
 
@@ -44,7 +44,7 @@ async def remake(path: Path, models: Sequence[ReadModel], records: LogReader, te
                 await file.run(_take_in, models, page)
             page = following.result()
         await file.run(_end, models, head)
-    await asyncio.to_thread(_put_on_disk, path)
+    await asyncio.to_thread(sync, path)
     tell(head, head)
     return head
 
@@ -85,11 +85,3 @@ def _end(db: Connection, models: Sequence[ReadModel], head: int) -> None:
             db.execute(definition)
         db.execute("INSERT INTO models VALUES(?, ?, ?, NULL)", (model.name, model.version, head))
     db.execute("COMMIT")
-
-
-def _put_on_disk(path: Path) -> None:
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

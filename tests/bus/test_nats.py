@@ -14,7 +14,7 @@ import pytest
 from marketd.actors import product
 from marketd.bus.codec import Codec
 from marketd.bus.nats import ERRORS_KNOWN_MAX, RECONNECT_WAIT_S, TOLD_AGAIN_S, CarrierLost, NatsBus
-from marketd.bus.port import Answer, Busy, Envelope, NoAnswer, TooLarge, Undecodable
+from marketd.bus.port import Answer, AnswerTooLarge, Busy, Envelope, NoAnswer, Undecodable
 from marketd.bus.server import Limits, NatsServer
 from marketd.clock import SystemClock
 from marketd.config.codecs import message_codec
@@ -453,7 +453,7 @@ async def test_an_answer_too_large_for_the_carrier_is_an_error_at_once(tmp_path:
 
     async with two(tmp_path) as (_, asking, serving):
         await serving.serve(SUBJECT, answer)
-        with pytest.raises(TooLarge, match=r"^the answer is larger than the carrier takes$"):
+        with pytest.raises(AnswerTooLarge, match=r"^the answer is larger than the carrier takes$"):
             await asking.ask(SUBJECT, envelope())
 
 

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from marketd.bus.breaker import Breaker
 from marketd.bus.memory import MemoryBus
-from marketd.bus.port import Answer, Busy, Crashed, Envelope, NoAnswer, TooLarge
+from marketd.bus.port import Answer, AnswerTooLarge, Busy, Crashed, Envelope, NoAnswer
 from marketd.bus.subjects import query_subject
 from marketd.config.codecs import message_codec
 from marketd.storage.catalog import BrowseProducts
@@ -218,7 +218,7 @@ async def test_a_page_that_is_too_large_for_the_carrier_comes_from_the_database_
 ) -> None:
     """Or whoever asks for large pages would take the index from everybody."""
     async with staged(tmp_path) as s:
-        await s.index_answers(Search, TooLarge("the answer is larger than the carrier takes"))
+        await s.index_answers(Search, AnswerTooLarge("the answer is larger than the carrier takes"))
         sources = {(await s.find()).source for _ in range(FAILURES_MAX + 1)}
 
         assert ({"fallback"}, "closed", 0) == (sources, s.breaker.state, s.breaker.statistics().failures)
