@@ -268,6 +268,18 @@ async def test_a_claim_by_an_order_that_comes_to_be_of_another_product_goes_back
     await shop.claim("o2", "p2")
 
 
+async def test_a_claim_does_not_wait_for_an_order_of_another_product(shop: Shop) -> None:
+    shop.processor.is_down = lambda what, order_id: True
+    await shop.offer(stock=2)
+    await shop.offer("p2", stock=1)
+    await shop.buy("o1")
+    await shop.claim("o1", "p2")
+    await shop.clock.advance(LIMITS.claim_s * 2)
+    await settle()
+
+    assert (1, {"UNDER_WAY": 1}) == (await shop.stock("p2"), await orders_at_once(shop, ("o2", "ann")))
+
+
 async def test_what_cannot_be_given_up_is_tried_again(shop: Shop) -> None:
     await shop.offer()
     await shop.claim("o1")
