@@ -112,11 +112,6 @@ def unpack_id(packed: bytes) -> str:
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
-def jittered(clock: Clock, seconds: float) -> float:
-    """Shorten a wait by up to a half, by chance, so that those who failed together do not come back together."""
-    return seconds * (0.5 + int.from_bytes(clock.random_bytes(2), "big") / 0x2_0000)
-
-
 def instant(ms: int) -> Instant:
     """Turn milliseconds since the epoch into a time, exactly."""
     return EPOCH + timedelta(milliseconds=ms)

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from marketd.clock import Ids, SystemClock, instant, jittered, made_at, new_id
+from marketd.clock import Ids, SystemClock, instant, made_at, new_id
 from tests.clock import TestClock, settle
 
 UUID7 = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
@@ -70,13 +70,6 @@ def test_there_is_room_to_count() -> None:
     ids.make()
 
     assert re.fullmatch(UUID7, ids.make())
-
-
-def test_a_wait_is_shortened_by_no_more_than_a_half() -> None:
-    clock = TestClock()
-    waits = [jittered(clock, 10) for _ in range(1_000)]
-
-    assert 5 <= min(waits) < 6 and 9 < max(waits) <= 10
 
 
 def test_an_instant_is_exact() -> None:

@@ -211,6 +211,7 @@ def test_the_actors_know_the_ports_and_no_adapter() -> None:
         "clock",
         "deadlines",
         "measures",
+        "rests",
         "spans",
         "trace",
         "whole",
@@ -234,6 +235,7 @@ def test_the_bus_knows_addresses_refusals_and_the_clock_and_its_public_events_th
         "clock",
         "deadlines",
         "measures",
+        "rests",
         "spans",
         "trace",
         "unpacked",
@@ -317,6 +319,10 @@ def test_config_is_known_to_the_command_line_alone() -> None:
 
 def test_the_clock_knows_nobody() -> None:
     assert [] == breaches(within("clock"), lambda i: False)
+
+
+def test_who_rests_knows_the_clock_alone() -> None:
+    assert [] == breaches(within("rests"), lambda i: i.source == "clock")
 
 
 @pytest.mark.parametrize("module", ["deadlines", "measures", "spans", "whole"])

@@ -37,9 +37,10 @@ from marketd.actors.saga import LEGS, Ask, Charge, Command, Commands, Patience, 
 from marketd.actors.steps import Denied, Outcome, Report, Step, Succeeded, Unanswered
 from marketd.bus.port import Answer, Bus, BusError, Envelope
 from marketd.bus.subjects import command_subject
-from marketd.clock import Clock, jittered, new_id
+from marketd.clock import Clock, new_id
 from marketd.deadlines import Deadlines
 from marketd.measures import Outcomes
+from marketd.rests import BackOff, Interruptible
 from marketd.spans import span, within
 from marketd.storage.follower import Follower, Work
 from marketd.storage.log import EventLog, Recorded
@@ -92,7 +93,7 @@ class Fulfilment:
         self._known = 0  # up to here a record may have been acted upon by another process before
         self._told: dict[str, _Told] = {}  # of open orders that were placed since
         self._walking: set[str] = set()
-        self._resting: dict[str, asyncio.Timeout] = {}
+        self._resting: dict[str, Interruptible] = {}
         self._places = asyncio.Semaphore(limits.orders_max)
         self._elsewhere = self._done = 0
         self._deadlines = Deadlines()
@@ -110,8 +111,8 @@ class Fulfilment:
 
     def hurry(self, order_id: str) -> None:
         """Have an order that waits to ask again ask now: there is reason to think that it will be answered."""
-        if (rest := self._resting.pop(order_id, None)) is not None:
-            rest.reschedule(0)
+        if (rest := self._resting.get(order_id)) is not None:
+            rest.interrupt()
 
     def statistics(self) -> dict[str, int]:
         """How far the log was heard, how many orders may be open, and for how many something is only set aside."""
@@ -194,7 +195,7 @@ class Fulfilment:
     async def _carry_out(self, order_id: str, awaited: Awaited, walk: Work) -> Outcome | None:
         """Ask until there is an outcome, patience ends, or the order has gone another way (None)."""
         assert awaited.step is not None
-        patience, wait_s = LEGS[awaited.step].patience, self._limits.retry_s
+        patience, waits = LEGS[awaited.step].patience, self._waits()
         began_s = self._clock.monotonic_s()
         while True:
             if outcome := await self._try(order_id, awaited, walk):
@@ -202,10 +203,9 @@ class Fulfilment:
             waited_s = self._clock.monotonic_s() - began_s  # while we were not there, nobody was silent to us
             if patience is Patience.NONE:
                 return Unanswered()
-            if patience is Patience.BOUNDED and waited_s + wait_s > self._limits.patience_s:
+            if patience is Patience.BOUNDED and waited_s + waits.next_s > self._limits.patience_s:
                 return Unanswered()
-            await self._rest_awake(order_id, wait_s)
-            wait_s = min(wait_s * 2, self._limits.retry_s_max)
+            await self._rest_awake(order_id, waits)
             if self._follower.open[order_id].newest != walk.newest:
                 return None
 
@@ -276,29 +276,30 @@ class Fulfilment:
 
     async def _ask_until_answered(self, address: Address, message: Struct, command_id: str, walk: Work) -> Answer:
         """Ask the order itself: in the house somebody always answers in the end."""
-        wait_s = self._limits.retry_s
+        waits = self._waits()
         while True:
             try:
                 envelope = self._envelope(message, command_id, walk, is_step=False, at_least=walk.newest)
                 return await self._bus.ask(command_subject(address), envelope)
             except BusError as error:
                 log.warning("%s: %s: %s %s", address, type(message).__name__, type(error).__name__, error)
-            await self._rest(wait_s)
-            wait_s = min(wait_s * 2, self._limits.retry_s_max)
+            await self._rest(waits)
 
-    async def _rest(self, seconds: float) -> None:
+    def _waits(self) -> BackOff:
+        return BackOff(self._clock, self._limits.retry_s, self._limits.retry_s_max)
+
+    async def _rest(self, waits: BackOff) -> None:
         with self._away():
-            await self._clock.sleep(jittered(self._clock, seconds))
+            await waits.rest()
 
-    async def _rest_awake(self, order_id: str, seconds: float) -> None:
+    async def _rest_awake(self, order_id: str, waits: BackOff) -> None:
         """Rest, unless somebody hurries the order on."""
+        self._resting[order_id] = resting = Interruptible()
         try:
-            async with asyncio.timeout(None) as self._resting[order_id]:
-                await self._rest(seconds)
-        except TimeoutError:  # which only `hurry` brings about
-            pass
+            async with resting.going():
+                await self._rest(waits)
         finally:
-            self._resting.pop(order_id, None)
+            del self._resting[order_id]
 
     @contextmanager
     def _outside(self, wait_s_max: float) -> Iterator[None]:

@@ -9,7 +9,6 @@ is it a checkpoint that says where to go on, which may be a little old. A stream
 it would still keep.
 """
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
@@ -19,7 +18,8 @@ from msgspec import Struct
 
 from marketd.bus.events import PublicEvent, PublicEvents, encode, position_of
 from marketd.bus.stream import EventStream, Message, StreamError, StreamRepeated
-from marketd.clock import Clock, jittered
+from marketd.clock import Clock
+from marketd.rests import BackOff, Interruptible
 from marketd.storage.log import EventLog, Recorded
 from marketd.storage.unhurried import unhurried
 
@@ -66,7 +66,7 @@ class Relay:
         self._prepare, self._limits = prepare, limits
         self._position = self._noted = self._published = 0
         self._trouble: str | None = None
-        self._following: asyncio.Timeout | None = None
+        self._following = Interruptible()
 
     @property
     def trouble(self) -> str | None:
@@ -81,14 +81,12 @@ class Relay:
     async def run(self) -> None:
         """Follow the log for ever; whoever sells does not wait for it."""
         self._stream.on_back(self._look_again)
-        wait_s = self._limits.retry_s
+        waits = BackOff(self._clock, self._limits.retry_s, self._limits.retry_s_max)
         while True:
             published = self._published
             try:
-                async with asyncio.timeout(None) as self._following:
+                async with self._following.going():  # until `_look_again` interrupts it
                     await self._follow()
-            except TimeoutError:  # which only `_look_again` brings about
-                pass
             except StreamError as error:
                 if self._trouble is None:
                     log.warning("public events wait in the log: %s", error)
@@ -97,18 +95,13 @@ class Relay:
                 if self._trouble is None:
                     log.exception("public events wait in the log, after position %d", self._position)
                 self._trouble = f"{type(error).__name__}: {error}"
-            finally:
-                self._following = None
             if self._published > published:
-                wait_s = self._limits.retry_s
-            await self._clock.sleep(jittered(self._clock, wait_s))
-            wait_s = min(wait_s * 2, self._limits.retry_s_max)
+                waits.reset()
+            await waits.rest()
 
     def _look_again(self) -> None:
         """Find the place anew: also where nothing more is to be published that would show what is lost."""
-        following, self._following = self._following, None
-        if following is not None:
-            following.reschedule(0)
+        self._following.interrupt()
 
     async def _follow(self) -> None:
         if not self._position:  # so that who looks sees how far it came before

@@ -190,14 +190,26 @@ def copy(source: Connection, target: Path, tell: Callable[[int, int], None]) -> 
 
 
 @contextmanager
+def transaction(db: Connection) -> Iterator[None]:
+    """Have all that the block writes happen together, or none of it where the block or its end fails."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:  # SQLite ends it itself where the disk fails
+            db.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
 def changing(part: Part) -> Iterator[Connection]:
     """Open a file that nobody else has open, to change it by one transaction; raise `StorageError`."""
     with _translating(part.path), closing(sqlite3.connect(part.path, isolation_level=None)) as db:
         _check_schema(db, part.path, part.schema_version)
         db.execute("PRAGMA synchronous = FULL")
-        db.execute("BEGIN IMMEDIATE")
-        yield db
-        db.execute("COMMIT")
+        with transaction(db):
+            yield db
 
 
 def rows(path: Path, db: Connection, sql: str, parameters: Sequence[object] = ()) -> Iterator[Row]:

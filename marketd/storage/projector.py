@@ -9,8 +9,8 @@ whose file is gone, is built again from the first record.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, contextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
@@ -21,7 +21,15 @@ from marketd.bus.port import Answer, Bus, Envelope
 from marketd.bus.subjects import query_subject
 from marketd.clock import Clock
 from marketd.deadlines import Deadlines
-from marketd.storage.database import BrokenFile, Connection, Database, DiskTrouble, StorageError, is_of_the_disk
+from marketd.storage.database import (
+    BrokenFile,
+    Connection,
+    Database,
+    DiskTrouble,
+    StorageError,
+    is_of_the_disk,
+    transaction,
+)
 from marketd.storage.log import EventLog, Recorded
 from marketd.storage.unhurried import unhurried
 
@@ -241,20 +249,19 @@ class Projector:
 
     def _prepare(self, db: Connection, head: int) -> dict[str, Standing]:
         """Make the tables of new models, and again those that were made otherwise or are ahead of the log."""
-        db.execute("BEGIN IMMEDIATE")
-        known = {
-            name: (version, position)
-            for name, version, position in db.execute("SELECT name, version, position FROM models")
-        }
         standings = {}
-        for model in self._models:
-            version, position = known.get(model.name, (0, 0))
-            if version != model.version or position > head:
-                _make_again(db, model)
-                position = 0
-            db.execute("UPDATE models SET halted = NULL WHERE name = ?", (model.name,))
-            standings[model.name] = Standing(position, None)
-        db.execute("COMMIT")
+        with transaction(db):
+            known = {
+                name: (version, position)
+                for name, version, position in db.execute("SELECT name, version, position FROM models")
+            }
+            for model in self._models:
+                version, position = known.get(model.name, (0, 0))
+                if version != model.version or position > head:
+                    _make_again(db, model)
+                    position = 0
+                db.execute("UPDATE models SET halted = NULL WHERE name = ?", (model.name,))
+                standings[model.name] = Standing(position, None)
         return standings
 
     def _apply_batch(
@@ -262,12 +269,12 @@ class Projector:
     ) -> dict[str, Standing]:
         """Apply to every model what it has not seen, together; only where that fails one by one, to find out whose."""
         try:
-            with _transaction(db):
+            with transaction(db):
                 return self._advance_all(db, batch, standings)
         except Exception as error:
             if is_of_the_disk(error):
                 raise
-        with _transaction(db):
+        with transaction(db):
             return {model.name: _advance(db, model, batch, standings[model.name]) for model in self._models}
 
     def _advance_all(
@@ -286,18 +293,6 @@ class Projector:
         names = ",".join("?" * len(moved))
         db.execute(f"UPDATE models SET position = ? WHERE position < ? AND name IN ({names})", (newest, newest, *moved))
         return standings | moved
-
-
-@contextmanager
-def _transaction(db: Connection) -> Iterator[None]:
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
 
 
 def _advance(db: Connection, model: ReadModel, batch: Sequence[Recorded], standing: Standing) -> Standing:

@@ -17,7 +17,7 @@ import msgspec
 
 from marketd.measures import SIZES, Histogram
 from marketd.storage.batch import INCOMING, ROWS_MAX, Addition, Batch, End
-from marketd.storage.database import Connection, Database, Row, StorageError
+from marketd.storage.database import Connection, Database, Row, StorageError, transaction
 from marketd.storage.log import (
     GENESIS,
     Commit,
@@ -249,15 +249,9 @@ class SqliteLog:
         commits = sum(len(addition.commits) for addition in additions)
         if commits <= ROWS_MAX and not any(notes):  # one statement is a transaction by itself
             return batch.write(db, additions), batch
-        db.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(db):
             outcomes = batch.write(db, additions)
             _keep(db, notes)
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
         return outcomes, batch
 
     # The readers.

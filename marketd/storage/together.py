@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 from marketd.bus.breaker import BreakerOpen
 from marketd.bus.port import Busy, Unsure
-from marketd.storage.database import Connection, StorageError
+from marketd.storage.database import Connection, StorageError, transaction
 
 WAITING_MAX: Final = 4_096
 
@@ -85,15 +85,8 @@ class Together:
 
 def in_transaction(db: Connection, function: Callable[..., Any], *arguments: Any) -> Any:
     """Run a function of the connection in a transaction of its own."""
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        result = function(db, *arguments)
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
-    return result
+    with transaction(db):
+        return function(db, *arguments)
 
 
 def _run_all(db: Connection, jobs: list[_Job]) -> None:

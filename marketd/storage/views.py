@@ -22,7 +22,7 @@ from msgspec import Struct
 from marketd.bus.port import Answer, Bus, Envelope
 from marketd.bus.subjects import query_subject
 from marketd.clock import DAY_MS, Clock
-from marketd.storage.database import BrokenFile, Connection, Database, ForeignFile, StorageError
+from marketd.storage.database import BrokenFile, Connection, Database, ForeignFile, StorageError, transaction
 from marketd.storage.earnings import QUARTER_MS
 
 SCHEMA_VERSION: Final = 1
@@ -140,14 +140,8 @@ class Views:
             return
         text = "INSERT INTO views VALUES(?,?,?) ON CONFLICT DO UPDATE SET views = views + excluded.views"
         rows = [(seller_id, now_ms // QUARTER_MS, count) for seller_id, count in counts.items()]
-        db.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(db):
             db.executemany(text, rows)
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
 
     def _begin_day(self, day: int, secret: bytes) -> None:
         """Forget who was there; a clock that is set back begins no day."""

@@ -30,7 +30,8 @@ from marketd.actors.preferences import EndPush
 from marketd.bus.breaker import BreakerOpen
 from marketd.bus.port import Bus, BusError, Envelope
 from marketd.bus.subjects import command_subject
-from marketd.clock import Clock, jittered, new_id
+from marketd.clock import Clock, new_id
+from marketd.rests import BackOff
 from marketd.spans import within
 from marketd.storage.follower import Follower
 from marketd.storage.log import EventLog, Recorded
@@ -128,11 +129,10 @@ class Notifier:
 
     async def _see_to(self, notice: Notice) -> None:
         """Try until it has come to an end."""
-        wait_s, had = self._limits.retry_s, set[str]()
+        waits, had = BackOff(self._clock, self._limits.retry_s, self._limits.retry_s_max), set[str]()
         with doing_for(self._follower.open[notice.notice_id].cause):
             while not await self._try(notice, had):
-                await self._clock.sleep(jittered(self._clock, wait_s))
-                wait_s = min(wait_s * 2, self._limits.retry_s_max)
+                await waits.rest()
         self._follower.close(notice.notice_id)
         self._room.release()
         self._follower.note()

@@ -23,7 +23,8 @@ from marketd.actors.notices.port import Carrier, NoticeFailed, Rejected, Sent
 from marketd.bus.breaker import Breaker, BreakerOpen
 from marketd.bus.port import Answer, Bus, BusError, Envelope
 from marketd.bus.subjects import command_subject
-from marketd.clock import Clock, jittered, new_id
+from marketd.clock import Clock, new_id
+from marketd.rests import BackOff
 from marketd.spans import within
 from marketd.storage.follower import Follower
 from marketd.storage.log import EventLog, Recorded
@@ -92,7 +93,8 @@ class Postman:
 
     async def _go_round(self, address: Address) -> None:
         """Send what the account awaits until it awaits nothing more."""
-        wait_s, newest, since_s = self._limits.retry_s, 0, 0.0
+        waits = BackOff(self._clock, self._limits.retry_s, self._limits.retry_s_max)
+        newest, since_s = 0, 0.0
         ended: dict[Letter, LetterEnd] = {}
         while True:
             work = self._follower.open[address.key]
@@ -101,8 +103,7 @@ class Postman:
             with doing_for(work.cause):
                 is_done = await self._try_all(address, ended, since_s)
             if not is_done:
-                await self._clock.sleep(jittered(self._clock, wait_s))
-                wait_s = min(wait_s * 2, self._limits.retry_s_max)
+                await waits.rest()
             elif self._follower.open[address.key].newest == work.newest:
                 self._follower.close(address.key)
                 self._room.release()

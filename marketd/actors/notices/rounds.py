@@ -25,7 +25,8 @@ from marketd.actors.notices.signing import WebhookSigner
 from marketd.actors.webhook import Endpoint, Why
 from marketd.bus.breaker import Breaker, BreakerOpen, Circuit
 from marketd.bus.port import BusError
-from marketd.clock import Clock, jittered
+from marketd.clock import Clock
+from marketd.rests import Interruptible, jittered
 from marketd.storage.database import StorageError
 from marketd.storage.deliveries import Deliveries, Due, Tried
 from marketd.storage.enquiries import Attempt, State
@@ -80,14 +81,12 @@ class _Round:
         self.has_news = False
         self.ready: deque[Due] = deque()
         self.in_hand: set[str] = set()
-        self.rest: asyncio.Timeout | None = None
+        self.rest = Interruptible()
 
     def hurry(self) -> None:
         """Have it look again."""
         self.has_news = True
-        rest, self.rest = self.rest, None
-        if rest is not None:
-            rest.reschedule(0)
+        self.rest.interrupt()
 
 
 class Rounds:
@@ -230,13 +229,8 @@ class Rounds:
         """Rest, unless there is or comes news."""
         if round_.has_news:
             return
-        try:
-            async with asyncio.timeout(None) as round_.rest:
-                await self._clock.sleep(min(seconds, REST_S_MAX))
-        except TimeoutError:  # which only `hurry` brings about
-            pass
-        finally:
-            round_.rest = None
+        async with round_.rest.going():
+            await self._clock.sleep(min(seconds, REST_S_MAX))
 
     async def _attempt(self, round_: _Round, due: Due) -> None:
         """Make one attempt when there is room for it, if the endpoint still wants it then."""

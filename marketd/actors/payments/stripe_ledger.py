@@ -14,7 +14,7 @@ from typing import Final, Literal, Self
 from msgspec import Struct
 
 from marketd.clock import Clock, made_at
-from marketd.storage.database import Connection, Database
+from marketd.storage.database import Connection, Database, transaction
 
 ORDER: Final = "marketd_order"  # what an order is called in the metadata of what is Stripe's
 SCHEMA_VERSION: Final = 1
@@ -111,12 +111,11 @@ def _begin(db: Connection, inode: int, at: int) -> int:
     db.execute("CREATE TABLE IF NOT EXISTS file(inode INTEGER NOT NULL) STRICT")  # files from before have none
     if db.execute("SELECT inode FROM file").fetchall() != [(inode,)]:
         found = db.execute("SELECT max(began_at) FROM ledger").fetchone()
-        db.execute("BEGIN IMMEDIATE")
-        db.execute("DELETE FROM ledger")
-        db.execute("INSERT INTO ledger VALUES(?)", (max(at, found[0] or 0),))
-        db.execute("DELETE FROM file")
-        db.execute("INSERT INTO file VALUES(?)", (inode,))
-        db.execute("COMMIT")
+        with transaction(db):
+            db.execute("DELETE FROM ledger")
+            db.execute("INSERT INTO ledger VALUES(?)", (max(at, found[0] or 0),))
+            db.execute("DELETE FROM file")
+            db.execute("INSERT INTO file VALUES(?)", (inode,))
     (began_at,) = db.execute("SELECT began_at FROM ledger").fetchone()
     return int(began_at)
 
