@@ -41,10 +41,10 @@ from marketd.clock import Clock, new_id
 from marketd.deadlines import Deadlines
 from marketd.measures import Outcomes
 from marketd.rests import BackOff, Interruptible
-from marketd.spans import span, within
-from marketd.storage.follower import Follower, Work
+from marketd.spans import span
+from marketd.storage.follower import Follower, Work, because_of
 from marketd.storage.log import EventLog, Recorded
-from marketd.trace import doing_for, taken_up
+from marketd.trace import doing_for
 
 CHECKPOINT: Final = "fulfilment"
 
@@ -317,13 +317,13 @@ class Fulfilment:
             self._elsewhere -= 1
 
     def _envelope(self, message: Struct, command_id: str, walk: Work, *, is_step: bool, at_least: int = 0) -> Envelope:
-        return Envelope(
-            id=command_id,
-            message=message,
-            correlation=walk.meta.correlation,
-            deadline=self._clock.now_ms() + int(self._limits.reply_wait_s_max * 1000),
+        return because_of(
+            walk.meta,
+            message,
+            self._clock,
             principal="fulfilment",
-            trace=within(walk.meta.trace) or taken_up(walk.meta.trace, self._clock),
+            wait_s_max=self._limits.reply_wait_s_max,
+            id=command_id,
             at_least=at_least,
             is_step=is_step,
         )

@@ -16,13 +16,12 @@ from marketd.actors import buyer, order, product
 from marketd.actors.address import Address
 from marketd.actors.aggregate import Refused
 from marketd.actors.saga import Command
-from marketd.bus.port import Bus, BusError, Envelope
+from marketd.bus.port import Bus, BusError
 from marketd.bus.subjects import command_subject
-from marketd.clock import Clock, new_id
-from marketd.spans import within
-from marketd.storage.follower import Follower
+from marketd.clock import Clock
+from marketd.storage.follower import Follower, because_of
 from marketd.storage.log import Meta, Recorded
-from marketd.trace import Cause, doing_for, taken_up
+from marketd.trace import Cause, doing_for
 
 SWEEPS_A_WAIT: Final = 4
 TELLING: Final = frozenset({product.Held, product.Unheld, buyer.Claimed, buyer.Unclaimed, order.Placed})
@@ -128,13 +127,12 @@ class Orphans:
         return awaited.placed.product_id == wanted.product_id and awaited.step is not None
 
     async def _ask(self, address: Address, message: Struct, claim: _Claim) -> Struct | None:
-        envelope = Envelope(
-            id=new_id(self._clock),
-            message=message,
-            correlation=claim.meta.correlation,
-            deadline=self._clock.now_ms() + int(self._reply_wait_s_max * 1000),
+        envelope = because_of(
+            claim.meta,
+            message,
+            self._clock,
             principal="fulfilment",
-            trace=within(claim.meta.trace) or taken_up(claim.meta.trace, self._clock),
+            wait_s_max=self._reply_wait_s_max,
             at_least=self._follower.heard,
         )
         return (await self._bus.ask(command_subject(address), envelope)).value

@@ -10,10 +10,14 @@ from contextlib import aclosing
 from types import MappingProxyType
 from typing import NamedTuple
 
-from marketd.clock import Clock
+from msgspec import Struct
+
+from marketd.bus.port import Envelope
+from marketd.clock import Clock, new_id
+from marketd.spans import within
 from marketd.storage.log import EventLog, Meta, Recorded
 from marketd.storage.unhurried import unhurried
-from marketd.trace import Cause
+from marketd.trace import Cause, taken_up
 
 
 class Work(NamedTuple):
@@ -30,6 +34,30 @@ class Work(NamedTuple):
     @property
     def cause(self) -> Cause:
         return Cause(self.meta.correlation, self.meta.trace)
+
+
+def because_of(
+    meta: Meta,
+    message: Struct,
+    clock: Clock,
+    *,
+    principal: str,
+    wait_s_max: float,
+    id: str = "",
+    at_least: int = 0,
+    is_step: bool = False,
+) -> Envelope:
+    """Make an envelope for what `principal` asks because of a record of this `meta`; `id` is a new one if not given."""
+    return Envelope(
+        id=id or new_id(clock),
+        message=message,
+        correlation=meta.correlation,
+        deadline=clock.now_ms() + int(wait_s_max * 1000),
+        principal=principal,
+        trace=within(meta.trace) or taken_up(meta.trace, clock),
+        at_least=at_least,
+        is_step=is_step,
+    )
 
 
 class Follower:

@@ -28,14 +28,13 @@ from marketd.actors.notices.port import Gone, NoticeFailed, Rejected, Sent
 from marketd.actors.notices.triggers import TELLING, Notice, due
 from marketd.actors.preferences import EndPush
 from marketd.bus.breaker import BreakerOpen
-from marketd.bus.port import Bus, BusError, Envelope
+from marketd.bus.port import Bus, BusError
 from marketd.bus.subjects import command_subject
-from marketd.clock import Clock, new_id
+from marketd.clock import Clock
 from marketd.rests import BackOff
-from marketd.spans import within
-from marketd.storage.follower import Follower
+from marketd.storage.follower import Follower, because_of
 from marketd.storage.log import EventLog, Recorded
-from marketd.trace import doing_for, taken_up
+from marketd.trace import doing_for
 
 log = logging.getLogger("marketd.notices")
 
@@ -241,14 +240,9 @@ class Notifier:
         return address
 
     async def _ask(self, notice: Notice, address: Address, message: Struct) -> Struct | None:
-        work = self._follower.open[notice.notice_id]
-        envelope = Envelope(
-            id=new_id(self._clock),
-            message=message,
-            correlation=work.meta.correlation,
-            deadline=self._clock.now_ms() + int(self._limits.reply_wait_s_max * 1000),
-            principal="notifier",
-            trace=within(work.meta.trace) or taken_up(work.meta.trace, self._clock),
-            at_least=work.newest if address == notice.address else 0,
+        work, wait_s_max = self._follower.open[notice.notice_id], self._limits.reply_wait_s_max
+        at_least = work.newest if address == notice.address else 0
+        envelope = because_of(
+            work.meta, message, self._clock, principal="notifier", wait_s_max=wait_s_max, at_least=at_least
         )
         return (await self._bus.ask(command_subject(address), envelope)).value

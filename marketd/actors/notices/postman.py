@@ -21,14 +21,13 @@ from marketd.actors.address import Address
 from marketd.actors.notices.letters import Writer
 from marketd.actors.notices.port import Carrier, NoticeFailed, Rejected, Sent
 from marketd.bus.breaker import Breaker, BreakerOpen
-from marketd.bus.port import Answer, Bus, BusError, Envelope
+from marketd.bus.port import Answer, Bus, BusError
 from marketd.bus.subjects import command_subject
-from marketd.clock import Clock, new_id
+from marketd.clock import Clock
 from marketd.rests import BackOff
-from marketd.spans import within
-from marketd.storage.follower import Follower
+from marketd.storage.follower import Follower, because_of
 from marketd.storage.log import EventLog, Recorded
-from marketd.trace import doing_for, taken_up
+from marketd.trace import doing_for
 
 CHECKPOINT: Final = "postman"
 TELLING: Final = frozenset({TicketIssued, PasswordReset})  # by which an account comes to await a mail
@@ -162,14 +161,8 @@ class Postman:
                 return "rejected"
 
     async def _ask(self, address: Address, message: Struct) -> Answer:
-        round_ = self._follower.open[address.key]
-        envelope = Envelope(
-            id=new_id(self._clock),
-            message=message,
-            correlation=round_.meta.correlation,
-            deadline=self._clock.now_ms() + int(self._limits.reply_wait_s_max * 1000),
-            principal="postman",
-            trace=within(round_.meta.trace) or taken_up(round_.meta.trace, self._clock),
-            at_least=round_.newest,
+        work, wait_s_max = self._follower.open[address.key], self._limits.reply_wait_s_max
+        envelope = because_of(
+            work.meta, message, self._clock, principal="postman", wait_s_max=wait_s_max, at_least=work.newest
         )
         return await self._bus.ask(command_subject(address), envelope)
