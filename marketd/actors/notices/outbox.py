@@ -33,6 +33,10 @@ class Outbox:
         """In a thread, of which there may be several at a time."""
         self._folder.mkdir(mode=0o700, exist_ok=True)
         path = self._folder / f"{mail.mail_id}.eml"
+        with self._writing:
+            if self._names is None:  # before we write any: who finds one twice would take it for a newer one than it is
+                kept = sorted(path.name for path in self._folder.glob("*.eml"))  # ids sort by age
+                self._names = dict.fromkeys(kept)
         write_whole(path, message_of(mail, self._sender).as_bytes())
         with self._writing:
             for oldest in self._surplus(path.name):
@@ -40,8 +44,7 @@ class Outbox:
 
     def _surplus(self, name: str) -> list[str]:
         """Take a name in, and give those that are too many."""
-        if self._names is None:
-            self._names = dict.fromkeys(sorted(path.name for path in self._folder.glob("*.eml")))  # ids sort by age
+        assert self._names is not None
         self._names.setdefault(name)
         surplus = list(self._names)[: -self._files_max]
         for oldest in surplus:
