@@ -93,11 +93,17 @@ class Fulfilment:
         self._known = 0  # up to here a record may have been acted upon by another process before
         self._told: dict[str, _Told] = {}  # of open orders that were placed since
         self._walking: set[str] = set()
+        self._crashed: set[str] = set()  # those whose last step did
         self._resting: dict[str, Interruptible] = {}
         self._places = asyncio.Semaphore(limits.orders_max)
         self._elsewhere = self._done = 0
         self._deadlines = Deadlines()
         self.steps = Outcomes()
+
+    @property
+    def trouble(self) -> str | None:
+        """What keeps an order where it is by a defect of ours, or None where nothing does."""
+        return f"the walks of {len(self._crashed)} orders crash" if self._crashed else None
 
     @property
     def waiting(self) -> int:
@@ -146,22 +152,39 @@ class Fulfilment:
 
     async def _walk(self, order_id: str) -> None:
         """Take the step that the order awaits; the record of its outcome will wake the next walker."""
+        waits = self._waits()
         try:
             while True:
                 walk = self._follower.open[order_id]
                 with doing_for(walk.cause):
-                    is_over = await self._take_step(order_id, walk)
-                if self._follower.open[order_id].newest == walk.newest:
+                    is_over = await self._stepped(order_id, walk, waits)
+                if is_over is not None and self._follower.open[order_id].newest == walk.newest:
                     if is_over:
                         self._follower.close(order_id)
                         self._told.pop(order_id, None)
                         self._done += 1
                     return
-        except Exception:  # a defect in one order's way must not stop the others; the next start takes it up again
-            with doing_for(self._follower.open[order_id].cause):
-                log.exception("order/%s: its walk crashed", order_id)
         finally:
             self._walking.discard(order_id)
+            self._crashed.discard(order_id)
+
+    async def _stepped(self, order_id: str, walk: Work, waits: BackOff) -> bool | None:
+        """Take a step, and give back whether the order was at its end; None, after a rest, where that crashed."""
+        try:
+            is_over = await self._take_step(order_id, walk)
+        except Exception as error:  # a defect in one order's way must stop neither the others nor, for good, this one
+            self._note_crash(order_id, "its walk", error)
+            self._told.pop(order_id, None)  # which may be what is wrong
+            await self._rest_awake(order_id, waits)
+            return None
+        self._crashed.discard(order_id)
+        return is_over
+
+    def _note_crash(self, order_id: str, what: str, error: Exception) -> None:
+        """Log it whole the first time, and in one line as long as it goes on."""
+        is_known = order_id in self._crashed
+        self._crashed.add(order_id)
+        log.error("order/%s: %s crashed: %r", order_id, what, error, exc_info=None if is_known else error)
 
     async def _take_step(self, order_id: str, walk: Work) -> bool:
         """Give back whether the order was at its end."""
@@ -218,6 +241,9 @@ class Fulfilment:
                 return await self._counted(order_id, awaited.step, ask, walk)
         except (ProcessorUnavailable, NoticeFailed, BusError, TimeoutError) as error:
             log.warning("order/%s: %s: %s %s", order_id, awaited.step, type(error).__name__, error)
+            return None
+        except Exception as error:  # a defect proves as little as silence: it may have been done, and is asked again
+            self._note_crash(order_id, awaited.step, error)
             return None
 
     async def _counted(self, order_id: str, step: Step, ask: Ask, walk: Work) -> Outcome:

@@ -2,10 +2,11 @@
 Who is awake: finds the one actor of an address, wakes it, and puts it to sleep again.
 
 Every address always exists; being awake only means being in memory. There are `awake_max` places, and the one that was
-asked longest ago sleeps first. An actor takes one, and one more for every `PLACE_BYTES` that its state has collected:
-so what buyers come to own has a bound in memory, however old a shop grows. Those that have come to an end, as each
-order soon does, get a share of the places and no more: or a stream of orders would push out the products and buyers
-that the next ones need. Putting an actor to sleep loses nothing: its stream has everything.
+asked longest ago sleeps first; who has work goes to sleep only after it, and admission bounds how many those are. An
+actor takes one, and one more for every `PLACE_BYTES` that its state has collected: so what buyers come to own has a
+bound in memory, however old a shop grows. Those that have come to an end, as each order soon does, get a share of the
+places and no more: or a stream of orders would push out the products and buyers that the next ones need. Putting an
+actor to sleep loses nothing: its stream has everything.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from msgspec import Struct
 from marketd.actors.address import Address
 from marketd.actors.aggregate import Aggregate
 from marketd.actors.runtime import Actor, ActorLimits, Kind
-from marketd.bus.port import Answer, Bus, Envelope, Undecodable
+from marketd.bus.port import Answer, Bus, Envelope, NobodyServes, Undecodable
 from marketd.bus.subjects import address_of, all_partitions
 from marketd.clock import Clock
 from marketd.storage.log import EventLog
@@ -59,6 +60,7 @@ class House:
         self._awake: OrderedDict[Address, Actor] = OrderedDict()  # who was asked longest ago comes first, as below
         self._resting: OrderedDict[Address, Actor] = OrderedDict()  # those of them that are at rest
         self._taken = 0  # of the places
+        self._is_closing = False
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -67,7 +69,8 @@ class House:
         return self
 
     async def __aexit__(self, *raised: object) -> None:
-        """Finish the turns in hand."""
+        """Finish the turns in hand, and begin none."""
+        self._is_closing = True
         self._sweeper.cancel()
         await self._stack.aclose()
 
@@ -78,6 +81,8 @@ class House:
 
     async def handle(self, subject: str, envelope: Envelope) -> Answer:
         """Let the actor of the subject decide; raise `Refused` or a `BusError`."""
+        if self._is_closing:
+            raise NobodyServes(f"whoever serves {subject} is closing")
         try:
             actor = self._find(address_of(subject))
         except ValueError:
@@ -111,7 +116,7 @@ class House:
             kind = self._kinds.get(address.kind)
             if kind is None or not address.is_sound:
                 raise Undecodable(f"there are no actors at {address}")
-            self._make_room()
+            self._make_room(1)
             actor = Actor(address, kind, self._log, self._clock, self._actor_limits)
             self._awake[address] = actor
             self._taken += actor.places
@@ -128,9 +133,11 @@ class House:
         self._resting.pop(actor.address, None)
         if actor.is_at_rest:
             self._resting[actor.address] = actor
+        self._make_room(0)
 
-    def _make_room(self) -> None:
-        surplus = self._taken + 1 - self._limits.awake_max
+    def _make_room(self, wanted: int) -> None:
+        """Put to sleep those asked longest ago until so many places are free, or nobody is left without work."""
+        surplus = self._taken + wanted - self._limits.awake_max
         if surplus <= 0:
             return
         is_crowded = len(self._resting) > self._limits.awake_max // RESTING_SHARE

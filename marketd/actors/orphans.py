@@ -114,6 +114,8 @@ class Orphans:
                     self._forget(wanted, stream)
         except BusError as error:
             log.warning("%s: what is claimed for it: %s %s", wanted, type(error).__name__, error)
+        except Exception:  # a defect over one claim must not keep the others, nor end the service
+            log.exception("%s: giving up what is claimed for it crashed", wanted)
         else:
             log.info("%s: gave up what was claimed for it", wanted)
 

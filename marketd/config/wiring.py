@@ -101,6 +101,7 @@ class Service:
         behind = self.log.head - self.projector.position
         is_caught_up = behind <= self.settings.storage.lag_commits_max and not any(m["halted"] for m in models.values())
         is_sound = self.log.trouble is None and self.projector.trouble is None
+        courier = self.webhooks.courier
         is_ready = connected and is_caught_up and is_sound and not (self.is_filling or self.is_stopping)
         parts = {
             "bus": {"state": "ok" if connected else "down"},
@@ -108,10 +109,10 @@ class Service:
             "readModels": {"state": "ok" if is_caught_up else "behind", "behind": behind, **models},
             "actors": {"state": "ok", **self.house.statistics()},
             "search": {"state": self._state_of_search(), **self.index.statistics()},
-            "fulfilment": {"state": "ok", **self.fulfilment.statistics()},
+            "fulfilment": {"state": "failing" if self.fulfilment.trouble else "ok", **self.fulfilment.statistics()},
             "payments": {"state": self._state_of(PAYMENTS)},
             **self.notices.parts(),
-            "webhooks": {"state": "ok", **self.webhooks.courier.statistics()},
+            "webhooks": {"state": "failing" if courier.trouble else "ok", **courier.statistics()},
             "events": {"state": "down" if self.relay.trouble else "ok", **self.relay.statistics()},
             **({"sample": {"state": "filling"}} if self.is_filling else {}),
         }

@@ -105,9 +105,11 @@ def writing(path: Path, tell: Tell) -> Iterator[Writer]:
         with _private(fresh) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                file.truncate()
             except BlockingIOError:
                 raise ArchiveThere(f"another backup is being written to {path}") from None
+            if not (fresh.exists() and os.path.samestat(os.fstat(file.fileno()), fresh.stat())):
+                raise ArchiveThere(f"another backup has just been written to {path}")  # into what we have opened
+            file.truncate()
             try:
                 with tarfile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT, bufsize=CHUNK_BYTES) as tar:
                     yield Writer(tar, tell)

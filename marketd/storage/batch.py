@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from marketd.storage.database import Connection
-from marketd.storage.log import Appended, Commit, Conflict, Outcome, Recorded, Repeats, chain
+from marketd.storage.log import Appended, Commit, Conflict, CorruptLog, Outcome, Recorded, Repeats, chain
 from marketd.storage.records import RECORD, Records
 
 INCOMING: Final = """
@@ -70,7 +70,7 @@ class Batch:
         self.added_bytes = 0
         self._rows: list[tuple[Any, ...]] = []
 
-    def write(self, db: Connection, additions: Sequence[Addition]) -> list[Outcome]:
+    def write(self, db: Connection, additions: Sequence[Addition]) -> list[Outcome | CorruptLog]:
         """Add what can be added; more than ROWS_MAX commits need a transaction around it."""
         known = _known(db, additions)
         outcomes = [self._decide(db, addition, known.get(addition.stream)) for addition in additions]
@@ -80,14 +80,17 @@ class Batch:
             db.execute(f"INSERT INTO incoming VALUES {values}", list(flat.from_iterable(rows)))
         return outcomes
 
-    def _decide(self, db: Connection, addition: Addition, known: _Known | None) -> Outcome:
+    def _decide(self, db: Connection, addition: Addition, known: _Known | None) -> Outcome | CorruptLog:
         position, newest, streams = self.end
         if known is None:
             streams += 1
             known = _Known(streams, 0, [])
         stream, version, repeats = known
         if repeats:
-            return Repeats({command_id: self._find(db, stream, command_id) for command_id in repeats})
+            try:
+                return Repeats({command_id: self._find(db, stream, command_id) for command_id in repeats})
+            except CorruptLog as error:  # who wrote that is the business of who asks for it, not of all in the batch
+                return error
         if version != addition.expected_version:
             return Conflict(version)
         for commit, columns in zip(addition.commits, addition.written, strict=True):

@@ -115,7 +115,7 @@ class EventLog(Protocol):
         ...
 
     async def append(self, stream: str, expected_version: int, commits: Sequence[Commit]) -> Outcome:
-        """Add all the commits to the stream, or none."""
+        """Add all the commits to the stream, or none; raise `LogFull`, or `CorruptLog` where a repeat can't be read."""
         ...
 
     async def read(self, stream: str, after_version: int = 0, until_version: int | None = None) -> list[Recorded]:

@@ -100,6 +100,7 @@ class SqliteLog:
         self._batch_commits_max, self._queue_commits_max = batch_commits_max, queue_commits_max
         self._recent_commits_max, self._check_commits = recent_commits_max, check_commits
         self._queue: deque[_Append] = deque()
+        self._in_hand: list[_Append] = []
         self._queued_commits = 0
         self._notes = _Notes({}, {})
         self._work = asyncio.Event()
@@ -195,14 +196,20 @@ class SqliteLog:
     # The writer.
 
     async def _write(self) -> None:
-        while not self._closing or self._queue:
-            await self._work.wait()
-            self._work.clear()
-            while self._queue or any(self._notes):
-                await self._write_batch()
+        try:
+            while not self._closing or self._queue:
+                await self._work.wait()
+                self._work.clear()
+                while self._queue or any(self._notes):
+                    await self._write_batch()
+        finally:  # also where a defect ends us: nobody must wait for a writer that is gone
+            self._closing = True
+            left = [*self._in_hand, *self._queue]
+            self._queue.clear()
+            _settle(left, [Unknown("the log's writer has ended")] * len(left))
 
     async def _write_batch(self) -> None:
-        batch = self._take_batch()
+        self._in_hand = batch = self._take_batch()
         notes, self._notes = self._notes, _Notes({}, {})
         began_s = asyncio.get_running_loop().time()
         additions = [append.addition for append in batch]
@@ -219,9 +226,7 @@ class SqliteLog:
             self._batched_commits += len(records)
             self._measure(records, asyncio.get_running_loop().time() - began_s)
         self._recent.add(records, added.added_bytes if added else 0)
-        for append, outcome in zip(batch, outcomes, strict=True):
-            if not append.done.done():  # its caller may have been cancelled
-                append.done.set_result(outcome)
+        _settle(batch, outcomes)
 
     def _measure(self, records: Sequence[Recorded], seconds: float) -> None:
         if not records:
@@ -243,7 +248,9 @@ class SqliteLog:
         self._queued_commits -= commits
         return list(batch.values())
 
-    def _commit_batch(self, db: Connection, additions: list[Addition], notes: _Notes) -> tuple[list[Outcome], Batch]:
+    def _commit_batch(
+        self, db: Connection, additions: list[Addition], notes: _Notes
+    ) -> tuple[list[Outcome | CorruptLog], Batch]:
         """Write everything in one transaction. Runs in the writer's thread."""
         batch = Batch(self._end, self._records)
         commits = sum(len(addition.commits) for addition in additions)
@@ -282,6 +289,17 @@ class SqliteLog:
         where = "WHERE c.stream = (SELECT id FROM streams WHERE name = ?) AND c.command_id = ?"
         row = db.execute(f"{RECORD} {where}", (stream, command_id)).fetchone()
         return self._records.decode(row) if row else None
+
+
+def _settle(appends: Sequence[_Append], outcomes: Sequence[Outcome | CorruptLog]) -> None:
+    """Tell those who still wait what became of it; the caller of one may have been cancelled."""
+    for append, outcome in zip(appends, outcomes, strict=True):
+        if append.done.done():
+            continue
+        if isinstance(outcome, CorruptLog):
+            append.done.set_exception(outcome)
+        else:
+            append.done.set_result(outcome)
 
 
 def _fetch(db: Connection, sql: str, *parameters: object) -> list[Row]:

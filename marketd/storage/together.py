@@ -50,9 +50,14 @@ class Together:
             raise Busy(f"{len(self._waiting)} wait to be written")
         job = _Job(function, arguments)
         self._waiting.append(job)
-        async with self._writing:
-            if not job.is_done:
-                await self._write()
+        try:
+            async with self._writing:
+                if not job.is_done:
+                    await self._write()
+        except asyncio.CancelledError:
+            if job in self._waiting:  # who is cancelled would not expect it to happen later
+                self._waiting.remove(job)
+            raise
         if job.error is not None:
             raise job.error
         return job.result

@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from marketd.actors import product
+from marketd.actors import order, product
 from marketd.actors.address import Address
 from marketd.actors.aggregate import Refused
-from marketd.actors.fulfilment import CHECKPOINT
+from marketd.actors.fulfilment import CHECKPOINT, Fulfilment
 from marketd.actors.notices.port import Receipt
 from marketd.actors.order import BuyerNotified, Completed, Delivered, StockReserved
+from marketd.storage.follower import Work
 from marketd.trace import described
 from tests.actors.shop import LIMITS, Shop
 from tests.actors.watched import WatchedLog
@@ -364,8 +365,51 @@ async def test_a_defect_is_logged_with_the_name_of_the_order(shop: Shop, caplog:
     shop.processor.is_broken = lambda what, order_id: True
     await shop.place("o1")
     await settle(100)
+    await shop.clock.advance(2 * LIMITS.retry_s)
 
-    assert [("marketd.fulfilment", logging.ERROR, "order/o1: its walk crashed")] == caplog.record_tuples
+    said = "order/o1: ProcessPayment crashed: ZeroDivisionError('a defect')"
+    assert [("marketd.fulfilment", logging.ERROR, said)] * 2 == caplog.record_tuples[:2]
+    assert [True, False] == [record.exc_info is not None for record in caplog.records[:2]]  # whole once is enough
+
+
+async def test_an_order_whose_step_crashed_goes_on_by_itself(shop: Shop) -> None:
+    shop.processor.is_broken = lambda what, order_id: len(shop.processor.asked) < 3
+    await shop.place("o1")
+    await settle(100)
+    in_between = shop.fulfilment.trouble
+    await shop.clock.advance(10 * LIMITS.retry_s)
+    await shop.rest()
+
+    assert ("the walks of 1 orders crash", None) == (in_between, shop.fulfilment.trouble)
+    assert SOLD == await shop.events("o1")
+
+
+async def test_a_step_that_crashes_for_longer_than_patience_lasts_is_undone(shop: Shop) -> None:
+    shop.processor.is_broken = lambda what, order_id: what == "charge"
+    await shop.place("o1")
+    await shop.clock.advance(2 * LIMITS.patience_s)
+    await shop.rest()
+
+    assert ("failed", "refunded", "failed") == await shop.statuses("o1")
+
+
+async def test_an_order_whose_walk_crashed_goes_on_by_itself(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    sound, crashes = Fulfilment._awaited, [ZeroDivisionError("a defect")] * 2
+
+    async def awaited(self: Fulfilment, order_id: str, walk: Work) -> order.Awaited:
+        if crashes:
+            raise crashes.pop()
+        return await sound(self, order_id, walk)
+
+    monkeypatch.setattr(Fulfilment, "_awaited", awaited)
+    await shop.place("o1")
+    await settle(100)
+    in_between = shop.fulfilment.trouble
+    await shop.clock.advance(10 * LIMITS.retry_s)
+    await shop.rest()
+
+    assert ("the walks of 1 orders crash", None) == (in_between, shop.fulfilment.trouble)
+    assert SOLD == await shop.events("o1")
 
 
 async def test_an_order_that_waits_does_not_hold_up_the_others(shop: Shop) -> None:

@@ -14,7 +14,7 @@ from marketd.actors.house import BULKY_SHARE, PLACE_BYTES, RESTING_SHARE, House,
 from marketd.actors.product import KEY_BYTES, PRODUCT, Describe, Reservation, Reserve
 from marketd.actors.runtime import ActorLimits
 from marketd.bus.memory import MemoryBus
-from marketd.bus.port import Answer, Busy, Envelope, Undecodable
+from marketd.bus.port import Answer, Busy, Envelope, NobodyServes, Undecodable
 from marketd.bus.subjects import command_subject
 from tests.actors.desk import description, listing
 from tests.actors.watched import WatchedLog
@@ -235,7 +235,8 @@ async def test_who_has_collected_much_takes_several_places(log: WatchedLog, cloc
         places = []
         for n in range(3 * many):
             await ways.ask(ann, Grant(f"o{n}", f"p{n}", "sue"))
-            places.append(ways.house.statistics()["places"] - 2 * BULKY_SHARE + 1)
+            await settle()
+            places.append(2 * BULKY_SHARE - ways.awake + 1)  # who makes room for ann takes one each
         await ways.ask(Address("product", "new"), listing())
         statistics = ways.house.statistics()
 
@@ -338,6 +339,27 @@ async def test_who_is_busy_does_not_sleep(log: WatchedLog, clock: TestClock) -> 
         await ways.ask(P1, Describe())
 
     assert ["product/p1", "buyer/ann"] == log.woken
+
+
+async def test_who_is_awake_beyond_the_places_sleeps_when_its_work_is_done(log: WatchedLog, clock: TestClock) -> None:
+    async with opened(log, clock, HouseLimits(awake_max=2)) as ways:
+        log.gate.clear()
+        asked = [asyncio.create_task(ways.ask(Address("product", f"p{n}"), listing())) for n in range(20)]
+        await settle()
+        in_between = ways.awake
+        log.gate.set()
+        await asyncio.gather(*asked)
+        await settle()
+
+        assert (20, 2) == (in_between, ways.awake)
+
+
+async def test_who_comes_when_the_house_closes_is_told_that_nobody_serves(log: WatchedLog, clock: TestClock) -> None:
+    async with opened(log, clock, HouseLimits()) as ways:
+        await ways.ask(P1, listing())
+        await ways.house.__aexit__(None, None, None)
+        with pytest.raises(NobodyServes):
+            await ways.house.handle(command_subject(P1), Envelope("c0", Describe(), "r1", clock.now_ms() + 10_000))
 
 
 async def test_when_all_are_busy_one_more_wakes_all_the_same(log: WatchedLog, clock: TestClock) -> None:

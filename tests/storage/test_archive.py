@@ -1,9 +1,10 @@
 """The archive: whole or not at all, and nothing that leads out of the folder it is unpacked into."""
 
+import fcntl
 import io
 import tarfile
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import msgspec
 import pytest
@@ -114,6 +115,25 @@ def test_two_do_not_write_to_one(tmp_path: Path) -> None:
         writer.finish(manifest({}))
 
     assert path.exists()
+
+
+def test_who_opens_what_another_has_just_finished_leaves_it_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, lock = tmp_path / "store.tar", fcntl.flock
+    first = writing(path, nobody)
+    first.__enter__().finish(manifest({}))
+
+    def finish_first(file: BinaryIO, how: int) -> None:
+        monkeypatch.undo()
+        first.__exit__(None, None, None)  # between the second's opening of the file and its lock
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", finish_first)
+    with pytest.raises(ArchiveThere, match="just been written"), writing(path, nobody):
+        pass
+
+    assert 0 < path.stat().st_size
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:

@@ -12,8 +12,20 @@ from pathlib import Path
 import pytest
 
 from marketd.actors import product
+from marketd.storage.batch import Batch
 from marketd.storage.database import Database, DiskTrouble
-from marketd.storage.log import Appended, Commit, Conflict, Done, LogFull, Repeats, Snapshot, Unknown
+from marketd.storage.log import (
+    Appended,
+    Commit,
+    Conflict,
+    CorruptLog,
+    Done,
+    LogFull,
+    Outcome,
+    Repeats,
+    Snapshot,
+    Unknown,
+)
 from marketd.storage.sqlite import SqliteLog
 from tests.storage.history import Writer, append, commit, random_history
 from tests.storage.logs import followed, ids, positions, sqlite_log
@@ -151,6 +163,40 @@ async def test_a_repeat_is_the_business_of_its_caller_alone(tmp_path: Path) -> N
 
     assert isinstance(again, Repeats) and {"a2": 2} == {key: record.position for key, record in again.known.items()}
     assert Appended(3) == other
+
+
+async def test_a_repeat_of_what_can_not_be_read_is_the_business_of_its_caller_alone(tmp_path: Path) -> None:
+    async with sqlite_log(tmp_path) as log:
+        await append(log, A, "a1")
+        with closing(sqlite3.connect(tmp_path / "events.db", isolation_level=None)) as db:
+            db.execute("UPDATE commits SET events = '[]'")
+        both = (log.append(A, 0, [commit("a1")]), log.append(B, 0, [commit("b1")]))
+        told = await asyncio.gather(*both, return_exceptions=True)
+
+        assert [CorruptLog, Appended] == [type(outcome) for outcome in told]
+        assert Appended(3) == await log.append(B, 1, [commit("b2")])
+
+
+async def test_nobody_waits_for_a_writer_that_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stumble(self: Batch, db: object, additions: object) -> None:
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr(Batch, "write", stumble)
+    log = sqlite_log(tmp_path, batch_commits_max=1)
+    appends: list[asyncio.Future[Outcome]] = []
+
+    async def live() -> None:
+        async with log:
+            appends.extend(asyncio.ensure_future(log.append(stream, 0, [commit("1")])) for stream in (A, B))
+            await asyncio.sleep(60)
+
+    with pytest.raises(BaseExceptionGroup, match="unhandled errors"):
+        await live()
+    told = await asyncio.wait_for(asyncio.gather(*appends), 10)
+
+    assert [Unknown("the log's writer has ended")] * 2 == told
+    with pytest.raises(LogFull, match="the log is closing"):
+        await log.append(A, 0, [commit("2")])
 
 
 async def test_who_no_longer_waits_for_an_append_stops_nobody_else(tmp_path: Path) -> None:

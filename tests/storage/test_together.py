@@ -89,6 +89,18 @@ async def test_who_gives_up_while_writing_leaves_the_others_unsure(tmp_path: Pat
         assert len({id(one) for one in told}) == 10
 
 
+async def test_what_nobody_waits_for_any_more_is_not_written_later(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (database, together):
+        async with together._writing:  # somebody else writes, for long
+            given_up = asyncio.create_task(together.run(say, "given up"))
+            await asyncio.sleep(0)
+            given_up.cancel()
+            await asyncio.gather(given_up, return_exceptions=True)
+        await together.run(say, "next")
+
+        assert ["next"] == await said(database)
+
+
 async def test_trouble_with_the_file_is_told_to_all(tmp_path: Path) -> None:
     async with opened(tmp_path) as (_, together):
         told = await asyncio.gather(*(together.run(fill, word) for word in "abc"), return_exceptions=True)

@@ -98,12 +98,18 @@ class Courier:
         self._heard = self._noted = self._begun_at = 0
         self._unnoted: dict[int, tuple[int, int]] = {}  # what `spans` was heard of and is not on record
         self._news = asyncio.Event()
+        self._trouble: str | None = None
         self.rounds = Rounds(deliveries, self._endpoints, line, signer, clock, limits.rounds, self._disable)
 
     @property
     def heard(self) -> int:
         """The position up to which the log was followed."""
         return self._heard
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing more is queued, or None where that goes on."""
+        return self._trouble
 
     def statistics(self) -> dict[str, int]:
         """How far the log was followed, how many endpoints there are, and what is under way to them."""
@@ -193,7 +199,7 @@ class Courier:
         heard = Heard(batch[-1].position, boards, gone, renewed, messages, self._unnoted, now_ms)
         if boards or messages or heard.position >= self._noted + NOTED_EVERY:
             await self._note(heard)
-        self._heard = heard.position
+        self._heard, self._trouble = heard.position, None
         self._news.set()
         self._news = asyncio.Event()
         await self._go_on(heard)
@@ -203,7 +209,8 @@ class Courier:
         while True:
             try:
                 return await self._tell(record)
-            except Exception:  # a defect, or a log that can't be read
+            except Exception as error:  # a defect, or a log that can't be read
+                self._trouble = f"{type(error).__name__}: {error}"
                 log.exception("deliveries wait in the log, after position %d", record.position - 1)
             await self._clock.sleep(MISHAP_S)
 
@@ -231,6 +238,7 @@ class Courier:
             try:
                 return await self._put_down(heard)
             except (StorageError, BusError) as error:
+                self._trouble = str(error)
                 log.error("deliveries can't be noted: %s", error)
             await self._clock.sleep(MISHAP_S)
 

@@ -72,8 +72,8 @@ REFUSALS: Final = {
 }
 # What an answer needs to be one, by what Stripe calls it.
 EXPECTED: Final = {
-    "payment_intent": ("id", "status"),
-    "refund": ("status",),
+    "payment_intent": ("id", "status", "amount", "currency", "last_payment_error"),
+    "refund": ("status", "amount"),
     "search_result": ("data",),
     "list": ("data",),
 }
@@ -313,10 +313,18 @@ async def _sent(send: Callable[[], Awaitable[T]]) -> T | Refusal:
         raise StripeSilent(_described(error)) from None
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # of the library, over an answer that is none
         raise StripeSilent(f"an answer that makes no sense: {type(error).__name__}") from None
-    expected = EXPECTED.get(getattr(answer, "object", ""))
-    if expected is None or not all(hasattr(answer, name) for name in expected):
+    if not _is_whole(answer):
         raise StripeSilent("an answer that makes no sense")
     return answer
+
+
+def _is_whole(answer: object) -> bool:
+    """Say whether an answer, and each thing that it lists, has what is read of it."""
+    expected = EXPECTED.get(getattr(answer, "object", ""))
+    if expected is None or not all(hasattr(answer, name) for name in expected):
+        return False
+    listed = answer.data if hasattr(answer, "data") else []
+    return isinstance(listed, list) and all(map(_is_whole, listed))
 
 
 def _left_to_go(intent: PaymentIntent) -> int:

@@ -243,9 +243,11 @@ async def test_while_the_disk_is_full_nothing_is_lost(world: World, monkeypatch:
 
         monkeypatch.setattr(dispatch.deliveries, "take", fails)
         await dispatch.lists("p1")
+        trouble = dispatch.courier.trouble
         monkeypatch.setattr(dispatch.deliveries, "take", take)
         await dispatch.passes(10)
 
+        assert ("the disk is full", None) == (trouble, dispatch.courier.trouble)
     assert ["p1"] == world.line.abouts
 
 
@@ -262,10 +264,11 @@ async def test_while_it_can_not_be_found_out_what_to_tell_everything_waits_in_th
         await dispatch.register()
         dispatch.courier._tell = fails
         await dispatch.lists("p1", "p2")
-        waiting = list(world.line.abouts)
+        waiting, trouble = list(world.line.abouts), dispatch.courier.trouble
         dispatch.courier._tell = tell
         await dispatch.passes(10)
 
+        assert ("ZeroDivisionError: a defect", None) == (trouble, dispatch.courier.trouble)
     assert ([], ["p1", "p2"]) == (waiting, world.line.abouts)
     assert "deliveries wait in the log, after position 1" in caplog.text
 

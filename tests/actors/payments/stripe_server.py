@@ -44,6 +44,7 @@ class Mishap(Enum):
     LIMIT = "429"
     NO_JSON = "200 with a page"
     NO_OBJECT = "200 with an empty object"
+    PART = "200 with a part of the object"
     BAD_KEY = "401"
     DONE_TWICE = "done twice, as by a proxy that sends it again"
 
@@ -60,6 +61,12 @@ BEFORE: Final = {
     Mishap.NO_OBJECT: (200, {}),
     Mishap.BAD_KEY: (401, {"error": {"type": "invalid_request_error", "message": f"Invalid API Key: {KEY}"}}),
 }
+
+
+def _part_of(body: Json) -> Json:
+    """Leave out all but what says what something is, and how it stands, also of what is listed."""
+    part = {name: body[name] for name in ("object", "id", "status") if name in body}
+    return part | ({"data": [_part_of(one) for one in body["data"]]} if "data" in body else {})
 
 
 class StripeServer:
@@ -183,6 +190,8 @@ class StripeServer:
                 return half
             case Mishap.NO_JSON:
                 return web.Response(text="<html>all is well</html>", content_type="text/html")
+            case Mishap.PART if status < 300:
+                body = _part_of(body)
             case _ if mishap in BEFORE:
                 status, body = BEFORE[mishap]
         return web.json_response(body, status=status, headers=headers)
@@ -250,7 +259,8 @@ class StripeServer:
             return self._unexpected(intent)
         status = "failed" if intent["payment_method"] == "pm_card_refundFail" else self.refunds_end
         refund = {"id": "re_1", "object": "refund", "payment_intent": intent["id"], "status": status}
-        self.refunds.append(refund | {"amount": intent["amount"]})
+        refund["amount"] = intent["amount"]
+        self.refunds.append(refund)
         return 200, refund
 
     def _list_refunds(self, request: web.Request, given: Json) -> tuple[int, Json]:
