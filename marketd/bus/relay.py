@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from msgspec import Struct
 
 from marketd.bus.events import PublicEvent, PublicEvents, encode, position_of
-from marketd.bus.stream import EventStream, Message, StreamError, StreamRepeated
+from marketd.bus.stream import EventStream, Message, StreamAway, StreamError, StreamRepeated
 from marketd.clock import Clock
 from marketd.rests import BackOff, Interruptible
 from marketd.storage.log import EventLog, Recorded
@@ -66,12 +66,18 @@ class Relay:
         self._prepare, self._limits = prepare, limits
         self._position = self._noted = self._published = 0
         self._trouble: str | None = None
+        self._refused_since_s: float | None = None
         self._following = Interruptible()
 
     @property
     def trouble(self) -> str | None:
         """What keeps events from going out, if anything does."""
         return self._trouble
+
+    @property
+    def refused_s(self) -> float:
+        """For how many seconds the stream has answered and taken nothing; 0 where it takes what comes, or is away."""
+        return 0.0 if self._refused_since_s is None else self._clock.monotonic_s() - self._refused_since_s
 
     def statistics(self) -> dict[str, int]:
         """The position up to which all is published, how far that is behind, and how many events went out."""
@@ -91,6 +97,10 @@ class Relay:
                 if self._trouble is None:
                     log.warning("public events wait in the log: %s", error)
                 self._trouble = str(error)
+                if isinstance(error, StreamAway):
+                    self._refused_since_s = None
+                elif self._refused_since_s is None:
+                    self._refused_since_s = self._clock.monotonic_s()
             except Exception as error:  # a defect, or a log that can't be read: it must not stop who sells
                 if self._trouble is None:
                     log.exception("public events wait in the log, after position %d", self._position)
@@ -109,9 +119,9 @@ class Relay:
         await self._prepare()
         teller = PublicEvents(self._log, self._source)
         place = await self._find_place(teller)
-        if self._trouble is not None:
-            log.info("public events go out again, from position %d of the log on", place.position)
-        self._position, self._trouble = place.position, None
+        self._position = place.position
+        if self._position == self._log.head:  # nothing is left that would show whether it is taken
+            self._go_on_well()
         sequence, skipped = place.sequence, place.skipped
         waiting: list[PublicEvent] = []
         async with aclosing(unhurried(self._log, place.position, self._clock)) as batches:
@@ -139,8 +149,15 @@ class Relay:
             self._published += taken
         return sequence
 
+    def _go_on_well(self) -> None:
+        """Note that the stream takes what it is sent."""
+        if self._trouble is not None:
+            log.info("public events go out again, up to position %d of the log", self._position)
+        self._trouble = self._refused_since_s = None
+
     def _come_to(self, record: Recorded) -> None:
         self._position = record.position
+        self._go_on_well()
         if self._position >= self._noted + self._limits.checkpoint_every:
             self._noted = self._position
             self._log.offer_checkpoint(CHECKPOINT, self._noted)

@@ -99,9 +99,8 @@ class Limits:
     reload_s_max: float = 10.0
     stop_s_max: float = 10.0
     pause_s: float = 0.2  # before a restart; doubles with each end that still counts
-    pause_s_max: float = 5.0
-    ends_max: int = 5
-    ends_count_s: float = 60.0
+    pause_s_max: float = 30.0
+    ends_count_s: float = 60.0  # how long one counts
     complaints_max: int = 5
     line_bytes_max: int = 65_536
     payload_bytes_max: int = 4_194_304  # a page of a hundred long descriptions fits
@@ -223,6 +222,11 @@ class NatsServer:
                 self._supervisor.cancel()
         await asyncio.wait([self._supervisor])
 
+    def renew(self) -> None:
+        """Have the process end, so that another one takes its place."""
+        if self.pid is not None:
+            os.kill(self.pid, signal.SIGTERM)
+
     async def admit(self, guests: Sequence[Integrator]) -> None:
         """Let just these integrators in, and whoever else is here stay; raise `NotReloaded`."""
         async with self._reloading:
@@ -270,7 +274,7 @@ class NatsServer:
             raise failure
 
     async def _supervise(self) -> NoReturn:
-        """Live one life after the other. The first must become ready; `ends_max` in `ends_count_s` are too many."""
+        """Live one life after the other, without giving up: sales go on meanwhile. The first must become ready."""
         limits, ends = self._limits, deque[float]()
         while True:
             try:
@@ -280,7 +284,7 @@ class NatsServer:
                 ends.append(now)
                 while ends[0] < now - limits.ends_count_s:
                     ends.popleft()
-                if not self._ready.is_set() or len(ends) >= limits.ends_max:
+                if not self._ready.is_set():
                     raise
                 pause = min(limits.pause_s * 2 ** (len(ends) - 1), limits.pause_s_max)
                 logger.error("%s; starting it again in %g s", failure, pause)

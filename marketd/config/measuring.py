@@ -25,6 +25,7 @@ from marketd.storage.database import StorageError
 from marketd.storage.index_process import IndexProcess
 from marketd.storage.orders import count_open_alerts
 from marketd.storage.projector import Projector
+from marketd.storage.room import Room
 from marketd.storage.sqlite import SqliteLog
 from marketd.storage.views import Views
 
@@ -184,6 +185,15 @@ def of_followers(
     return tell
 
 
+def of_room(room: Room) -> Source:
+    """Tell how much of the disk is free."""
+
+    def tell() -> Iterable[Measure]:
+        yield gauge("marketd_disk_free_bytes", "Free space where the data directory is", room.free_bytes)
+
+    return tell
+
+
 def of_relay(relay: Relay) -> Source:
     """Tell how the public events go out; how far the relay is behind is told among the followers."""
 
@@ -293,6 +303,7 @@ def make_metrics(
         of_models(service.projector, events),
         of_followers(service.fulfilment, service.notices, courier, service.relay, events, service.clock),
         of_relay(service.relay),
+        of_room(service.room),
         of_webhooks(courier),
         of_saga(service.fulfilment),
         of_news(service.news),

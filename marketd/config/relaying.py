@@ -1,9 +1,10 @@
 """How public events go out, for the composition root: into which streams, for how long, and who may read them."""
 
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Final
+from typing import Final, NoReturn
 
 from marketd.bus.gate import Gate
 from marketd.bus.integrators import STREAMS, Register
@@ -17,11 +18,19 @@ from marketd.bus.subjects import EVENTS_STREAM
 from marketd.clock import Clock
 from marketd.config.folder import Folder
 from marketd.config.settings import MIB, Settings
+from marketd.rests import BackOff
 from marketd.storage.log import EventLog
+from marketd.storage.room import Room
 
 DAY_S: Final = 86_400
+REFUSED_S_MAX: Final = 30.0  # no events were taken for so long: then it is time for another nats-server
+RENEWED_S: Final = 60.0  # between one and the next, doubling
+RENEWED_S_MAX: Final = 3_600.0
+LOOK_S: Final = 5.0
 BESIDE_BYTES: Final = 64 * MIB
 HEAP_BESIDE_BYTES: Final = 128 * MIB  # the ids of some 2,500 events a second, and buffers: decision 50
+
+log = logging.getLogger("marketd.events")
 
 
 def make_server(settings: Settings, folder: Folder, clock: Clock) -> NatsServer:
@@ -60,6 +69,22 @@ def make_stream(settings: Settings, name: str, url: str | None, user: str | None
 def source_of(settings: Settings) -> str:
     """What the events name as their source."""
     return settings.events.source or settings.http.public_url or "/marketd"
+
+
+async def renewing(relay: Relay, server: NatsServer, room: Room, clock: Clock) -> NoReturn:
+    """
+    Start our own nats-server again where it answers and takes no events though the disk has room, for ever. After a
+    full disk its streams refuse everything until it is started again (seen with 2.15.1).
+    """
+    waits = BackOff(clock, RENEWED_S, RENEWED_S_MAX)
+    while True:
+        await clock.sleep(LOOK_S)
+        if not relay.refused_s:
+            waits.reset()
+        elif relay.refused_s >= REFUSED_S_MAX and room.state != "full":
+            log.warning("public events are refused for %.0f s: nats-server is started again", relay.refused_s)
+            server.renew()
+            await waits.rest()
 
 
 @asynccontextmanager

@@ -36,7 +36,7 @@ from marketd.config.folder import Folder, opened
 from marketd.config.guarding import make_breaker
 from marketd.config.mailing import Notices, notifying
 from marketd.config.paying import make_news, make_processor
-from marketd.config.relaying import made_relay, make_server
+from marketd.config.relaying import made_relay, make_server, renewing
 from marketd.config.settings import Settings
 from marketd.config.tracing import traced
 from marketd.config.webhooking import Webhooking, webhooking
@@ -49,6 +49,7 @@ from marketd.storage.history import OrderHistory
 from marketd.storage.images import ImageLimits, Shrinker
 from marketd.storage.index_process import IndexNeeds, IndexProcess
 from marketd.storage.projector import Projector
+from marketd.storage.room import Room
 from marketd.storage.sqlite import SqliteLog
 from marketd.storage.views import Views
 
@@ -81,6 +82,7 @@ class Service:
     webhooks: Webhooking
     watch: OrderWatch
     relay: Relay
+    room: Room
     views: Views
     measures: Measures = field(default_factory=Measures)
     is_filling: bool = False  # with the sample catalogue
@@ -102,9 +104,12 @@ class Service:
         is_caught_up = behind <= self.settings.storage.lag_commits_max and not any(m["halted"] for m in models.values())
         is_sound = self.log.trouble is None and self.projector.trouble is None
         courier = self.webhooks.courier
+        disk = self.room.state
+        is_sound = is_sound and disk != "full"
         is_ready = connected and is_caught_up and is_sound and not (self.is_filling or self.is_stopping)
         parts = {
             "bus": {"state": "ok" if connected else "down"},
+            "disk": {"state": disk, **self.room.statistics()},
             "log": {"state": "failing" if self.log.trouble else "ok", **self.log.statistics()},
             "readModels": {"state": "ok" if is_caught_up else "behind", "behind": behind, **models},
             "actors": {"state": "ok", **self.house.statistics()},
@@ -143,6 +148,7 @@ async def running(settings: Settings, clock: Clock, url: str | None = None) -> A
         payments = make_breaker(PAYMENTS, settings, clock)
         processor = await enter(make_processor(settings, folder, clock, payments))
         projector = await enter(_projector(settings, folder, events))
+        room = Room(folder.path, free_bytes_min=settings.uploads.free_bytes_min)
         files = _file_store(settings, folder)
         await files.prepare()
         server = await enter(make_server(settings, folder, clock)) if settings.nats.url is None else None
@@ -165,7 +171,8 @@ async def running(settings: Settings, clock: Clock, url: str | None = None) -> A
         await watch.open()
         views = await enter(counting(settings, folder, bus, projector, clock))
         runs = [projector.run(clock), fulfilment.run(), *notices.runs, webhooks.courier.run(), watch.run()]
-        runs += [relay.run(), bus.wait_lost()]
+        runs += [relay.run(), bus.wait_lost(), room.run(clock)]
+        runs += [renewing(relay, server, room, clock)] if server else []
         await enter(background(*runs, *([_indexing(projector, index, finder)] if settings.search.enabled else [])))
         yield Service(
             settings=settings,
@@ -187,6 +194,7 @@ async def running(settings: Settings, clock: Clock, url: str | None = None) -> A
             webhooks=webhooks,
             watch=watch,
             relay=relay,
+            room=room,
             views=views,
         )
 

@@ -293,7 +293,9 @@ def problem_of(error: Exception, request_id: str) -> Problem:
             return _named("overloaded", "too much is going on", RETRY_AFTER_S)
         case Crashed() | Undecodable():
             return _named("internal-error", "the service has a defect here")
-        case BusError() | DiskTrouble():
+        case DiskTrouble():
+            return _named("unavailable", "the service's disk takes no more of this", RETRY_AFTER_S)
+        case BusError():
             return _named("unavailable", "a part of the service did not answer", RETRY_AFTER_S)
         case _:
             log.error("a handler crashed in request %s", request_id, exc_info=error)

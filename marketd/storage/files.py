@@ -25,6 +25,7 @@ from msgspec import Struct
 
 from marketd.storage.database import DiskTrouble
 from marketd.storage.images import ImageUnfit, Shrinker, has_variant
+from marketd.storage.room import Room
 from marketd.whole import sync
 
 T = TypeVar("T")
@@ -72,7 +73,8 @@ class FileStore:
     """The files of one data directory."""
 
     def __init__(self, folder: Path, shrinker: Shrinker | None = None, *, free_bytes_min: int = 0) -> None:
-        self._folder, self._shrinker, self._free_bytes_min = folder, shrinker or Shrinker(), free_bytes_min
+        self._folder, self._shrinker = folder, shrinker or Shrinker()
+        self._room = Room(folder, free_bytes_min=free_bytes_min)
         self._incoming = folder / "incoming"
 
     async def prepare(self) -> None:
@@ -113,7 +115,7 @@ class FileStore:
 
     async def see_room(self) -> None:
         """Raise `DiskTrouble` where no more may be taken in than what sales need."""
-        await self._on_disk(self._see_room, 0)
+        await self._on_disk(self._room.see)
 
     async def variant(self, digest: str) -> Path | None:
         """Give the smaller variant of an image, made now where it is missing; None where there can be none."""
@@ -173,13 +175,8 @@ class FileStore:
             raise
 
     def _write(self, file: int, data: bytearray, digest: "hashlib._Hash") -> None:
-        self._see_room(len(data))
+        self._room.see(len(data))  # without it the log could not be written either
         _write(file, data, digest)
-
-    def _see_room(self, needed: int) -> None:
-        """Leave room: without it the log could not be written either."""
-        if shutil.disk_usage(self._folder).free < self._free_bytes_min + needed:
-            raise DiskTrouble(f"{self._folder}: less than {self._free_bytes_min} bytes would be free")
 
     def _prepare(self) -> None:
         shutil.rmtree(self._incoming, ignore_errors=True)

@@ -4,7 +4,8 @@ The projector: follows the log and feeds the read models in `read.db`.
 Each batch is applied in one transaction together with the positions it leads to, so a read model always equals the
 fold of the log up to its position. A model that fails is halted where it is and reported; the others, and all sales,
 go on. What the disk does not take is no model's fault: it is applied once there is room. A model of another version, or
-whose file is gone, is built again from the first record.
+whose file is gone, is built again from the first record. A log that is shorter than what they were made of has lost
+records, and is refused.
 """
 
 import asyncio
@@ -46,6 +47,16 @@ TABLES: Final = """
 RETRY_S: Final = 1.0
 
 log = logging.getLogger("marketd.projector")
+
+
+class LogTooShort(StorageError):
+    """The read models have taken in records that the log does not have."""
+
+    def __init__(self, path: Path, position: int, head: int) -> None:
+        super().__init__(
+            f"{path} was made of {position} records, but the log has {head}: acknowledged records are missing. Is "
+            "events.db-wal where it was? Put it back, or restore a backup; `marketd rebuild` goes on without them"
+        )
 
 
 @dataclass(frozen=True)
@@ -248,7 +259,7 @@ class Projector:
     # In the writer's thread.
 
     def _prepare(self, db: Connection, head: int) -> dict[str, Standing]:
-        """Make the tables of new models, and again those that were made otherwise or are ahead of the log."""
+        """Make the tables of new models, and again those that were made otherwise; raise `LogTooShort`."""
         standings = {}
         with transaction(db):
             known = {
@@ -257,7 +268,9 @@ class Projector:
             }
             for model in self._models:
                 version, position = known.get(model.name, (0, 0))
-                if version != model.version or position > head:
+                if position > head:
+                    raise LogTooShort(self._path, position, head)
+                if version != model.version:
                     _make_again(db, model)
                     position = 0
                 db.execute("UPDATE models SET halted = NULL WHERE name = ?", (model.name,))

@@ -190,7 +190,7 @@ async def test_one_is_told_once_that_events_wait(shop: Shop, caplog: pytest.LogC
 
         assert [
             "public events wait in the log: it is away",
-            "public events go out again, from position 0 of the log on",
+            "public events go out again, up to position 2 of the log",
         ] == caplog.messages
 
 
@@ -203,6 +203,25 @@ async def test_what_the_stream_refuses_is_tried_again(shop: Shop) -> None:
         await shop.come_to_rest(relay)
 
         assert ("there is no room", await shop.told()) == (refused, shop.stream.ids)
+
+
+async def test_one_knows_for_how_long_a_stream_that_answers_has_taken_nothing(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "marketd.events")
+    shop.stream.is_refusing = True
+    await shop.sells()
+    async with shop.relayed() as relay:
+        await shop.clock.advance(100)
+        refused_s = relay.refused_s
+        shop.stream.is_away = True
+        await shop.clock.advance(10)
+        away_s = relay.refused_s
+        shop.stream.is_away = shop.stream.is_refusing = False
+        await shop.come_to_rest(relay)
+
+        assert (True, 0.0, 0.0) == (95 <= refused_s <= 100, away_s, relay.refused_s)
+        assert 2 == len(caplog.messages)  # it is not said to go out again before it does
 
 
 async def test_two_relays_put_nothing_in_twice(shop: Shop) -> None:

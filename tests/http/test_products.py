@@ -361,7 +361,7 @@ async def test_nobody_owns_what_is_not_there(stage: Stage) -> None:
 
 
 async def test_what_sales_need_of_the_disk_is_left_to_them(stage: Stage) -> None:
-    stage.files._free_bytes_min = 2**62
+    stage.files._room._free_bytes_min = 2**62
     refused = [
         await stage.call("POST", "/products", LISTING, user="sue", role="seller"),
         await stage.call("PATCH", "/products/lamp", {"price": 5}, user="sue", role="seller"),
