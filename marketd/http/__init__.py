@@ -1,1 +1,1 @@
-"""Who answers the outside: HTTP in, messages out, answers back."""
+"""The HTTP front: requests become messages to actors and read models, and their answers become responses."""

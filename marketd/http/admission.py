@@ -1,14 +1,14 @@
 """
-Admission: when more comes than can be done, some of it is sent away at once, so that the rest is done in time.
+Admission control: under overload some requests are rejected at once, so that the others are served in time.
 
-There are two queues: the requests in hand, and the orders whose saga has something to do here, because accepting an
-order is the smaller part of its work. By Little's law a queue no longer than its pace times a delay is worked off
-within that delay, and so many may always come. More may come in a burst, up to a bound; but when a queue has stood
-above its length for `PATIENCE_S`, it is no burst, and whoever would make it longer is sent away ("Fail at Scale", ACM
-Queue 13(8); CoDel, RFC 8289). Refusing costs a fraction of serving: it comes before tokens, bodies and counters.
+There are two queues: the requests in progress, and the orders whose saga has work to do in this process, because
+accepting an order is the smaller part of its work. By Little's law a queue no longer than its throughput times a delay
+drains within that delay, so that many entries are always allowed. A burst may exceed that length, up to a maximum; but
+once a queue has stayed above it for `PATIENCE_S` it is no burst, and further entries are rejected ("Fail at Scale", ACM
+Queue 13(8); CoDel, RFC 8289). Rejecting costs a fraction of serving: it comes before tokens, bodies and counters.
 
-Answers that are made without waiting for anybody, as most reads are, are never in a queue of ours: they wait in the
-kernel for their turn, no more of them than there are connections.
+Requests that are answered without waiting, as most reads are, never stand in these queues: they wait in the kernel, and
+there are no more of them than connections.
 """
 
 import math
@@ -27,13 +27,13 @@ from marketd.http.weights import prefers
 
 LOOK_S: Final = 0.025
 PATIENCE_S: Final = 0.5
-CALM_S: Final = 1.0  # nobody was sent away for so long: only then a burst may come again
-SMOOTHING: Final = 0.05  # the weight of the newest look at the pace
+CALM_S: Final = 1.0  # a new burst is allowed only after this long without a rejection
+SMOOTHING: Final = 0.05  # the weight of the newest sample in the moving average of the throughput
 UNCOUNTED: Final = nullcontext()
 
 
 class Queue:
-    """A queue's pace, and how long it may be."""
+    """Tracks one queue's throughput, and sets its maximum length."""
 
     def __init__(self, clock: Clock, *, length_min: int, length_max: int, delay_s_max: float) -> None:
         self._clock, self._delay_s_max = clock, delay_s_max
@@ -44,7 +44,7 @@ class Queue:
         self.length_max = length_max
 
     def look(self, length: int, done: int) -> None:
-        """Take in how long it is and how many have ever left it, and set how long it may be."""
+        """Sample the queue's length and how many entries have ever left it, and set its maximum length."""
         now_s = self._clock.monotonic_s()
         per_s = (done - self._done) / max(now_s - self._looked_s, LOOK_S)
         self._per_s += (per_s - self._per_s) * SMOOTHING
@@ -56,7 +56,7 @@ class Queue:
         self.length_max = able if now_s - self._short_s > PATIENCE_S else self._length_max
 
     def is_full(self, length: int) -> bool:
-        """Say whether somebody has to be sent away."""
+        """Say whether a new entry has to be rejected."""
         if length < self.length_max:
             return False
         self._refused_s = self._clock.monotonic_s()
@@ -64,14 +64,14 @@ class Queue:
 
 
 class Orders(Struct, frozen=True):
-    """How many orders wait for something to be done here, and how many times something was."""
+    """How many orders have work to do in this process, and how many times such work was done."""
 
     waiting: int
     done: int
 
 
 class _Hand:
-    """A count of those inside, and of those who have left; whoever is in it is in the `outer` one too."""
+    """Counts the requests inside and those that have left; each is counted in the `outer` one too."""
 
     def __init__(self, outer: "_Hand | None" = None) -> None:
         self._outer = outer
@@ -92,7 +92,7 @@ class _Hand:
 
 
 class Admission:
-    """The requests in hand, and the orders that wait; `run` it."""
+    """Admission control for requests and orders; `run` keeps its limits up to date."""
 
     def __init__(
         self, clock: Clock, *, in_hand_min: int, in_hand_max: int, delay_s_max: float, orders: Callable[[], Orders]
@@ -106,7 +106,7 @@ class Admission:
         self._refused = 0
 
     def statistics(self) -> dict[str, int]:
-        """Requests in hand and orders that wait, how many there may be of each, and how many were sent away."""
+        """The requests in progress and the waiting orders, the limit of each, and the number of rejections."""
         return {
             "in_hand": self._in_hand.count,
             "in_hand_max": self._requests.length_max,
@@ -116,7 +116,7 @@ class Admission:
         }
 
     def enter(self, request: web.Request) -> AbstractContextManager[None]:
-        """Let a request in for as long as the block lasts; raise `Overloaded`."""
+        """Admit a request for the duration of the block; raise `Overloaded` to reject it."""
         declared = operation_of(request.match_info.handler)
         load = "brief" if declared is None else declared.load
         if load == "vital":
@@ -132,18 +132,18 @@ class Admission:
         return self._ordering if load == "order" else self._in_hand
 
     async def run(self) -> None:
-        """Look for ever at how long the queues are."""
+        """Update the limits every `LOOK_S`, for ever."""
         while True:
             await self._clock.sleep(LOOK_S)
             self.look()
 
     def look(self) -> None:
-        """Set how long the queues may be."""
+        """Update the limits of both queues."""
         orders = self._orders()
         self._requests.look(self._in_hand.count, self._in_hand.done)
         self._sagas.look(orders.waiting + self._ordering.count, orders.done)
 
 
 def _waits(request: web.Request) -> bool:
-    """Say whether who is asking wants to wait for what has not happened yet."""
+    """Say whether the client asks to wait for something that has not happened yet."""
     return "Prefer" in request.headers or prefers(request, EVENT_STREAM)

@@ -1,4 +1,4 @@
-"""What a seller sold: in a time, period by period; as it goes on; and who came back."""
+"""A seller's sales: the report of a time range, live totals, and how many buyers came back."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -38,9 +38,9 @@ Moment = Annotated[str, Meta(max_length=40, extra={"check": moment_fault}, extra
 
 class SpanParameters(Struct, frozen=True, forbid_unknown_fields=True, rename={"from_": "from"}):
     """
-    `from` and `to` are dates, the last one included, or instants, the last one excluded; where not given, the last 30
-    days and today. `timezone` says where days begin; where not given, the `timeZone` of the account, or UTC. Without a
-    `currency`, that of the most orders.
+    `from` and `to` are dates (`to` included) or instants (`to` excluded); `to` defaults to today, `from` to 30 days up
+    to `to`. `timezone` decides when a day begins; it defaults to the account's `timeZone`, or UTC. `currency` defaults
+    to that of the most orders.
     """
 
     from_: Moment | None = None
@@ -55,8 +55,8 @@ class SalesParameters(SpanParameters, frozen=True, forbid_unknown_fields=True, r
 
 class Totals(Struct, rename="camel"):
     """
-    What was sold, in one currency; `refunds` are what was given back in the time, whenever it was sold. `views` count
-    each visitor of a product once a day; `conversion` is the orders, in all currencies, for each of them, at most 1.
+    Sales in one currency; `refunds` are those made in the range, whenever the sale was. `views` count each visitor of a
+    product once a day; `conversion` is the orders, in all currencies, divided by the views, at most 1.
     """
 
     orders: int
@@ -70,7 +70,7 @@ class Totals(Struct, rename="camel"):
 
 
 class Period(Struct):
-    """What was sold from `start`, when the day, week or month begins, to the next one's; 0 where nothing was."""
+    """Sales from `start`, when the day, week or month begins, until the next period; 0 where there were none."""
 
     start: Instant
     orders: int
@@ -86,7 +86,7 @@ class BestSeller(Struct, rename="camel"):
 
 
 class Ratings(Struct):
-    """What buyers said in the time."""
+    """The ratings that buyers gave in the range."""
 
     average: float
     count: int
@@ -103,7 +103,7 @@ class SalesNow(Struct, rename={"from_": "from"}):
 
 
 class SalesReport(SalesNow, rename={"top_products": "topProducts", "from_": "from"}):
-    """`currencies` are all that anything was sold in, the most used first."""
+    """`currencies` are all currencies with sales, the most used first."""
 
     currencies: list[str]
     interval: Interval
@@ -114,7 +114,7 @@ class SalesReport(SalesNow, rename={"top_products": "topProducts", "from_": "fro
 
 
 class Regulars(Struct):
-    """How many have bought of a seller, how many of them more than once, and what share they are."""
+    """How many buyers a seller has, how many of them bought more than once, and their share."""
 
     buyers: int
     returning: int
@@ -132,9 +132,9 @@ class Regulars(Struct):
 )
 async def sales(request: web.Request) -> web.Response:
     """
-    Tell a seller what they sold in a time; with `Accept: text/csv`, the series as a table.
+    Give a seller's sales in a time range; with `Accept: text/csv`, the series as a table.
 
-    Amounts are in one currency: others are to be asked for by `currency`, and are never added up.
+    Amounts are in one currency: ask for another with `currency`; currencies are never added up.
     """
     seller = signed_in(request, "seller")
     wanted = parameters(request, SalesParameters)
@@ -163,10 +163,10 @@ async def sales(request: web.Request) -> web.Response:
 )
 async def live(request: web.Request) -> EventStream:
     """
-    Tell a seller the totals whenever they change, as server-sent events named `totals`.
+    Stream a seller's totals whenever they change, as server-sent events named `totals`.
 
-    Each has `currency`, `totals`, `from` and `to` as `/analytics/sales` has them: the whole, so who comes back needs no
-    more than the next one.
+    Each has `currency`, `totals`, `from` and `to` as in `/analytics/sales`. Each is complete, so a client that
+    reconnects needs only the next one.
     """
     seller = signed_in(request, "seller")
     wanted = parameters(request, SpanParameters)
@@ -179,21 +179,21 @@ async def live(request: web.Request) -> EventStream:
 @routes.get("/analytics/buyers")
 @operation(access=SELLERS, answers={200: Answer(Regulars)})
 async def buyers(request: web.Request) -> web.Response:
-    """Tell a seller how many of their buyers came back."""
+    """Count a seller's buyers, and those who bought more than once."""
     seller = signed_in(request, "seller")
     found = await read(request, CountBuyers(seller.user_id), Buyers)
     return answered(Regulars(found.buyers, found.returning, _share(found.returning, found.buyers)))
 
 
 class Running:
-    """The totals of one stream, told when they differ from what was told last."""
+    """The totals of one stream, sent when they differ from those sent last."""
 
     def __init__(self, request: web.Request, seller: Principal, wanted: SpanParameters, zone: str) -> None:
         self._request, self._seller_id, self._wanted, self._zone = request, seller.user_id, wanted, zone
         self._position, self._told = -1, b""
 
     async def more(self, wait_s: float, last_id: str) -> Sequence[Event]:
-        """Give the totals; once they are told, when the next sale is in them, or at the latest after the wait."""
+        """Give the totals: at once the first time, then after the next sale, or after `wait_s` at the latest."""
         position = await self._next(wait_s)
         stretch = _span(self._request, self._wanted, self._zone)
         bounds = (stretch.since, stretch.until)
@@ -207,7 +207,7 @@ class Running:
         return [Event(now, "totals", str(position))]
 
     async def _next(self, wait_s: float) -> int:
-        """Give the position of the newest sale that will be in the totals."""
+        """Give the position of the newest sale; after the first call, wait for the next sale."""
         if self._position < 0:
             return (await read(self._request, FindNewest(self._seller_id), Newest)).position
         until = self._request.app[CLOCK].now_ms() + int(wait_s * 1000)
@@ -217,7 +217,7 @@ class Running:
 
 
 def _span(request: web.Request, wanted: SpanParameters, zone: str) -> Span:
-    """Say from when to when; raise `BadRequest`."""
+    """Work out the time range that was asked for; raise `BadRequest`."""
     now_ms, days_max = request.app[CLOCK].now_ms(), request.app[LIMITS].range_days_max
     stretch = span(wanted.from_, wanted.to, zone, now_ms=now_ms, days=DAYS_USUAL)
     if stretch.since >= stretch.until:
@@ -249,7 +249,7 @@ def _report(wanted: SalesParameters, stretch: Span, starts: list[int], found: Ea
 
 
 def _totals(found: Earnings, views: int) -> Totals:
-    """Add up the periods. An order is of one unit; an average is rounded half up, to what the currency has."""
+    """Add up the periods. An order has one unit; an average is rounded half up to the currency's minor unit."""
 
     def amount(minor: int) -> Decimal:
         return Money(minor, found.currency).amount

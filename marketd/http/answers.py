@@ -1,4 +1,4 @@
-"""How answers look: JSON in UTF-8, money as exact numbers, times in RFC 3339, lists with links (RFC 8288)."""
+"""How responses look: JSON in UTF-8, money as exact numbers, times in RFC 3339, lists with links (RFC 8288)."""
 
 from typing import Any, Final
 
@@ -13,8 +13,8 @@ from marketd.http.sending import Whole
 from marketd.storage.pages import Page
 
 API_POLICY: Final = "default-src 'none'; frame-ancestors 'none'"
-OWN_ORIGIN: Final = "same-origin"  # who may embed an answer; what other shops may embed says so itself
-USUAL: Final = {  # what every answer has that does not say otherwise
+OWN_ORIGIN: Final = "same-origin"  # who may embed a response; one that other origins may embed overrides it
+USUAL: Final = {  # the headers of every response, unless it sets its own values
     istr("Content-Security-Policy"): API_POLICY,
     istr("Cross-Origin-Resource-Policy"): OWN_ORIGIN,
     istr("Referrer-Policy"): "no-referrer",
@@ -27,7 +27,7 @@ _encoder: Final = msgspec.json.Encoder(decimal_format="number")
 
 
 def encoded(body: bytes, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    """Answer with JSON that is written already, and with all usual headers: one by one they cost twice as much."""
+    """Answer with encoded JSON and all default headers at once: set one by one they cost twice as much."""
     usual = USUAL_JSON
     if headers:
         usual = usual.copy()
@@ -36,7 +36,7 @@ def encoded(body: bytes, *, status: int = 200, headers: dict[str, str] | None = 
 
 
 def dressed(response: web.StreamResponse, request_id: str) -> web.StreamResponse:
-    """Give an answer the headers that all of them have."""
+    """Add the headers that every response has."""
     headers = response.headers
     if hdrs.SERVER not in headers:
         for name, value in USUAL.items():
@@ -51,7 +51,7 @@ def answered(body: Any, *, status: int = 200, headers: dict[str, str] | None = N
 
 
 def written(body: Any) -> bytes:
-    """Write a Struct or a dict as it goes out."""
+    """Encode a Struct or a dict as JSON."""
     return _encoder.encode(body)
 
 

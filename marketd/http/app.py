@@ -66,7 +66,7 @@ from marketd.trace import Cause, begin, end
 
 YEAR_S: Final = 365 * 24 * 60 * 60
 
-# Where the routes are; the document of the API takes them in this order.
+# The modules with the API's routes, in the order in which the OpenAPI document lists them.
 ROOMS: Final = (
     auth,
     confirmations,
@@ -89,14 +89,14 @@ ROOMS: Final = (
     metrics,
     reference,
 )
-# What people look at, and what the scripts of those pages ask; the document of the API does not have them.
+# The modules with the HTML pages and the endpoints of their scripts, which are not in the OpenAPI document.
 PAGE_ROOMS: Final = (static, entrance, shop, buying, dashboard, offers, ops)
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 def make_app(clock: Clock, *, body_bytes_max: int) -> web.Application:
-    """Make the application; whoever starts it puts the parts of keys.py into it."""
+    """Make the application; the caller adds the parts that keys.py names."""
     app = web.Application(middlewares=[front], client_max_size=body_bytes_max)
     app[CLOCK] = clock
     app[IN_HAND] = InHand()
@@ -109,7 +109,7 @@ def make_app(clock: Clock, *, body_bytes_max: int) -> web.Application:
 
 
 class Door(NamedTuple):
-    """What every request passes, found once: looking into the application costs a call each time."""
+    """The parts that every request uses, looked up once: each lookup in the application costs a call."""
 
     clock: Clock
     ids: Ids
@@ -119,7 +119,7 @@ class Door(NamedTuple):
     traffic: Traffic | None
     encodings: Encodings
     cors: Cors
-    may_be_secure: bool  # though this connection is not: a proxy, or the settings, say so
+    may_be_secure: bool  # even if the connection is not: a proxy, or the settings, may say so
 
 
 DOOR: Final = web.AppKey("door", Door)
@@ -141,13 +141,13 @@ async def _furnish(app: web.Application) -> None:
 
 @cache
 def described() -> bytes:
-    """Write the document of the API, once for all applications: it follows from the code alone."""
+    """Write the OpenAPI document, once for all applications: it depends on the code alone."""
     return msgspec.json.encode(openapi.document(ROOMS))
 
 
 @web.middleware
 async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Name the request and its trace, answer every error as a problem document, and give the answer its last form."""
+    """Set the request id and the trace, turn every error into a problem document, and finish the response."""
     door, given, allowance = request.app[DOOR], request.headers, None
     named = given.get(X_REQUEST_ID, "")
     request_id = request[REQUEST_ID] = named if named and _SANE_ID.fullmatch(named) else door.ids.make()
@@ -168,9 +168,9 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
         with in_hand, stay:
             is_once = request.method == "POST" and HEADER in given
             response = await (once(request, handler) if is_once else handler(request))
-            if isinstance(response, web.Response):  # files see to themselves
+            if isinstance(response, web.Response):  # files and streams do this themselves
                 response = await finished(request, response)
-    except Exception as error:  # the last door: problems.py knows them all, and logs those it does not
+    except Exception as error:  # the last resort: problems.py maps every error, and logs unexpected ones
         problem = problem_of(error, request_id)
         refused = refusals.page_of(request, problem) or response_of(problem, request_id)
         response = options(request, error) or await finished(request, refused)
@@ -194,8 +194,8 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 async def once(request: web.Request, handler: Handler) -> web.StreamResponse:
     """
-    Have the handler answer what comes under a key, once. A path that there is not needs no memory; a page has other
-    means, and its answers may hold what opens a session.
+    Answer a request with an idempotency key once. Unknown paths need no stored response; pages have other protection
+    against repeats, and their responses may hold session cookies.
     """
     declared = operation_of(request.match_info.handler)
     if request.match_info.http_exception is not None or (declared and declared.part_of != "api"):
@@ -204,7 +204,7 @@ async def once(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 async def finished(request: web.Request, response: web.Response) -> web.Response:
-    """Encode the answer as its reader likes it, unless they have it already."""
+    """Evaluate the conditions of the request, and compress the body as it accepts."""
     encodings, given = request.app[DOOR].encodings, request.headers
     coding = encodings.choose(request, response)
     if hdrs.IF_NONE_MATCH in given or hdrs.IF_MATCH in given:
@@ -215,7 +215,7 @@ async def finished(request: web.Request, response: web.Response) -> web.Response
 
 
 def options(request: web.Request, error: Exception) -> web.Response | None:
-    """Answer OPTIONS (RFC 9110, section 9.3.7), which no route has by itself; give None for everything else."""
+    """Answer OPTIONS (RFC 9110, section 9.3.7), for which no route is declared; give None for any other request."""
     if request.method != "OPTIONS":
         return None
     if isinstance(error, web.HTTPMethodNotAllowed):
@@ -224,6 +224,6 @@ def options(request: web.Request, error: Exception) -> web.Response | None:
 
 
 def _traceparent(request: web.Request) -> str:
-    """Give what was sent as one; sent twice it is none (W3C Trace Context, section 3.2)."""
+    """Give the `traceparent` header; if it was sent more than once, it is invalid (W3C Trace Context, section 3.2)."""
     given = request.headers.getall(TRACEPARENT)
     return given[0] if len(given) == 1 else ""

@@ -1,4 +1,4 @@
-"""A long body as it arrives, which must not take for ever: in each window of time some of it has to come."""
+"""Reads a long body as it arrives; in each time window a minimum number of bytes has to arrive."""
 
 import asyncio
 import hashlib
@@ -16,7 +16,7 @@ DIGEST: "Final[web.RequestKey[hashlib._Hash]]" = web.RequestKey("digest")
 
 
 async def arriving(request: web.Request) -> AsyncIterator[bytes]:
-    """Give the body piece by piece, adding it to the request's `DIGEST` if it has one; raise `TooLarge`, `TooSlow`."""
+    """Yield the body in chunks, adding each to the request's `DIGEST` if it has one; raise `TooLarge`, `TooSlow`."""
     limits, digest, loop = request.app[LIMITS], request.get(DIGEST), asyncio.get_running_loop()
     size = came = 0
     until_s = loop.time() + limits.upload_window_s
@@ -39,5 +39,5 @@ async def arriving(request: web.Request) -> AsyncIterator[bytes]:
         if digest is not None:
             digest.update(chunk)
         yield chunk
-        if loop.time() > until_s:  # whoever takes the bytes took long: not the sender's fault
+        if loop.time() > until_s:  # the consumer was slow, not the sender
             came, until_s = 0, loop.time() + limits.upload_window_s

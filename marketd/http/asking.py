@@ -1,8 +1,8 @@
 """
-How a handler asks: a command of an actor, a query of a read model, each in an envelope that says who is behind it.
+How a handler sends messages: commands to actors and queries to read models, each in an envelope that names the user.
 
-What somebody was told of, everybody can read: an answer goes out only when the read models have come to the position
-that it stands for. They are bounded in how long they may hold it up, and normally hold it up for a millisecond.
+What a client was told, every client can read: a response is sent only once the read models have reached the log
+position that it stands for. The wait is bounded, and normally takes a millisecond.
 """
 
 from typing import TypeVar
@@ -36,8 +36,8 @@ async def ask(
     until_seen: bool = True,
 ) -> T:
     """
-    Ask an actor and wait until everybody can see the answer, unless nobody is told of it; raise `Refused` or a
-    `BusError`. `wait_s` takes the place of the longest wait that is allowed.
+    Send a command to an actor and, with `until_seen`, wait until the read models show its result; raise `Refused` or a
+    `BusError`. `wait_s` replaces the default limit of the waits.
     """
     answer = await tell(request, address, command, principal=principal, wait_s=wait_s, until_seen=until_seen)
     assert isinstance(answer.value, expected), f"{address} answered {type(answer.value)}"
@@ -55,8 +55,8 @@ async def tell(
     each_time: bool = False,
 ) -> Answer:
     """
-    The same, where only the fact matters that it was done, and with `until_seen` that everybody can see it; with
-    `each_time` a request that is done again does it again.
+    The same, where the type of the answer does not matter; with `each_time` the command gets a new id, so that a
+    repeated request executes it again.
     """
     envelope = _envelope(request, command, principal, to=address, wait_s=wait_s)
     if each_time:
@@ -68,16 +68,16 @@ async def tell(
 
 
 async def seen(request: web.Request, position: int, *, wait_s: float | None = None) -> None:
-    """Wait until the read models show what stands in the log up to a position; raise a `BusError`, but never `Busy`."""
+    """Wait until the read models have reached a log position; raise a `BusError`, but never `Busy`."""
     reached = _envelope(request, AskReached(), at_least=position, wait_s=wait_s)
     try:
         await request.app[BUS].ask(query_subject(AskReached), reached)
-    except Busy as error:  # which would say that nothing was done
+    except Busy as error:  # it would mean that nothing was done
         raise NoAnswer(str(error)) from None
 
 
 async def read(request: web.Request, query: Struct, expected: type[T], *, wait_s: float | None = None) -> T:
-    """Ask a read model for what there must be; raise a `BusError`, or `Unavailable` where the model is behind."""
+    """Query a read model for something that must exist; raise a `BusError`, or `Unavailable` if the model is behind."""
     value = await find(request, query, expected, wait_s=wait_s)
     if value is None:
         raise Unavailable("the read models have not come so far yet", retry_after_s=RETRY_AFTER_S)
@@ -94,8 +94,8 @@ async def find(
     wait_s: float | None = None,
 ) -> T | None:
     """
-    The same, where there may be nothing to find; `at_least` is the log position that must be known there, `extra_s` is
-    for queries that wait on purpose: for what has just happened, and everybody can see it then.
+    The same, where the result may be None; `at_least` is the log position that the model must have reached. `extra_s`
+    is for queries that wait for an event: it extends their deadline, and the other read models are waited for too.
     """
     envelope = _envelope(request, query, at_least=at_least, extra_s=extra_s, wait_s=wait_s)
     answer = await request.app[BUS].ask(query_subject(type(query)), envelope)
@@ -115,7 +115,7 @@ def _envelope(
     extra_s: float = 0,
     wait_s: float | None = None,
 ) -> Envelope:
-    """Only a command, which is for an actor, needs an id of its own: nobody records a query."""
+    """Make an envelope; only a command to an actor gets an id of its own, because queries are not recorded."""
     clock = request.app[CLOCK]
     wait_s = (request.app[LIMITS].reply_wait_s_max if wait_s is None else wait_s) + extra_s
     return Envelope(

@@ -1,6 +1,6 @@
 """
-The document of the public events: AsyncAPI 3.0 (www.asyncapi.com/docs/reference/specification/v3.0.0), made of the very
-types that are encoded. Each event is a channel, whose address ends in the id of what it is about.
+The AsyncAPI 3.0 document of the public events (www.asyncapi.com/docs/reference/specification/v3.0.0), generated from
+the types that are encoded. Each event is a channel, whose address ends in the id of the event's subject.
 """
 
 from collections.abc import Mapping
@@ -75,7 +75,7 @@ def _channel(name: str) -> Schema:
 
 
 def _operation(name: str) -> Schema:
-    """AsyncAPI takes the service's side: it sends what others receive."""
+    """Describe an event as sent: AsyncAPI takes the point of view of the service."""
     return {
         "action": "send",
         "channel": {"$ref": f"#/channels/{name}"},
@@ -99,7 +99,7 @@ def _message(name: str) -> Schema:
 
 
 def _schemas() -> dict[str, Schema]:
-    """Give the schemas of the envelopes, and of all that is in them, by name."""
+    """Give the schemas of the envelopes and of all types in them, by name."""
     data = list(dict.fromkeys(DATA.values()))
     kinds = [CloudEvent[kind] for kind in data]  # type: ignore[valid-type]
     references, found = msgspec.json.schema_components(kinds, ref_template=PREFIX + "{name}")

@@ -1,8 +1,8 @@
 """
-Accounts over HTTP: registering, signing in and out, and who one is.
+Accounts over HTTP: registering, signing in and out, and the user's own profile.
 
-A refresh token is `<account key>.<session id>.<secret>`: it finds its account by itself, and works once. Its secret is
-kept as a SHA-256 alone; it is long and random, so it needs no slow hash.
+A refresh token is `<account key>.<session id>.<secret>`: it names its account, and works once. Only the SHA-256 of its
+secret is stored; the secret is long and random, so it needs no slow hash.
 """
 
 import hashlib
@@ -36,8 +36,8 @@ routes = web.RouteTableDef()
 BAD_CREDENTIALS: Final = "the e-mail address or the password is wrong"
 BAD_REFRESH: Final = "the refresh token is not good any more: sign in again"
 
-# What browsers take for an e-mail address (WHATWG HTML, section 4.10.5.1.5), and lengths of RFC 5321; without what a
-# mail program could take for an encoded word (RFC 2047).
+# What browsers accept as an e-mail address (WHATWG HTML, section 4.10.5.1.5), with the length limits of RFC 5321;
+# except what a mail program could take for an encoded word (RFC 2047).
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _EMAIL = rf"(?![^@]*=\?)[A-Za-z0-9.!#$%&'*+/=?^_`{{|}}~-]{{1,64}}@{_LABEL}(?:\.{_LABEL})*"
 _PASSWORD = r"(?=[^a-z]*[a-z])(?=[^A-Z]*[A-Z])(?=[^0-9]*[0-9])[\s\S]*"
@@ -63,7 +63,7 @@ class Registration(Struct, forbid_unknown_fields=True):
 
 
 class AdminAccount(Struct, forbid_unknown_fields=True):
-    """What the command line makes."""
+    """An administrator's account, as the command line creates it."""
 
     email: Email
     password: NewPassword
@@ -79,7 +79,7 @@ class RefreshBody(Struct, forbid_unknown_fields=True, rename="camel"):
 
 
 class ProfileChange(Struct, forbid_unknown_fields=True, rename="camel"):
-    """What is given changes, at least one of them; `timeZone` is an IANA name, or null to have it forgotten."""
+    """Changes the fields that are given, at least one; `timeZone` is an IANA name, or null to remove it."""
 
     also: ClassVar = {"minProperties": 1}
 
@@ -93,7 +93,7 @@ class Registered(Struct, rename="camel"):
 
 
 class TokenPair(Struct, rename="camel"):
-    """`expiresIn` in seconds, of the access token."""
+    """`expiresIn` is the lifetime of the access token in seconds."""
 
     access_token: str
     refresh_token: str
@@ -103,7 +103,7 @@ class TokenPair(Struct, rename="camel"):
 
 
 class Profile(Struct, rename="camel"):
-    """`timeZone` is there once it was told."""
+    """`timeZone` is present once it was set."""
 
     user_id: str
     email: str
@@ -149,7 +149,7 @@ class RefreshToken(NamedTuple):
     problems=(account.Reason.EMAIL_TAKEN,),
 )
 async def register(request: web.Request) -> web.Response:
-    """Make an account."""
+    """Create an account."""
     body = await decode(request, Registration)
 
     profile = await register_account(request, body.email, body.password, body.name, body.role)
@@ -158,7 +158,7 @@ async def register(request: web.Request) -> web.Response:
 
 
 async def register_account(request: web.Request, email: str, password: str, name: str, role: Role) -> account.Profile:
-    """Make an account, whoever asks for it."""
+    """Create an account, for the API and the pages."""
     await request.app[FILES].see_room()
     hashed = await request.app[PASSWORDS].hash(password)
     ticket, user_id = verification(request), id_for(request, "account")
@@ -173,7 +173,7 @@ async def register_account(request: web.Request, email: str, password: str, name
     problems=(NotSignedIn, TooManyFailures),
 )
 async def login(request: web.Request) -> web.Response:
-    """Open a session. An unknown address and a wrong password are the same in words and in time."""
+    """Open a session. An unknown address and a wrong password get the same response after the same time."""
     body = await decode(request, Credentials)
 
     address = await verify_credentials(request, body.email, body.password)
@@ -187,7 +187,7 @@ async def login(request: web.Request) -> web.Response:
 
 
 async def verify_credentials(request: web.Request, email: str, password: str) -> Address:
-    """Say whose account it is, if it is; raise `NotSignedIn` or `TooManyFailures`, the same for all who ask."""
+    """Check the credentials and give the account's address; raise `NotSignedIn` or `TooManyFailures`."""
     address, lockout, network = account.address_of(email), request.app[LOCKOUT], client_network(request)
     async with lockout.turn(address.key):
         if wait_s := max(lockout.wait_s(address.key), request.app[ADDRESS_LOCKOUT].wait_s(network)):
@@ -204,7 +204,7 @@ async def verify_credentials(request: web.Request, email: str, password: str) ->
 @routes.post("/auth/refresh")
 @operation(body=RefreshBody, answers={200: Answer(TokenPair, headers=("Cache-Control",))}, problems=(NotSignedIn,))
 async def refresh(request: web.Request) -> web.Response:
-    """Exchange a refresh token for a new pair; one that was exchanged before ends the session."""
+    """Exchange a refresh token for a new pair; one that was used before ends the session."""
     given = _parse((await decode(request, RefreshBody)).refresh_token)
     fresh = given._replace(secret=secret_for(request, "token"))
     command = account.RefreshSession(given.digest, _session(request, fresh), asked_at(request))
@@ -222,7 +222,7 @@ async def refresh(request: web.Request) -> web.Response:
 @routes.post("/auth/logout")
 @operation(body=RefreshBody, answers={204: Answer()})
 async def logout(request: web.Request) -> web.Response:
-    """End the session of a refresh token; of one that is no good there is nothing to end."""
+    """End the session of a refresh token; an invalid token is ignored."""
     body = await decode(request, RefreshBody)
     with suppress(Refused, NotSignedIn):
         given = _parse(body.refresh_token)
@@ -233,7 +233,7 @@ async def logout(request: web.Request) -> web.Response:
 @routes.get("/auth/me")
 @operation(access=SIGNED_IN, answers={200: Answer(Profile, headers=("ETag",))})
 async def me(request: web.Request) -> web.Response:
-    """Say who one is."""
+    """Give the profile of the signed-in user."""
     profile = await ask(request, await own_address(request), account.Describe(), account.Profile)
     return shown(_shown(profile), version=profile.version)
 
@@ -242,9 +242,9 @@ async def me(request: web.Request) -> web.Response:
 @operation(access=SIGNED_IN, body=ProfileChange, answers={200: Answer(Profile, headers=("ETag",))}, takes=("If-Match",))
 async def rename(request: web.Request) -> web.Response:
     """
-    Change one's name, or the time zone in which one's days begin.
+    Change the user's name, or the time zone in which their days begin.
 
-    The analytics of who has told a time zone are by its days, where a request does not name another one.
+    A seller's analytics use that time zone, unless a request names another one.
     """
     principal = signed_in(request)
     body, versions = await decode(request, ProfileChange), expected(request)
@@ -261,12 +261,12 @@ async def rename(request: web.Request) -> web.Response:
 @routes.get("/.well-known/jwks.json")
 @operation(answers={200: Answer(KeySet, headers=("ETag", "Cache-Control"))})
 async def jwks(request: web.Request) -> web.Response:
-    """Give the public keys of the access tokens."""
+    """Give the public keys that verify access tokens."""
     return shown(request.app[TOKENS].jwks(), headers={"Cache-Control": "public, max-age=300"})
 
 
 async def _credentials(request: web.Request, address: Address) -> account.Credentials | None:
-    """Read them without waiting for anybody, as for an account that does not exist."""
+    """Read an account's credentials without waiting for the read models; an unknown account takes as long."""
     try:
         answer = await tell(request, address, account.ReadCredentials(), until_seen=False)
     except Refused:
@@ -276,12 +276,12 @@ async def _credentials(request: web.Request, address: Address) -> account.Creden
 
 
 async def own_address(request: web.Request) -> Address:
-    """Find the account of who is signed in."""
+    """Find the account of the signed-in user."""
     return await _address_of(request, signed_in(request).user_id)
 
 
 async def zone_of(request: web.Request, user_id: str) -> str:
-    """Say in which time zone somebody's days begin."""
+    """Give the time zone in which a user's days begin."""
     address = await _address_of(request, user_id)
     return known((await ask(request, address, account.Describe(), account.Profile)).zone)
 
@@ -292,7 +292,7 @@ async def _address_of(request: web.Request, user_id: str) -> Address:
 
 
 def verification(request: web.Request) -> account.Ticket:
-    """Make a ticket whose token proves that somebody reads the account's mail."""
+    """Make a ticket whose token proves that the user reads the account's mail."""
     now = asked_at(request)
     expires_at = now + request.app[LIMITS].verify_hours * HOUR_MS
     return account.Ticket(id_for(request, "ticket"), "verify-email", now, expires_at)

@@ -1,9 +1,10 @@
 """
-Bodies and parameters, strictly decoded: each wrong field is named, not only the first.
+Strict decoding of bodies and parameters: every invalid field is named, not only the first.
 
-Types say what is right: msgspec's own constraints, and checks of our own as `Meta(extra={"check": …})`, each a function
-from a value to a sentence about what is wrong with it, or None. Beside each stands what it comes to in JSON Schema
-(`extra_json_schema`), so that the document of the API says what is checked; where it can be, one pattern is both.
+Types declare what is valid: by msgspec's own constraints, and by our checks as `Meta(extra={"check": …})`, each a
+function from a value to a sentence about what is wrong with it, or None. Beside each check stands its equivalent in
+JSON Schema (`extra_json_schema`), so that the OpenAPI document says what is checked; where possible, one pattern serves
+as both.
 """
 
 import asyncio
@@ -37,28 +38,28 @@ PRICE_DECIMALS_MAX: Final = 2
 PAGE_SIZE_MAX: Final = 100
 PAGE_NUMBER_MAX: Final = 1_000_000
 MEDIA_TYPE_MAX: Final = 127
-CODINGS: Final = ("identity", "gzip", "deflate")  # which aiohttp reads, whatever else is installed
+CODINGS: Final = ("identity", "gzip", "deflate")  # which aiohttp decodes, whatever else is installed
 CODING_SHOWN_MAX: Final = 20
-WHOLE_DIGITS_MAX: Final = 20  # no field takes a whole number that is longer
+WHOLE_DIGITS_MAX: Final = 20  # no field accepts a longer integer
 HUGE_DIGITS: Final = 2 * WHOLE_DIGITS_MAX
-FAULTS_MAX: Final = 100  # who sends more gets an answer that is no larger for it
+FAULTS_MAX: Final = 100  # further faults are not named, so the response stays small
 NAME_SHOWN_MAX: Final = 100
-REPLACED: Final = "\ufffd"  # what stands where bytes were no text
+REPLACED: Final = "\ufffd"  # what replaces bytes that are not valid UTF-8
 _ESCAPED_BYTES: Final = re.compile("[\ud800-\udfff]")  # PEP 383
 
-# Patterns are written so that they mean the same in Python and in ECMA 262, which JSON Schema takes them from.
-# UNSEEN is what shows nothing, breaks lines or turns them around, but for the joiners that emoji and scripts need.
+# Patterns are written so that they mean the same in Python and in ECMA 262, which JSON Schema takes them from. UNSEEN
+# is what is invisible, breaks lines or reverses their direction, except the joiners that emoji and scripts need.
 UNSEEN: Final = r"\u0000-\u001f\u007f-\u009f\u200b\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb"
 SEEN: Final = rf"[^\s\u200c-\u200f{UNSEEN}]"
 _UNSEEN_BUT_BREAKS: Final = UNSEEN.replace(r"\u0000-\u001f", r"\u0000-\u0008\u000b\u000c\u000e-\u001f")
-# What may stand before the first that is SEEN; the two have nothing in common, so a text is read through once.
+# What may precede the first SEEN character; the two sets are disjoint, so a text is matched in one pass.
 _BLANK: Final = r" \u00a0\u1680\u2000-\u200a\u200c-\u200f\u202f\u205f\u3000"
 LINE: Final = rf"[{_BLANK}]*{SEEN}[^{UNSEEN}]*"
 LINES: Final = rf"[\t\n\r{_BLANK}]*{SEEN}[^{_UNSEEN_BUT_BREAKS}]*"
 MEDIA_TYPE: Final = r"[a-z0-9][a-z0-9!#$&^_.+-]*/[a-z0-9][a-z0-9!#$&^_.+-]*"
 _FILE_NAME: Final = rf"[{_BLANK}]*[^/\\\s\u200c-\u200f{UNSEEN}][^/\\{UNSEEN}]*"
-# Texts are found so that nothing in them is, also one without an end, or each quote in it would be a beginning. The
-# digits before a point or an exponent are no whole number.
+# Strings are matched so that numbers in them are skipped, even an unterminated string: otherwise each quote in it would
+# begin another one. Digits before a point or an exponent are not an integer.
 _TEXT_OR_LONG_NUMBER: Final = re.compile(
     rb'(?P<text>"[^"\\]*(?:\\.[^"\\]*)*"?)|(?<![0-9.eE+-])-?[0-9]{%d,}(?![0-9.eE])' % (HUGE_DIGITS + 1), re.DOTALL
 )
@@ -66,7 +67,7 @@ _PLAIN_NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
 def formed(pattern: str, fault: str, but_not: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Say for `Meta` that the whole of a text has this form, once for the check and once for the schema."""
+    """Make arguments for `Meta` that require a whole text to match a pattern: the check and the schema."""
     form = re.compile(pattern)
 
     def check(text: str) -> str | None:
@@ -87,7 +88,7 @@ def _price_fault(price: object) -> str | None:
 
 
 def media_type_fault(media_type: str) -> str | None:
-    """Say what is wrong with a media type (RFC 6838, section 4.2); parameters are no part of it."""
+    """Say what is wrong with a media type (RFC 6838, section 4.2); parameters are not part of it."""
     if len(media_type) <= MEDIA_TYPE_MAX and re.fullmatch(MEDIA_TYPE, media_type):
         return None
     return "Expected a media type in lower case, such as application/zip"
@@ -97,7 +98,7 @@ def _currency_fault(code: str) -> str | None:
     return None if code in CURRENCIES else "Expected an ISO 4217 code"
 
 
-# What many bodies have in common.
+# Types that many bodies share.
 
 _LINE: Final = formed(LINE, "Expected one line with something to read, without control characters")
 _LINES: Final = formed(LINES, "Expected something to read, and no control characters but line breaks and tabs")
@@ -135,23 +136,23 @@ class Paging(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def wanted(self) -> Page:
-        """As the read models want it."""
+        """The same as a `Page`, for the read models."""
         return Page(self.page, self.size)
 
 
 def price_of(raw: Raw) -> Decimal:
-    """Read a price that has passed its check, exactly."""
+    """Read a price that has passed its check, without rounding."""
     return Decimal(bytes(raw).decode())
 
 
 class Examined(Struct, Generic[T]):
-    """A body as far as it fits its type: UNSET stands for whatever does not, and `faults` names it."""
+    """A body in which UNSET replaces every invalid field; `faults` names those fields."""
 
     fitting: T
     faults: list[Fault] = []
 
     def body(self, further: Iterable[Fault] = ()) -> T:
-        """Give the body where nothing is wrong with it, by further rules neither; raise `BadRequest` naming it all."""
+        """Give the body if it has no faults, nor `further` ones; raise `BadRequest` naming all of them."""
         named = {fault.pointer for fault in self.faults}
         faults = self.faults + [fault for fault in further if fault.pointer not in named]
         if faults:
@@ -161,15 +162,16 @@ class Examined(Struct, Generic[T]):
 
 async def decode(request: web.Request, kind: type[T]) -> T:
     """
-    Decode a JSON body; raise `BadRequest` naming every field at fault, or what else is wrong with it.
+    Decode a JSON body; raise `BadRequest` naming every invalid field, or why it is not JSON.
 
-    Of a name given twice the last value counts. A number is whole if its value is: 5.0 is 5, as JSON Schema has it.
+    If a name is given twice, the last value counts. A number is an integer if its value is: 5.0 is 5, as in JSON
+    Schema.
     """
     return (await examine(request, kind)).body()
 
 
 async def examine(request: web.Request, kind: type[T]) -> Examined[T]:
-    """The same where more is asked of the fields than their types say; raise `BadRequest` for what is no JSON."""
+    """The same, for handlers with further rules for the fields; raise `BadRequest` only for what is not JSON."""
     assert_declared(request, "body", kind)
     if request.content_type != JSON and not request.content_type.endswith("+json"):
         raise WrongContentType(f"expected {JSON}, got {request.content_type}")
@@ -177,7 +179,7 @@ async def examine(request: web.Request, kind: type[T]) -> Examined[T]:
         raise WrongContentType(f"expected a body in one of {', '.join(CODINGS)}, got {coding[:CODING_SHOWN_MAX]}")
     body = await read_body(request)
     if _is_plain(kind):
-        with suppress(*_UNREADABLE):  # then it is looked at again, for all that is wrong with it
+        with suppress(*_UNREADABLE):  # then it is decoded again below, to find every fault
             return Examined(msgspec.json.decode(body, type=kind))
     try:
         value = _read(body)
@@ -188,11 +190,11 @@ async def examine(request: web.Request, kind: type[T]) -> Examined[T]:
 
 
 async def read_body(request: web.Request) -> bytes:
-    """Read the whole body; raise `TooLarge` before anything of it is read where its length is told, or `TooSlow`."""
+    """Read the whole body; raise `TooSlow`, or `TooLarge`, without reading where `Content-Length` says so."""
     limits = request.app[LIMITS]
     if (request.content_length or 0) > limits.body_bytes_max:
         raise TooLarge(f"the body may have at most {limits.body_bytes_max} bytes")
-    if request.content.is_eof():  # small ones come with their head, and there is nothing to wait for
+    if request.content.is_eof():  # a small body arrives with its head, and there is nothing to wait for
         return await request.read()
     try:
         async with asyncio.timeout(limits.body_read_s_max):
@@ -202,12 +204,12 @@ async def read_body(request: web.Request) -> bytes:
 
 
 async def decode_optional(request: web.Request, kind: type[T]) -> T:
-    """The same, where no body at all is as good as an empty one."""
+    """Decode a JSON body; a missing one counts as an empty object."""
     return await decode(request, kind) if request.can_read_body else kind()
 
 
 def parameters(request: web.Request, kind: type[T]) -> T:
-    """Decode the query's parameters; raise `BadRequest` naming every one at fault."""
+    """Decode the query's parameters; raise `BadRequest` naming every invalid one."""
     assert_declared(request, "query", kind)
     pairs = [*request.query.items()]
     is_doubtful = any(REPLACED in text for _, text in pairs)
@@ -215,7 +217,7 @@ def parameters(request: web.Request, kind: type[T]) -> T:
 
 
 def from_texts(pairs: Sequence[tuple[str, str]], kind: type[T], unreadable: Iterable[str] = ()) -> T:
-    """Convert named texts, as queries and forms have them; raise `BadRequest` as above, for the unreadable ones too."""
+    """Convert the named texts of a query or a form; raise `BadRequest` naming every invalid or unreadable one."""
     counts = Counter(name for name, _ in pairs)
     found = [Fault(f"/{name}", "Given more than once") for name, count in counts.items() if count > 1]
     found += [Fault(f"/{_escaped(name)}", "Expected UTF-8") for name in unreadable]
@@ -227,18 +229,18 @@ def from_texts(pairs: Sequence[tuple[str, str]], kind: type[T], unreadable: Iter
 
 
 def _unreadable(query: str) -> list[str]:
-    """Name the parameters whose bytes are no UTF-8; they were read as if somebody had written U+FFFD."""
+    """Name the parameters that are not valid UTF-8; they were decoded as if U+FFFD had been sent."""
     pairs = parse_qsl(query, keep_blank_values=True, errors="surrogateescape")
     return [_ESCAPED_BYTES.sub(REPLACED, name) for name, text in pairs if _ESCAPED_BYTES.search(text)]
 
 
 def faults_of(kind: type[Struct], value: Any) -> list[Fault]:
-    """Name everything in a decoded JSON value that does not fit the type, as far as anybody would read it."""
+    """Name what in a decoded JSON value does not fit the type, up to `FAULTS_MAX` faults."""
     return list(islice(_faults(kind, value, "", strict=True), FAULTS_MAX))
 
 
 def _faults(kind: Any, value: Any, pointer: str, *, strict: bool) -> Iterator[Fault]:
-    """Walk a value along its type and give whatever does not fit."""
+    """Walk a value along its type and yield every fault."""
     if value is None and NoneType in get_args(_bare(kind)[0]):
         return
     kind = _chosen(kind)
@@ -253,9 +255,9 @@ def _faults(kind: Any, value: Any, pointer: str, *, strict: bool) -> Iterator[Fa
             yield from _faults(get_args(bare)[0], item, f"{pointer}/{index}", strict=strict)
         return
     if bare is Decimal and isinstance(value, str) and not _PLAIN_NUMBER.fullmatch(value):
-        yield Fault(pointer, "Expected a number")  # Decimal itself would take 1_000 and numbers of other scripts
+        yield Fault(pointer, "Expected a number")  # Decimal itself would accept 1_000 and digits of other scripts
         return
-    if bare is not Raw:  # which holds whatever its check lets through
+    if bare is not Raw:  # a Raw holds whatever its check accepts
         try:
             value = msgspec.convert(value, kind, strict=strict)
         except msgspec.ValidationError as error:
@@ -281,7 +283,7 @@ def _struct_faults(kind: type[Struct], value: Any, pointer: str, *, strict: bool
 
 
 def _fitting(kind: Any, value: Any) -> Any:
-    """Decode what fits, however deep in it something does not; UNSET stands for that, and for what is missing."""
+    """Decode the valid parts at any depth; UNSET replaces what is invalid or missing."""
     if next(_faults(kind, value, "", strict=True), None) is None:
         return _decoded(kind, value)
     kind = _chosen(kind)
@@ -301,26 +303,26 @@ def _decoded(kind: Any, value: Any) -> Any:
 
 @cache
 def _fields(kind: type[Struct]) -> dict[str, FieldInfo]:
-    """Give a type's fields by their names in JSON; there are as many types as are written in the code."""
+    """Give a type's fields by their JSON names; the cache is bounded by the number of types in the code."""
     return {field.encode_name: field for field in fields_of(kind)}
 
 
 @cache
 def _is_plain(kind: type[Struct]) -> bool:
-    """Say whether msgspec alone knows whether a body fits: it has texts and no checks of ours."""
+    """Say whether msgspec alone can validate a body: all fields are strings without our checks."""
     is_strict = kind.__struct_config__.forbid_unknown_fields
     return is_strict and all(_bare(field.type) == (str, None) for field in fields_of(kind))
 
 
 def _chosen(kind: Any) -> Any:
-    """Take the one type out of a union of it with null, or with nothing."""
+    """Give the only type in a union with null or UNSET; any other type is given as it is."""
     bare, _ = _bare(kind)
     choices = [choice for choice in get_args(bare) if choice not in (NoneType, UnsetType)]
     return choices[0] if get_origin(bare) in (Union, UnionType) and len(choices) == 1 else kind
 
 
 def _bare(kind: Any) -> tuple[Any, Any]:
-    """Take a type and its check out of `Annotated`."""
+    """Unpack a type and its check from `Annotated`."""
     if get_origin(kind) is not Annotated:
         return kind, None
     bare, *metas = get_args(kind)
@@ -328,7 +330,7 @@ def _bare(kind: Any) -> tuple[Any, Any]:
 
 
 def _list_fault(kind: Any, value: list[Any]) -> str | None:
-    """Say what is wrong with a list by its own bounds, whatever its items are."""
+    """Say what is wrong with a list itself, such as its length, whatever its items are."""
     bounds = get_args(kind)[1:] if get_origin(kind) is Annotated else ()
     try:
         msgspec.convert(value, Annotated[list[Any], *bounds] if bounds else list[Any])
@@ -338,12 +340,12 @@ def _list_fault(kind: Any, value: list[Any]) -> str | None:
 
 
 def _worded(error: msgspec.ValidationError) -> str:
-    """Write msgspec's sentence without its quotes, and with JSON's word for a number."""
+    """Write msgspec's message without backquotes, and with `float` in place of `decimal`."""
     return str(error).replace("`", "").replace("got decimal", "got float")
 
 
 def _number(text: str) -> Decimal | int:
-    """Read a number with a point or an exponent, exactly; one whose exponent nobody can hold is beyond every bound."""
+    """Read a number with a point or an exponent, exactly; one with an exponent too large becomes infinity."""
     try:
         number = Decimal(text)
     except InvalidOperation:
@@ -353,10 +355,10 @@ def _number(text: str) -> Decimal | int:
 
 
 def _read(body: bytes) -> Any:
-    """Read JSON of no type in particular, also where a number is longer than msgspec reads."""
+    """Decode JSON without a type, even if an integer is longer than msgspec accepts."""
     try:
         return _untyped.decode(body)
-    except msgspec.ValidationError:  # which of no type says that alone; so much shorter it is beyond every bound still
+    except msgspec.ValidationError:  # raised here only for that; cut to `HUGE_DIGITS`, it still exceeds every bound
         return _untyped.decode(_TEXT_OR_LONG_NUMBER.sub(lambda found: found["text"] or found[0][:HUGE_DIGITS], body))
 
 
@@ -366,7 +368,7 @@ _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def _what_is_wrong(error: Exception) -> str:
-    """Say it without the words of Python."""
+    """Describe the error without Python's wording."""
     match error:
         case UnicodeDecodeError():
             return "it is not in UTF-8"
@@ -377,5 +379,5 @@ def _what_is_wrong(error: Exception) -> str:
 
 
 def _escaped(name: str) -> str:
-    """Write a name in a pointer; one that no field of ours is as long as, cut."""
+    """Escape a name for a JSON pointer; cut where it is longer than any field's name."""
     return name[:NAME_SHOWN_MAX].replace("~", "~0").replace("/", "~1")

@@ -1,10 +1,10 @@
 """
-Token buckets: how many requests one client may send in a window of time.
+Token buckets: how many requests one client may send in a time window.
 
-Each client's holds a window's worth and fills up evenly, kept as one number: the moment when it would be
-full again (the generic cell rate algorithm of ITU-T I.371). A full bucket is as good as none, so only those in use are
-kept, `clients_max` of them. When there is no room the newcomers share one bucket: whoever comes under ever new
-addresses gets no fresh one each time, and costs those who are known nothing.
+A client's bucket holds the tokens of one window and refills evenly. It is stored as one number: the time when it will
+be full again (the generic cell rate algorithm of ITU-T I.371). A full bucket need not be stored, so only those in use
+are kept, at most `clients_max`. When there is no room, all new clients share one bucket: a client that keeps changing
+its address gets no new bucket each time, and takes nothing from known clients.
 """
 
 import math
@@ -17,7 +17,7 @@ NEWCOMERS: Final = "\0"
 
 
 class Quota(NamedTuple):
-    """So many requests in so many seconds."""
+    """A maximum number of requests in a window of seconds."""
 
     name: str
     requests_max: int
@@ -25,7 +25,7 @@ class Quota(NamedTuple):
 
 
 class Allowance(NamedTuple):
-    """What the headers say (draft-ietf-httpapi-ratelimit-headers-10), and how long to wait: 0 for those let through."""
+    """The values of the headers (draft-ietf-httpapi-ratelimit-headers-10), and how long to wait: 0 if allowed."""
 
     policy: str
     left: str
@@ -38,7 +38,7 @@ class Buckets:
     def __init__(self, quota: Quota, clock: Clock, clients_max: int) -> None:
         self._clock, self._clients_max = clock, clients_max
         self._window_s, self._each_s = float(quota.window_s), quota.window_s / quota.requests_max
-        self._full_at_s: OrderedDict[str, float] = OrderedDict()  # who asked last, last
+        self._full_at_s: OrderedDict[str, float] = OrderedDict()  # the least recently used first
         self._name = quota.name
         self._policy = f'"{quota.name}";q={quota.requests_max};w={quota.window_s}'
 
@@ -46,7 +46,7 @@ class Buckets:
         return len(self._full_at_s)
 
     def take(self, client: str) -> Allowance:
-        """Take one request out of a client's bucket, if there is one in it."""
+        """Take one token from a client's bucket, if it has one."""
         now_s, full_at_s = self._clock.monotonic_s(), self._full_at_s
         if client not in full_at_s and len(full_at_s) >= self._clients_max and not self._made_room(now_s):
             client = NEWCOMERS
@@ -60,7 +60,7 @@ class Buckets:
         return Allowance(self._policy, f'"{self._name}";r={left};t={math.ceil(missing_s)}', wait_s)
 
     def _made_room(self, now_s: float) -> bool:
-        """Drop the bucket that was asked for longest ago, if it is full by now."""
+        """Drop the least recently used bucket, if it is full by now."""
         client, full_at_s = next(iter(self._full_at_s.items()))
         if full_at_s > now_s:
             return False

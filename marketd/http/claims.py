@@ -1,8 +1,8 @@
 """
-What an order needs is set aside before it is placed, so that nobody is charged for what they can't have.
+Reserves what an order needs before it is placed, so that nobody is charged for something they can't have.
 
-The buyer first: of two orders for the same thing only one may take a unit from others. What is not given back here,
-because the process dies or nobody knows whether the order was placed, fulfilment gives back.
+The buyer's claim comes first: of two orders of a buyer for the same product, only one may hold a unit. What is not
+released here, because the process dies or it is unknown whether the order was placed, fulfilment releases.
 """
 
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ from marketd.http.tokens import Principal
 
 
 class Claims:
-    """What one order needs: of its buyer, and of its product where that counts its units."""
+    """The reservations of one order: with its buyer, and with its product if that counts its units."""
 
     def __init__(
         self, request: web.Request, order_id: str, product_id: str, principal: Principal, *, is_counted: bool
@@ -31,7 +31,7 @@ class Claims:
 
     @asynccontextmanager
     async def kept(self) -> AsyncIterator[None]:
-        """Have it set aside while the order is placed, and nothing else is done; give it back where it was not."""
+        """Hold the reservations while the block places the order, and does nothing else; release them if it did not."""
         try:
             await self._set_aside()
         except BusError:
@@ -39,14 +39,14 @@ class Claims:
             raise
         try:
             yield
-        except Busy:  # so it was not placed; of other errors nobody knows
+        except Busy:  # then it was not placed; with other errors that is unknown
             await self._give_back_once()
             raise
 
     async def _set_aside(self) -> None:
         await self._tell("buyer", self._principal.user_id, buyer.Claim(self._order_id, self._product_id))
         if not self._is_counted:
-            if is_again(self._request):  # and may have held one while they were
+            if is_again(self._request):  # an earlier attempt may hold one, from when they were counted
                 await self._tell("product", self._product_id, product.Unhold(self._order_id))
             return
         try:
@@ -57,7 +57,7 @@ class Claims:
             raise
 
     async def _give_back_once(self) -> None:
-        """But not of an order that comes again, and would find taken away what it had found set aside."""
+        """Release the reservations, unless the order may be retried: the retry would find them gone."""
         if not may_come_again(self._request):
             await self._give_back()
 
@@ -75,7 +75,7 @@ class Claims:
 
 
 async def is_placed(request: web.Request, order_id: str) -> bool:
-    """Say whether there is such an order."""
+    """Say whether the order exists."""
     try:
         await ask(request, Address("order", order_id), order.Describe(), order.View)
     except Refused:

@@ -1,4 +1,4 @@
-"""Who a request comes from, and what they call us; proxies.py says whose word is taken for it."""
+"""The client of a request, and the URL by which it calls the service; proxies.py decides which headers are trusted."""
 
 from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network, ip_address
@@ -8,7 +8,7 @@ from aiohttp import web
 
 from marketd.http.keys import LIMITS, PROXIES
 
-SITE_BITS: Final = 64  # one line to the internet gets at least so much of IPv6 to itself (RFC 6177)
+SITE_BITS: Final = 64  # one internet connection has at least that much of IPv6 to itself (RFC 6177)
 
 
 def client_address(request: web.Request) -> str:
@@ -17,13 +17,13 @@ def client_address(request: web.Request) -> str:
 
 
 def client_network(request: web.Request) -> str:
-    """Give what one sender can hardly change."""
+    """Give the network that the client is in, which one sender can hardly change."""
     return network_of(client_address(request))
 
 
 @lru_cache(maxsize=4096)
 def network_of(address: str) -> str:
-    """Give an IPv4 address as it is, and of an IPv6 one its /64."""
+    """Give an IPv4 address as it is, and the /64 network of an IPv6 address."""
     try:
         known = ip_address(address.partition("%")[0])
     except ValueError:
@@ -38,12 +38,12 @@ def is_secure(request: web.Request) -> bool:
     public_url = request.app[LIMITS].public_url
     if public_url:
         return public_url.startswith("https:")
-    proxies = request.app[PROXIES]  # without any, who asks is at the other end of the connection
+    proxies = request.app[PROXIES]  # without any, the client is the peer of the connection
     return request.secure if not proxies.networks else proxies.client(request).scheme == "https"
 
 
 def base_url(request: web.Request) -> str:
-    """Give what clients call the service: as the settings say, else as this one does."""
+    """Give the service's base URL: `public_url` if it is set, else the one that this client used."""
     if public_url := request.app[LIMITS].public_url:
         return public_url
     client = request.app[PROXIES].client(request)
@@ -51,5 +51,7 @@ def base_url(request: web.Request) -> str:
 
 
 def address_of(request: web.Request, path: str) -> str:
-    """Write a path of ours for a header: whole where the service has a public address, which may hold a path itself."""
+    """
+    Write a path of ours for a header: as a full URL if the service has a public one, which may have a path itself.
+    """
     return (request.app[LIMITS].public_url or "") + path

@@ -1,8 +1,8 @@
 """
-What is proved by reading one's mail: that an e-mail address is one's own, and that one may choose a new password.
+Actions confirmed with a token from a mail: verifying an e-mail address, and choosing a new password.
 
-A token is checked against our key before anybody is asked or anything is hashed, so a guessed one costs nothing. Nobody
-learns here whether an address has an account (OWASP, Forgot Password Cheat Sheet).
+A token is checked against our key before any actor is asked or anything is hashed, so a guessed one costs nothing. No
+response reveals whether an address has an account (OWASP, Forgot Password Cheat Sheet).
 """
 
 from typing import Annotated
@@ -50,7 +50,7 @@ class MailUnderway(Struct):
 @routes.post("/auth/verify-email")
 @operation(body=Verification, answers={204: Answer()})
 async def verify_email(request: web.Request) -> web.Response:
-    """Take a token from a mail as proof that the e-mail address is the account's own; it is good once."""
+    """Verify an account's e-mail address with a token from a mail; a token works once."""
     claim = _claim(request, "verify-email", (await decode(request, Verification)).token)
 
     await _spend(request, claim, VerifyEmail(claim.ticket_id, asked_at(request)))
@@ -61,7 +61,7 @@ async def verify_email(request: web.Request) -> web.Response:
 @routes.post("/auth/verify-email/resend")
 @operation(access=SIGNED_IN, answers={202: Answer(MailUnderway)}, problems=(TooManyMails,))
 async def resend(request: web.Request) -> web.Response:
-    """Send the mail again, with a new token; there is none for an address that is verified."""
+    """Send the verification mail again, with a new token, unless the address is verified already."""
     principal, limits = signed_in(request), request.app[LIMITS]
     command = IssueTicket(verification(request), limits.mails_hour_max)
 
@@ -76,7 +76,7 @@ async def resend(request: web.Request) -> web.Response:
 @routes.post("/auth/password-reset")
 @operation(body=ResetRequest, answers={202: Answer(MailUnderway)})
 async def request_reset(request: web.Request) -> web.Response:
-    """Send a token to the address if it has an account. The answer is the same if not, and comes as late."""
+    """Send a reset token to the address if it has an account. If not, the response and its timing are the same."""
     body = await decode(request, ResetRequest)
 
     await begin_reset(request, body.email)
@@ -85,7 +85,7 @@ async def request_reset(request: web.Request) -> web.Response:
 
 
 async def begin_reset(request: web.Request, email: str) -> None:
-    """Have a mail sent if there is such an account; take as long if not."""
+    """Have a reset mail sent if the account exists; take as long if not."""
     clock, limits = request.app[CLOCK], request.app[LIMITS]
     now, answer_at_s = asked_at(request), clock.monotonic_s() + limits.reset_answer_s
     ticket = Ticket(id_for(request, "ticket"), "password-reset", now, now + limits.reset_minutes * 60_000)
@@ -116,12 +116,12 @@ def _claim(request: web.Request, purpose: Purpose, token: str) -> Claim:
 
 
 async def _spend(request: web.Request, claim: Claim, command: Struct) -> None:
-    """Only who was sent a token by us comes so far, so the account is there."""
+    """Send the command of a valid token; only we make tokens, so the account exists."""
     await tell(request, Address("account", claim.account_key), command)
 
 
 async def _issue(request: web.Request, address: Address, command: IssueTicket) -> None:
     try:
         await tell(request, address, command, until_seen=False)
-    except Refused:  # there is no such account, which is nobody's business
+    except Refused:  # there is no such account, which the response must not reveal
         pass

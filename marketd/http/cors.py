@@ -1,8 +1,8 @@
 """
-Which pages of other origins may call us (Fetch, section 3.2): those that the settings name.
+CORS (Fetch, section 3.2): pages of the origins in the settings may call the service.
 
-The one rule: no credentials of a browser's own are ever asked for. Who is signed in says so with a bearer token, which
-a page has to have been given; so `*` gives away nothing that is not public.
+The one rule: a browser's own credentials are never allowed. A user signs in with a bearer token, which the page must
+have been given; so `*` exposes nothing that is not public.
 """
 
 from collections.abc import Iterable
@@ -22,13 +22,13 @@ EXPOSED: Final = (
 
 
 class Cors:
-    """Lets these origins in; `max_age_s` is how long a browser may remember what it was told of a path."""
+    """Allows these origins; `max_age_s` is how long a browser may cache the result of a preflight request."""
 
     def __init__(self, origins: Iterable[str] = (), max_age_s: int = 600) -> None:
         self.origins, self._max_age_s = frozenset(origins), max_age_s
 
     def allow(self, request: web.Request, response: web.StreamResponse) -> None:
-        """Say in the answer's headers whether the page that asked may read it."""
+        """Set the headers that say whether the requesting page may read the response."""
         headers, origin = response.headers, request.headers.get("Origin")
         if ANY in self.origins:
             headers["Access-Control-Allow-Origin"] = ANY

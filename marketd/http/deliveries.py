@@ -1,4 +1,4 @@
-"""What became of webhooks: each delivery and its attempts, and to have events sent again, by one or from a time on."""
+"""Webhook deliveries: each with its attempts, and sending events again, one delivery or all since a time."""
 
 from typing import Annotated, Any, Literal
 
@@ -42,7 +42,7 @@ class DeliveryList(Paging, frozen=True, forbid_unknown_fields=True):
 
 
 class ReplayBody(Struct, forbid_unknown_fields=True):
-    """What happened from `since` on and before `until`; of that what `events` names, else what the webhook does."""
+    """What happened from `since` until before `until` (default: now); `events` defaults to those of the webhook."""
 
     since: Instant
     until: Instant | None = None
@@ -52,7 +52,7 @@ class ReplayBody(Struct, forbid_unknown_fields=True):
 class WebhookDelivery(Struct, rename="camel"):
     """
     One event for one webhook. `messageId` is the event's id, which is sent as `webhook-id` with each attempt;
-    `nextAttemptAt` is there while it is pending and not due yet.
+    `nextAttemptAt` is set while it is pending and not due yet.
     """
 
     id: str
@@ -66,7 +66,7 @@ class WebhookDelivery(Struct, rename="camel"):
 
 
 class DeliveryAttempt(Struct, rename="camel"):
-    """One request: the status and the first KiB of its answer, or in `error` why there was none."""
+    """One request: the status and the first KiB of its response, or in `error` why there was none."""
 
     at: Instant
     duration_ms: int
@@ -76,7 +76,9 @@ class DeliveryAttempt(Struct, rename="camel"):
 
 
 class SentEvent(Struct):
-    """A CloudEvent (CloudEvents 1.0.2, JSON format) as it is posted; `type` is `market.order.completed`, for one."""
+    """
+    A CloudEvent (CloudEvents 1.0.2, JSON format) as it is posted; `type` is, for example, `market.order.completed`.
+    """
 
     specversion: Literal["1.0"]
     id: str
@@ -104,7 +106,7 @@ class WebhookDeliveries(Struct):
 
 
 class ReplayStarted(Struct, rename="camel"):
-    """`events` counts what is sent."""
+    """`events` is the number of events to be sent."""
 
     replay_id: str
     events: int
@@ -118,7 +120,7 @@ class ReplayStarted(Struct, rename="camel"):
     problems=(webhook.Reason.NO_SUCH_WEBHOOK,),
 )
 async def browse(request: web.Request) -> web.Response:
-    """List what was sent to a webhook or waits to be, the newest first."""
+    """List the deliveries of a webhook, sent or pending, the newest first."""
     owner = signed_in(request, "seller", "admin")
     wanted = parameters(request, DeliveryList)
     await _own(request, owner)
@@ -137,7 +139,7 @@ async def browse(request: web.Request) -> web.Response:
     problems=(NotFound, webhook.Reason.NO_SUCH_WEBHOOK),
 )
 async def show(request: web.Request) -> web.Response:
-    """Show a delivery, how each attempt went, and what was sent."""
+    """Show a delivery, its attempts, and what was sent."""
     owner = signed_in(request, "seller", "admin")
     await _own(request, owner)
 
@@ -158,7 +160,7 @@ async def show(request: web.Request) -> web.Response:
     problems=(NotFound, WrongState, webhook.Reason.NO_SUCH_WEBHOOK),
 )
 async def resend(request: web.Request) -> web.Response:
-    """Send a delivery again, at once and then as patiently as the first time; its `webhook-id` stays the same."""
+    """Send a delivery again, at once and with the same retries as the first time; its `webhook-id` stays the same."""
     owner = signed_in(request, "seller", "admin")
     endpoint, position = await _own(request, owner)
     _refuse_disabled(endpoint)
@@ -177,9 +179,9 @@ async def resend(request: web.Request) -> web.Response:
 )
 async def test(request: web.Request) -> web.Response:
     """
-    Send an event of the type `market.webhook.test`, once, also while the webhook is disabled.
+    Send an event of type `market.webhook.test`, without retries, even while the webhook is disabled.
 
-    What came of it is at `Location`.
+    `Location` leads to the delivery.
     """
     owner = signed_in(request, "seller", "admin")
     _, position = await _own(request, owner)
@@ -201,9 +203,9 @@ async def test(request: web.Request) -> web.Response:
 )
 async def replay(request: web.Request) -> web.Response:
     """
-    Send what has happened, from the log: also what was before the webhook, or while it was disabled.
+    Send past events from the log, also those from before the webhook, or while it was disabled.
 
-    An event that the webhook has got already comes again under the same `webhook-id`.
+    An event that the webhook has received already is sent again with the same `webhook-id`.
     """
     owner = signed_in(request, "seller", "admin")
     wanted = await examine(request, ReplayBody)
@@ -225,7 +227,7 @@ async def replay(request: web.Request) -> web.Response:
 
 
 async def _own(request: web.Request, owner: Principal) -> tuple[Endpoint, int]:
-    """Find the webhook of the path among those of who is asking, and the log position that it is known to."""
+    """Find the webhook of the path among the caller's own, and the log position that it is known to."""
     command = webhook.Describe(request.match_info["id"])
     answer = await tell(request, board_of(owner), command, principal=owner)
     assert isinstance(answer.value, webhook.View), f"{board_of(owner)} answered {type(answer.value)}"

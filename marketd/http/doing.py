@@ -1,9 +1,9 @@
 """
-What a request makes, so that making it again is the same: ids, times and secrets.
+The ids, times and secrets that a request makes, the same each time that it is executed.
 
-A request with an Idempotency-Key draws all of them from its key, its user and the moment when it first came. Done again
-after a crash it sends the same commands under the same ids to the same actors, which find their first results. Any
-other request takes them from the clock.
+A request with an Idempotency-Key derives all of them from its key, its user and the time when it first arrived.
+Executed again after a crash, it sends the same commands with the same ids to the same actors, which give their first
+results. Any other request takes them from the clock and from chance.
 """
 
 import hmac
@@ -21,7 +21,7 @@ SECRET_BYTES: Final = 32
 
 
 class Doing(Struct, frozen=True):
-    """Since when (ms since the epoch) the request is known, what it draws from, and whether it was begun before."""
+    """When the request first arrived (ms since the epoch), the seed of its ids, and whether it was begun before."""
 
     at: int
     seed: bytes
@@ -32,13 +32,13 @@ DOING: Final = web.RequestKey("doing", Doing)
 
 
 def id_for(request: web.Request, what: str) -> str:
-    """Make an id; `what` tells it from others of the same request."""
+    """Make an id; `what` distinguishes it from other ids of the same request."""
     doing = request.get(DOING)
     return new_id(request.app[CLOCK]) if doing is None else id_of(doing.at, _drawn(doing, f"id {what}"))
 
 
 def secret_for(request: web.Request, what: str) -> str:
-    """Make a secret that nobody can guess, in 43 characters that a URL may hold."""
+    """Make an unguessable secret of 43 URL-safe characters; `what` distinguishes it from other secrets."""
     doing = request.get(DOING)
     if doing is None:
         return secrets.token_urlsafe(SECRET_BYTES)
@@ -46,18 +46,18 @@ def secret_for(request: web.Request, what: str) -> str:
 
 
 def asked_at(request: web.Request) -> int:
-    """Say when it was first asked for, in ms since the epoch."""
+    """Give the time when the request first arrived, in ms since the epoch."""
     doing = request.get(DOING)
     return request.app[CLOCK].now_ms() if doing is None else doing.at
 
 
 def may_come_again(request: web.Request) -> bool:
-    """Say whether the same ids and times may be drawn once more."""
+    """Say whether the request may be executed again with the same ids and times."""
     return request.get(DOING) is not None
 
 
 def is_again(request: web.Request) -> bool:
-    """Say whether it may have been done already, though nobody knows the answer."""
+    """Say whether the request may have been executed before, with an unknown result."""
     doing = request.get(DOING)
     return doing is not None and doing.is_again
 

@@ -1,4 +1,4 @@
-"""Downloads over HTTP: the link is the permission, for as long as it is good and the sale stands."""
+"""Downloads over HTTP: the link itself is the permission, until it expires or the sale is refunded."""
 
 import re
 from urllib.parse import quote
@@ -27,7 +27,7 @@ routes = web.RouteTableDef()
     load="long",
 )
 async def download(request: web.Request) -> web.StreamResponse:
-    """Give the file, or a part of it (RFC 9110, section 14), or send on to where it is."""
+    """Give the file, or a part of it (RFC 9110, section 14), or redirect to where it is."""
     try:
         grant = request.app[LINKS].verify(request.match_info["token"])
     except TokenInvalid:
@@ -52,7 +52,7 @@ async def download(request: web.Request) -> web.StreamResponse:
 
 
 def _in_ascii(url: str) -> str:
-    """Write an address as a URI (RFC 3987, section 3.1); what is ASCII already stays as it is."""
+    """Write an address as a URI (RFC 3987, section 3.1); printable ASCII stays as it is."""
     return re.sub(r"[^!-~]+", lambda other: quote(other[0]), url)
 
 

@@ -1,10 +1,11 @@
 """
-Content codings: answers made smaller for whoever asks for it (RFC 9110, sections 8.4 and 12.5.3), by zstd or gzip.
+Content codings: responses compressed with zstd or gzip, if the client accepts it (RFC 9110, sections 8.4 and 12.5.3).
 
-The one rule: what holds a secret is not compressed, for how small it gets would tell of it (BREACH). Nothing that is
-`no-store` is, but what its maker says holds none: it is new each time, and nobody's. Nor is what is small, or what is
-sent as it lies on the disk. What has a tag is compressed once and kept, least recently asked for leaving first; what is
-large is compressed in a thread, and if those are all busy, not at all.
+The one rule: a response with a secret is not compressed, because its compressed length would reveal it (BREACH). So a
+`no-store` response is compressed only if its handler marks it `WITHOUT_SECRET`: it is new each time, and not personal.
+Small bodies, and files sent from disk, are not compressed either. A response with an ETag is compressed once and
+cached, the least recently used leaving first; a large one is compressed in a thread or, if those are all busy, not at
+all.
 """
 
 import asyncio
@@ -23,11 +24,11 @@ from marketd.http.weights import LINE_CHARACTERS_MAX, weights
 Coding = Literal["zstd", "gzip"]
 
 WITHOUT_SECRET: Final = web.ResponseKey("without_secret", bool)
-CODINGS: Final[tuple[Coding, ...]] = ("zstd", "gzip")  # of those that are as welcome, the first
+CODINGS: Final[tuple[Coding, ...]] = ("zstd", "gzip")  # the first of those with the same weight is chosen
 ZSTD_LEVEL: Final = 3
 GZIP_LEVEL: Final = 4
-GZIP_WINDOW: Final = 31  # zlib's word for a window of 32 KiB in a gzip frame
-IN_LOOP_BYTES_MAX: Final = 24 * 1024  # takes gzip a third of a millisecond
+GZIP_WINDOW: Final = 31  # zlib's code for a window of 32 KiB in a gzip frame
+IN_LOOP_BYTES_MAX: Final = 24 * 1024  # gzip takes a third of a millisecond for it
 THREADS_MAX: Final = 2
 
 _ALIASES: Final = {"x-gzip": "gzip"}  # RFC 9110, section 8.4.1.3
@@ -37,21 +38,21 @@ _TEXTUAL: Final = re.compile(
 
 
 class Encodings:
-    """Compresses bodies of `bytes_min` and more; keeps at most `kept_bytes_max` of what came of it."""
+    """Compresses bodies of `bytes_min` and more; caches at most `kept_bytes_max` of the results."""
 
     def __init__(self, bytes_min: int = 1024, kept_bytes_max: int = 8 * 1024 * 1024) -> None:
         self._bytes_min, self._kept_bytes_max = bytes_min, kept_bytes_max
-        self._kept: OrderedDict[str, bytes] = OrderedDict()  # by the tag, which no other bytes have
+        self._kept: OrderedDict[str, bytes] = OrderedDict()  # by ETag, which no other bytes have
         self._kept_bytes = 0
         self._busy = 0
         self._zstd = zstandard.ZstdCompressor(level=ZSTD_LEVEL)
 
     def statistics(self) -> dict[str, int]:
-        """What is kept, and how many threads are busy."""
+        """The size of the cache, and the number of busy threads."""
         return {"kept": len(self._kept), "kept_bytes": self._kept_bytes, "busy": self._busy}
 
     def _may_shrink(self, response: web.Response) -> bool:
-        """Say whether it is large enough, text, without a secret, and not encoded yet."""
+        """Say whether the body is large enough, text, without a secret, and not encoded yet."""
         headers, body = response.headers, response.body
         if not isinstance(body, bytes) or len(body) < self._bytes_min or hdrs.CONTENT_ENCODING in headers:
             return False
@@ -61,7 +62,7 @@ class Encodings:
         return "no-transform" not in policy and ("no-store" not in policy or response.get(WITHOUT_SECRET, False))
 
     def choose(self, request: web.Request, response: web.Response) -> Coding | None:
-        """Say how the answer will be encoded, and say so in its headers; its tag becomes that of the encoded bytes."""
+        """Choose the coding and set it in the headers; the ETag becomes that of the encoded bytes."""
         if not self._may_shrink(response):
             return None
         headers, body = response.headers, response.body
@@ -78,7 +79,7 @@ class Encodings:
         return coding
 
     async def encode(self, response: web.Response, coding: Coding) -> None:
-        """Encode the body as was chosen."""
+        """Encode the body with the chosen coding."""
         tag, body = response.headers.get(ETAG), response.body
         assert isinstance(body, bytes)
         known = self._kept.get(tag) if tag else None
@@ -109,8 +110,8 @@ class Encodings:
 
 def preferred(lines: list[str] | tuple[str, ...]) -> Coding | None:
     """
-    Say which of our codings `Accept-Encoding` likes best; None where it likes to have it as it is, or says nothing of
-    us. Where nothing we have would do, it has it as it is, too: it may still be able to read it.
+    Give our coding that `Accept-Encoding` prefers; None if it prefers no coding, or names none of ours. None too if it
+    accepts nothing that we have: the client may still be able to read the body as it is.
     """
     line = ",".join(lines)
     return _preferred(line.lower()) if 0 < len(line) <= LINE_CHARACTERS_MAX else None
@@ -130,5 +131,5 @@ def _gzip(body: bytes) -> bytes:
 
 
 def _zstd(body: bytes) -> bytes:
-    """In a thread, with a compressor of its own: they are not to be shared."""
+    """Compress in a thread, with a compressor of its own: they can't be shared between threads."""
     return zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(body)

@@ -1,10 +1,10 @@
 """
-The sessions that have ended of late: an access token is good by itself, so its session's end has to be remembered until
-it expires.
+The sessions that ended recently: an access token is valid by itself, so the end of its session is remembered until the
+token expires.
 
-It hears of each end from the log, by way of the read models, and at the start from what they kept. Where that is not
-whole, it reads the log itself, and is behind until it is through. At most `sessions_max` are remembered; of more, the
-one that ended first is forgotten.
+Ends arrive with the records that the read models apply; those from before the start are loaded from a read model. If
+that is behind the log, the missing records are read from the log, and `is_behind` holds until then. At most
+`sessions_max` are remembered; beyond that, the one that ended first is forgotten.
 """
 
 import asyncio
@@ -19,10 +19,10 @@ from marketd.storage.people import EndedOnes
 
 
 class EndedSessions:
-    """Knows which sessions have ended within the life of an access token."""
+    """Knows which sessions have ended within the lifetime of an access token."""
 
     def __init__(self, clock: Clock, *, access_minutes: int, sessions_max: int) -> None:
-        self._heard = self._head = 0  # what was kept at the start is of the log up to here, and the log was there
+        self._heard = self._head = 0  # at the start: the log position of what was loaded, and the head of the log
         self._whole = asyncio.Event()
         self._clock, self._kept_ms, self._sessions_max = clock, access_minutes * 60_000, sessions_max
         self._ended: OrderedDict[str, int] = OrderedDict()
@@ -36,26 +36,26 @@ class EndedSessions:
 
     @property
     def since(self) -> int:
-        """From when on an end matters, in ms since the epoch."""
+        """The time before which an end no longer matters, in ms since the epoch."""
         return self._clock.now_ms() - self._kept_ms
 
     def on_end(self, listener: Callable[[str], None]) -> None:
-        """Tell the listener of each session that ends from now on."""
+        """Call the listener with each session that ends from now on."""
         self._listeners.append(listener)
 
     @property
     def is_behind(self) -> bool:
-        """Say whether there may be sessions that ended before the start, and are not known to."""
+        """Say whether sessions that ended before the start may still be missing."""
         return self._heard < self._head
 
     def take(self, known: EndedOnes, until: int = 0, head: int = 0) -> None:
-        """Take in what was kept from before the start: of the log until a position, and how far the log went."""
+        """Load the sessions that ended before the start: as of log position `until`, while the log ended at `head`."""
         self._heard, self._head = until, head
         for session_id, at in known.sessions:
             self._note(session_id, at)
 
     async def catch_up(self, tail: Callable[[int], AsyncGenerator[Sequence[Recorded], None]]) -> None:
-        """Take in what happened between what was kept and the start, by following the log from a position."""
+        """Read the records between what was loaded and the start, by following the log from a position."""
         if self.is_behind:
             async with aclosing(tail(self._heard)) as batches:
                 async for batch in batches:
@@ -66,11 +66,11 @@ class EndedSessions:
         self._whole.set()
 
     async def wait_whole(self) -> None:
-        """Wait until it is not behind."""
+        """Wait until no session is missing."""
         await self._whole.wait()
 
     def on_applied(self, batch: Sequence[Recorded]) -> None:
-        """Take in what has happened."""
+        """Note the sessions that ended in these records."""
         for record in batch:
             for event in record.commit.events:
                 if isinstance(event, SessionEnded):

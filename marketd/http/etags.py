@@ -1,10 +1,10 @@
 """
-Entity tags and the conditions that clients make with them (RFC 9110, sections 8.8.3 and 13).
+Entity tags and conditional requests (RFC 9110, sections 8.8.3 and 13).
 
-A tag is `<version>-<digest>`, or a digest alone where nothing can be changed. The version is what the thing's actor
-knows it by, so that a change can be refused in the very turn that would make it (`If-Match`); the digest is of all that
-is shown. Other ways of showing the same (compressed, or to its owner) put something after it: a strong tag stands for
-its bytes alone.
+A tag is `<version>-<digest>`, or a digest alone where nothing can be changed. The version is the one that the
+resource's actor keeps, so that the actor itself refuses a change in the turn that would make it (`If-Match`); the
+digest is of the whole representation. Other representations (compressed, or for the owner) have a suffix: a strong tag
+identifies exact bytes.
 """
 
 import re
@@ -21,7 +21,7 @@ from marketd.http.problems import BadRequest, Fault, PreconditionFailed
 
 DIGITS: Final = 32
 
-# Headers that say something of the body that a 304 does not have.
+# Headers about the body, which a 304 does not have.
 _OF_THE_BODY: Final = ("Content-Type", "Content-Encoding")
 _TAG: Final = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\U0010ffff]*)"')
 _TAGS: Final = re.compile(rf"[ \t,]*{_TAG.pattern}(?:[ \t]*,[ \t,]*{_TAG.pattern})*[ \t,]*")
@@ -30,7 +30,7 @@ _TAGS: Final = re.compile(rf"[ \t,]*{_TAG.pattern}(?:[ \t]*,[ \t,]*{_TAG.pattern
 def tagged(
     body: bytes, *, tag: str = "", version: str = "", status: int = 200, headers: dict[str, str] | None = None
 ) -> web.Response:
-    """Answer with JSON that is written already, under its tag if that is known, else under one that is made of it."""
+    """Answer with encoded JSON and its ETag: the given one, or one made from the body."""
     response = encoded(body, status=status, headers=headers)
     response.headers[ETAG] = f'"{tag or tag_of(body, version)}"'
     return response
@@ -49,8 +49,8 @@ def shown(body: Any, *, version: str = "", status: int = 200, headers: dict[str,
 
 def expected(request: web.Request) -> Expected:
     """
-    Give the versions that `If-Match` lets a change be made to; None for any. Weak tags never match (section 13.1.1).
-    What can't be read is refused: who wanted to be careful must not be taken for somebody who did not.
+    Give the versions that `If-Match` allows a change to be made to; None for any. Weak tags never match (section
+    13.1.1). A malformed header is refused: the client wanted a condition, so it must not be ignored.
     """
     assert_takes(request, "If-Match")
     if "If-Match" not in request.headers:
@@ -64,7 +64,7 @@ def expected(request: web.Request) -> Expected:
 
 
 def conditional(request: web.Request, response: web.Response) -> web.Response:
-    """Answer with 304 who has it already, and with 412 who wants no other than they have; others get it whole."""
+    """Answer 304 if `If-None-Match` names our tag; raise `PreconditionFailed` if `If-Match` does not."""
     conditions = request.headers
     if request.method not in ("GET", "HEAD") or response.status != 200 or "ETag" not in response.headers:
         return response
@@ -80,7 +80,7 @@ def conditional(request: web.Request, response: web.Response) -> web.Response:
 
 
 def _names(given: list[str], ours: str, *, weakly: bool) -> bool:
-    """Say whether these name our tag; `*` names every one, and what can't be read none."""
+    """Say whether a condition names our tag; `*` names every tag, and a malformed header none."""
     line = ",".join(given)
     if line.strip() == "*":
         return True

@@ -1,12 +1,12 @@
 """
-Answers that go on: server-sent events (WHATWG HTML, section 9.2), written as they happen.
+Responses that go on: server-sent events (WHATWG HTML, section 9.2), sent as they happen.
 
-    return streamed(request, principal, more)     # more(wait_s, last_id) gives what there is, or waits that long for it
+    return streamed(request, principal, more)     # more(wait_s, last_id) gives new events, waiting up to wait_s for one
 
-The one rule: a stream is nobody's for longer than the right to it. It ends with the session of who asked for it, after
-the life of an access token, and when the service stops; a client begins it again with `Last-Event-ID`, and goes on
-where it was. When nothing happens there is a heartbeat, so that whoever is in between knows that the line is in use,
-and we learn that a client has left.
+The one rule: a stream does not outlive the client's authorization. It ends with the client's session, after the
+lifetime of an access token, and when the service stops; the client reconnects with `Last-Event-ID`, and continues where
+it was. While nothing happens a heartbeat is sent, so that proxies see that the connection is in use, and we notice that
+a client has left.
 """
 
 import asyncio
@@ -29,14 +29,14 @@ from marketd.trace import current, doing_for
 
 LAST_ID: Final = "Last-Event-ID"
 LAST_ID_MAX: Final = 128
-AGAIN_MS: Final = 2_000  # how long a client waits before it comes back
+AGAIN_MS: Final = 2_000  # how long a client waits before it reconnects
 HEARTBEAT: Final = b":\n\n"
 
 log = logging.getLogger("marketd.http")
 
 
 class Event(Struct, frozen=True):
-    """One event: `data` is text without a line break, as JSON is; one without an `id` leaves the last one as it was."""
+    """One event: `data` is text without a line break, such as JSON; without an `id` the client keeps its last one."""
 
     data: bytes
     name: str = ""
@@ -47,7 +47,7 @@ More = Callable[[float, str], Awaitable[Sequence[Event]]]
 
 
 class EventStream(web.StreamResponse):
-    """An answer that goes on when its head is out. Like a file's, that gets its last form before any of it is sent."""
+    """A response that continues after its head. As for a file, the headers are final before any of it is sent."""
 
     def __init__(self, principal: Principal, more: More, last_id: str) -> None:
         headers = {"Content-Type": EVENT_STREAM, "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -56,7 +56,7 @@ class EventStream(web.StreamResponse):
         self._cause = current()
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Send the head, then whatever happens, until the end."""
+        """Send the head, then the events, until the end."""
         assert isinstance(request, web.Request)
         streams, timeout = request.app[STREAMS], asyncio.timeout(None)
         with doing_for(self._cause), suppress(ConnectionError, TimeoutError):  # the client leaves, or `streams` ends it
@@ -83,20 +83,20 @@ class EventStream(web.StreamResponse):
 
 
 def wants_stream(request: web.Request) -> bool:
-    """Say whether the request prefers events to a whole answer."""
+    """Say whether the request prefers events to a whole response."""
     assert_takes(request, "Accept")
     return prefers(request, EVENT_STREAM)
 
 
 def streamed(request: web.Request, principal: Principal, more: More) -> EventStream:
-    """Answer with whatever `more` gives, time and again, from where the client says that it was."""
+    """Answer with the events that `more` gives, from the client's `Last-Event-ID` on."""
     assert_takes(request, LAST_ID)
     request.app[STREAMS].check(principal)
     return EventStream(principal, more, request.headers.get(LAST_ID, "")[:LAST_ID_MAX])
 
 
 def written(event: Event) -> bytes:
-    """Write an event."""
+    """Encode an event."""
     assert b"\n" not in event.data and b"\r" not in event.data, "data of several lines is nobody's yet"
     lines: list[Any] = [b"data: " + event.data]
     if event.name:

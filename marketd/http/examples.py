@@ -1,7 +1,7 @@
 """
-Examples: what a field of each name may hold, once; those of whole bodies and answers are put together from them.
+Examples for the OpenAPI document: one value per field name, from which those of bodies and responses are composed.
 
-The one rule: a field of a new name needs an example here, or the document can't be made.
+The one rule: a field with a new name needs an example here, or the document can't be made.
 """
 
 from typing import Any, Final
@@ -146,7 +146,7 @@ FIELDS: Final[dict[str, Any]] = {
     "views": 300,
     "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
 }
-# Where a name means something else.
+# Fields whose name means something else in this type.
 OF_TYPES: Final[dict[str, Any]] = {
     "Alert.id": _ORDER,
     "Channels.email": True,

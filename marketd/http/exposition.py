@@ -1,4 +1,4 @@
-"""Measures as a scraper reads them, by Prometheus' own library."""
+"""Encodes measures for a scraper, with Prometheus' own library."""
 
 from collections.abc import Iterable, Iterator
 from math import inf
@@ -12,7 +12,7 @@ from marketd.measures import Histogram, Measure
 
 
 def written(measures: Iterable[Measure], accepted: str) -> tuple[bytes, str]:
-    """Write measures, and what Prometheus' library knows of the process, as the scraper likes it; say how."""
+    """Encode measures, and the library's own of the process, as the scraper accepts; give bytes and media type."""
     encode, media_type = choose_encoder(accepted)
     registry = CollectorRegistry(auto_describe=False)
     ProcessCollector(registry=registry)
@@ -22,17 +22,17 @@ def written(measures: Iterable[Measure], accepted: str) -> tuple[bytes, str]:
 
 
 class _Taken(Collector):
-    """Measures as the library has them."""
+    """Presents measures to the library."""
 
     def __init__(self, measures: Iterable[Measure]) -> None:
         self._measures = measures
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: nobody asks before the values are there."""
+        """Give nothing: there is nothing to describe before the values are collected."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Give each as a family."""
+        """Give each measure as a metric family."""
         for measure in self._measures:
             yield _family(measure)
 
@@ -54,7 +54,7 @@ def _family(measure: Measure) -> Metric:
 
 
 def _cumulated(histogram: Histogram) -> list[tuple[str, float]]:
-    """Give for each bound how many were no larger."""
+    """Give for each bound how many values were no larger."""
     buckets: list[tuple[str, float]] = []
     so_far = 0
     for bound, count in zip((*histogram.bounds, inf), histogram.counts, strict=True):

@@ -1,6 +1,6 @@
 """
-Answers gathered from parts, side by side. The one rule: a part that fails, or takes too long, costs its own field and
-nothing else.
+Responses assembled from parts that are fetched concurrently. The one rule: a part that fails, or takes too long, loses
+its own field and nothing else.
 
     async with Gathering(request) as parts:
         reviews = parts.add("reviews", newest_reviews(…), wait_s_max, empty=[])
@@ -23,7 +23,7 @@ log = logging.getLogger("marketd.http")
 
 
 class Gathering:
-    """The parts of one answer; leave it to wait for them all."""
+    """The parts of one response; leaving the block waits for all of them."""
 
     def __init__(self, request: web.Request) -> None:
         self._request_id = request[REQUEST_ID]
@@ -43,13 +43,13 @@ class Gathering:
         return sorted(self._failed)
 
     def add(self, name: str, work: Coroutine[Any, Any, T], wait_s_max: float, *, empty: T) -> asyncio.Task[T]:
-        """Begin with a part; `empty` takes its place where it fails."""
+        """Start fetching a part; `empty` replaces its result if it fails."""
         return self._tasks.create_task(self._part(name, work, wait_s_max, empty))
 
     async def _part(self, name: str, work: Coroutine[Any, Any, T], wait_s_max: float, empty: T) -> T:
         try:
             return await _in_time(work, wait_s_max)
-        except Exception as error:  # whatever it is: problems.py knows them all, and logs those it does not
+        except Exception as error:  # problems.py maps every error, and logs unexpected ones
             problem = problem_of(error, self._request_id)
             log.warning("the answer to request %s goes without its %s: %s", self._request_id, name, problem)
             self._failed.add(name)
@@ -57,7 +57,7 @@ class Gathering:
 
 
 async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Do them side by side, give what they bring in their order, and raise the first failure by itself."""
+    """Run coroutines concurrently and give their results in order; raise the first failure, not a group of them."""
     try:
         async with asyncio.TaskGroup() as tasks:
             started = [tasks.create_task(work) for work in works]

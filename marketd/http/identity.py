@@ -1,4 +1,4 @@
-"""Who is asking: the bearer token of a request, and what its holder may do."""
+"""The user of a request: its bearer token, and the roles that may use a handler."""
 
 from aiohttp import hdrs, web
 
@@ -10,7 +10,7 @@ from marketd.http.tokens import Principal, TokenExpired, TokenInvalid
 
 
 def signed_in(request: web.Request, *roles: Role) -> Principal:
-    """Say who it is; raise `NotSignedIn`, or `Forbidden` where the role is none of these."""
+    """Give the signed-in user; raise `NotSignedIn`, or `Forbidden` if the role is none of these."""
     assert_declared(request, "access", Access(True, roles))
     principal = bearer(request)
     if principal is None:
@@ -21,13 +21,13 @@ def signed_in(request: web.Request, *roles: Role) -> Principal:
 
 
 def somebody(request: web.Request) -> Principal | None:
-    """Say who it is, None for anybody; raise `NotSignedIn` for a token that is no good."""
+    """Give the user, or None without a token; raise `NotSignedIn` for an invalid token."""
     assert_declared(request, "access", SIGNED_IN_OR_NOT)
     return bearer(request)
 
 
 def bearer(request: web.Request) -> Principal | None:
-    """The same for those who stand before the routes, whatever the route declares."""
+    """The same for code that runs before the handlers, whatever the route declares."""
     given = request.headers.getall(hdrs.AUTHORIZATION, [])
     if not given:
         return None

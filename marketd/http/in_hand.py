@@ -1,11 +1,11 @@
-"""The requests in hand: counted, so that the end can wait for them. Once it does, newcomers are sent away."""
+"""Counts the requests in progress, so that shutdown can wait for them; from then on new ones are rejected."""
 
 import asyncio
 from types import TracebackType
 
 
 class InHand:
-    """Entered by every request that is let in."""
+    """Entered by every request that is admitted."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -23,7 +23,7 @@ class InHand:
             self._none.set()
 
     async def wait_none(self) -> None:
-        """Let nobody in any more, and wait until all are out."""
+        """Admit no more requests, and wait until none is in progress."""
         self.is_closing = True
         if self._count:
             await self._none.wait()

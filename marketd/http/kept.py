@@ -1,8 +1,8 @@
 """
-Pages of results, kept as the bytes that went out, by the query as it came in.
+A cache of result pages, as the bytes that were sent, by the query string as it was received.
 
-A page is dropped when the index changes, and when anything changes about a product that is on it; it is kept only if
-nothing changed while it was made. So it is never older than what would be answered anew.
+A page is dropped when the index changes, and when a product on it changes; it is cached only if nothing changed while
+it was made. So it is never older than a new response would be.
 """
 
 from collections import OrderedDict, defaultdict
@@ -15,11 +15,11 @@ from marketd.storage.cards import touched_by
 from marketd.storage.log import Recorded
 
 PAGE_BYTES_MAX: Final = 256 * 1024
-ALL_BYTES_MAX: Final = 32 * 1024 * 1024  # whoever asks for many different pages must not fill the memory with them
+ALL_BYTES_MAX: Final = 32 * 1024 * 1024  # so that asking for many different pages can't fill the memory
 
 
 class Page(Struct, frozen=True):
-    """A page as it goes out, with the headers that are its own, and the products on it."""
+    """An encoded page, with its own headers and the products on it."""
 
     body: bytes
     headers: dict[str, str]
@@ -30,8 +30,8 @@ class Page(Struct, frozen=True):
 
 class KeptPages:
     """
-    At most `pages_max` pages, of `ALL_BYTES_MAX` bytes, those least recently asked for leaving first; `on_use` is told
-    when one is given.
+    Keeps at most `pages_max` pages and `ALL_BYTES_MAX` bytes, the least recently used leaving first; `on_use` is called
+    on each hit.
     """
 
     def __init__(self, pages_max: int, on_use: Callable[[], None] = lambda: None) -> None:
@@ -43,15 +43,15 @@ class KeptPages:
 
     @property
     def changes(self) -> int:
-        """How often anything has changed: the same before and after means that nothing did."""
+        """The number of changes so far: if it stays the same, nothing has changed meanwhile."""
         return self._changes
 
     def statistics(self) -> dict[str, int]:
-        """How many pages are kept."""
+        """How many pages are cached."""
         return {"pages": len(self._pages)}
 
     def get(self, query: str) -> Page | None:
-        """Give the page of this query if it is kept."""
+        """Give the page of a query if it is cached."""
         page = self._pages.get(query)
         if page is not None:
             self._pages.move_to_end(query)
@@ -59,7 +59,7 @@ class KeptPages:
         return page
 
     def keep(self, query: str, page: Page, changes: int) -> None:
-        """Keep a page that was begun when there had been so many changes, if there was none since."""
+        """Cache a page that was begun after `changes` changes, if there was none since."""
         if changes != self._changes or len(page.body) > PAGE_BYTES_MAX or not self._pages_max:
             return
         self._drop([query])
@@ -71,14 +71,14 @@ class KeptPages:
             self._drop([next(iter(self._pages))])
 
     def on_renewed(self) -> None:
-        """The index has changed: drop all."""
+        """Drop all pages: the index has changed."""
         self._changes += 1
         self._pages.clear()
         self._bytes = 0
         self._showing.clear()
 
     def on_applied(self, batch: Sequence[Recorded]) -> None:
-        """These records can be read now: drop the pages that show otherwise."""
+        """Drop the pages that these records, which can be read now, make stale."""
         touched = touched_by(batch)
         if touched is None:
             self.on_renewed()

@@ -1,9 +1,9 @@
 """
-The key ring: keeps what a running service signs with as it is in the folder, where `marketd keys rotate` puts new keys.
+The key ring: keeps the signing keys of a running service in step with the folder, to which `marketd keys rotate` adds.
 
     rotate      a new `<kid>.pem` is put into the folder
-    renew       the service sees it, and signs with it from then on; the old ones are still good for what they signed
-    retire      when the newest is older than any token of the others can be, the others are removed
+    renew       the service loads it, and signs with it from then on; the old ones still verify what they signed
+    retire      once every token that the older keys have signed must have expired, they are removed
 """
 
 import logging
@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from marketd.clock import Clock
 from marketd.http.tokens import AccessTokens, KeyUnusable, load_signing_keys
 
-SLACK_S: Final = 60  # for a service that sees a new key late, and clocks of the disk that are not ours
+SLACK_S: Final = 60  # for a service that loads a new key late, and a disk whose clock differs from ours
 
 log = logging.getLogger("marketd.keys")
 
@@ -33,24 +33,24 @@ class KeyRing:
         self._seen = list_keys(folder)
 
     async def run(self) -> None:
-        """Look every now and then, for ever."""
+        """Check the folder every `check_s`, for ever."""
         while True:
             self.check()
             await self._clock.sleep(self._check_s)
 
     def check(self) -> None:
-        """Take up what has changed, and remove what nobody needs any more; a key that is no good changes nothing."""
+        """Load keys that have changed and remove expired ones; if a key is unusable, keep the loaded ones."""
         try:
             found = self._retired(list_keys(self._folder))
             if found and found != self._seen:
-                self._seen = found  # what can't be used is said once
+                self._seen = found  # set first, so that an unusable key is logged once
                 self._tokens.renew(load_signing_keys(self._folder, self._clock))
                 log.info("signing with the key %s, of %d", found[-1].kid, len(found))
         except (KeyUnusable, OSError) as error:
             log.error("the keys stay as they were: %s", error)
 
     def _retired(self, keys: list[KeyFile]) -> list[KeyFile]:
-        """Remove the keys whose last token has expired: none of them has signed since the newest was seen."""
+        """Remove the keys whose last token has expired: they have not signed since the newest was loaded."""
         life_ms = int((self._tokens.seconds + self._check_s + SLACK_S) * 1000)
         if len(keys) < 2 or self._clock.now_ms() <= keys[-1].made_at_ms + life_ms:
             return keys
@@ -61,6 +61,6 @@ class KeyRing:
 
 
 def list_keys(folder: Path) -> list[KeyFile]:
-    """List the keys, the one that signs last."""
+    """List the keys, the one that signs last in the list."""
     paths = sorted(folder.glob("*.pem"), key=lambda path: path.stem)
     return [KeyFile(path.stem, path.stat().st_mtime_ns // 1_000_000) for path in paths]

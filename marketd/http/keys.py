@@ -1,4 +1,4 @@
-"""What a handler may find in the application, and in a request."""
+"""The keys of what a handler finds in the application, and in a request."""
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
@@ -33,7 +33,7 @@ from marketd.storage.views import Visit
 
 
 class PartLimits(Struct, frozen=True):
-    """How long each part of a gathered answer may take; see the settings of the same names."""
+    """How long each part of a gathered response may take; see the settings of the same names."""
 
     reviews_wait_s_max: float = 1
     related_wait_s_max: float = 1
@@ -44,7 +44,7 @@ class PartLimits(Struct, frozen=True):
 
 
 class WebhookLimits(Struct, frozen=True):
-    """What webhooks may be; see the settings of the same names."""
+    """The limits of webhooks; see the settings of the same names."""
 
     endpoints_max: int = 20
     allow_http: bool = False
@@ -85,58 +85,58 @@ class Readiness(Struct, frozen=True):
 
 
 class Cards(Protocol):
-    """Products that are kept ready, each as the JSON that goes out."""
+    """A cache of products, each as encoded JSON."""
 
     def kept(self, product_id: str) -> EncodedProduct | None:
-        """Give the card if it is in memory; else `market.query.product` has it."""
+        """Give the product if it is in memory; otherwise ask `market.query.product`."""
         ...
 
 
 class Quotas(Protocol):
-    """Who counts what each client asks."""
+    """Counts the requests of each client."""
 
     def take(self, request: web.Request) -> Allowance | None:
-        """Count a request; None where nothing is counted."""
+        """Count a request; None if it is not limited."""
         ...
 
 
 class News(Protocol):
-    """Who takes in what somebody outside posts to us."""
+    """Receives what an outside service posts to us."""
 
     def take(self, body: bytes, signature: str) -> bool:
-        """Take it in; give back whether it was from them."""
+        """Take in a body; say whether its signature is valid."""
         ...
 
 
 class Scraping(Protocol):
-    """Who knows what is counted, and who may look."""
+    """The metrics, and the check of who may read them."""
 
     def check(self, request: web.Request) -> None:
-        """Let a request pass, or raise a `Problem`."""
+        """Accept a request, or raise a `Problem`."""
         ...
 
     async def look(self) -> Iterable[Measure]:
-        """Gather what is counted now."""
+        """Gather the current metrics."""
         ...
 
 
 class Counting(Protocol):
-    """Who counts how often things are looked at."""
+    """Counts views of products."""
 
     def note(self, visit: Visit) -> None:
-        """Have a visit counted."""
+        """Count a visit."""
         ...
 
 
 class Repeats(Protocol):
-    """Who knows what was asked before."""
+    """Recognises repeated requests."""
 
     async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer a request that came with an Idempotency-Key."""
         ...
 
     def turn(self, request: bytes) -> AbstractAsyncContextManager[None]:
-        """Have one after the other enter of those by this name."""
+        """Let requests with this name enter the block one at a time."""
         ...
 
 

@@ -1,8 +1,8 @@
 """
-Where the links of our mails lead: pages that do what the link is for when their reader says so, and not before, because
-mail programs and their guards open links as well.
+The pages that links in mails lead to. They act only when the reader presses the button, because mail programs and link
+scanners open links as well.
 
-The token stands behind the `#` of the address, so it is sent to nobody until then.
+The token is in the fragment of the URL (after `#`), so it is sent to no server until then.
 """
 
 import hashlib
@@ -60,14 +60,14 @@ POLICY: Final = (
 @routes.get("/auth/verify-email")
 @operation(answers={200: Answer(Bytes, "text/html")})
 async def verify_email_page(request: web.Request) -> web.Response:
-    """Show the page on which one confirms one's e-mail address."""
+    """Show the page to confirm an e-mail address."""
     return _page("Confirm your e-mail address", "", "", "Confirm", "Your e-mail address is confirmed.")
 
 
 @routes.get("/auth/password-reset")
 @operation(answers={200: Answer(Bytes, "text/html")})
 async def reset_password_page(request: web.Request) -> web.Response:
-    """Show the page on which one chooses a new password."""
+    """Show the page to choose a new password."""
     return _page("Choose a new password", "/confirm", PASSWORD, "Change", "Your password is changed: sign in with it.")
 
 

@@ -1,4 +1,4 @@
-"""The library over HTTP: what one owns."""
+"""The library over HTTP: the products that a user owns."""
 
 from aiohttp import web
 from msgspec import Struct
@@ -23,7 +23,7 @@ class LibraryPage(Struct):
 @routes.get("/library")
 @operation(access=SIGNED_IN, query=Paging, answers={200: Answer(LibraryPage, headers=("Link",))})
 async def browse(request: web.Request) -> web.Response:
-    """List what one owns, the newest first."""
+    """List the products that the user owns, the newest first."""
     owner = signed_in(request)
     wanted = parameters(request, Paging)
 

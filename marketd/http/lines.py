@@ -1,14 +1,14 @@
 """
-The open connections: how many there may be, of all and of one client, and how long one may keep us waiting.
+The open connections: how many there may be in total and per client, and how long a slow one is tolerated.
 
-aiohttp knows one timer, for a connection on which nothing is asked; it runs from the connection's start, or from the
-last answer, until a request's head is whole, so a head that comes byte by byte holds a line just as long as silence.
-Here each line tells since when a head is on its way and whether what we send is taken, and a sweep ends those that are
-too slow. When nearly all lines are taken, silent ones are ended early; when too much waits to be taken by all clients
-together, those are ended for whom most does.
+aiohttp has one timer, for idle connections; it runs from the start of the connection, or from the last response, until
+a request's head is complete, so a head sent byte by byte holds a connection as long as silence does. Here each
+connection tells since when a head has been arriving and how many bytes are unsent, and a sweep closes the slow ones.
+When nearly all connections are taken, idle ones are closed early; when the unsent bytes of all clients together are too
+many, the connections with the most of them are closed.
 
-A line that was closed is there until its client has taken what is unsent, so until it is lost it is looked after like
-any other; one that was turned away is, too, and takes nobody's place.
+A closed connection exists until its client has received what is unsent, so it is watched like any other until it is
+lost. So is a rejected one, which does not count towards the limits.
 """
 
 import asyncio
@@ -23,15 +23,15 @@ from marketd.clock import Clock
 from marketd.http.client import network_of
 
 SWEEP_S: Final = 1.0
-TURNED_AWAY_S_MAX: Final = 2.0  # who was turned away has so long to take what was said
-CROWDED: Final = 0.8  # of all lines
+TURNED_AWAY_S_MAX: Final = 2.0  # how long a rejected client has to receive its response
+CROWDED: Final = 0.8  # the share of connections from which idle ones are closed early
 CROWDED_IDLE_S_MAX: Final = 5.0
 
 log = logging.getLogger("marketd.http")
 
 
 class LineLimits(Struct, frozen=True):
-    """What the lines may take; see the settings of the same names."""
+    """The limits of connections; see the settings of the same names."""
 
     connections_max: int = 2_000
     address_connections_max: int | None = 256
@@ -42,33 +42,33 @@ class LineLimits(Struct, frozen=True):
 
 
 class Line(Protocol):
-    """A connection, as the sweep sees it. Moments are those of the loop's clock."""
+    """A connection, as the sweep sees it. Times are those of the event loop's clock."""
 
     head_since_s: float | None
 
     @property
     def address(self) -> str:
-        """Whose it is."""
+        """The address of the client."""
         ...
 
     def idle_since_s(self) -> float | None:
-        """Say since when nothing is asked, None while something is."""
+        """Say since when no request is in progress; None while one is."""
         ...
 
     def unsent_bytes(self) -> int:
-        """Say how much waits to be taken by the client."""
+        """Say how many bytes wait to be received by the client."""
         ...
 
     def is_closing(self) -> bool:
-        """Say whether it is closed, and there for what is unsent alone."""
+        """Say whether it is closed, and exists only for what is unsent."""
         ...
 
     def end_slow(self) -> None:
-        """Say that the head took too long, and hang up."""
+        """Answer that the head took too long, and close the connection."""
         ...
 
     def hang_up(self) -> None:
-        """Hang up without a word."""
+        """Close the connection without a response."""
         ...
 
 
@@ -78,7 +78,10 @@ class _Stall(Struct):
 
 
 class Lines:
-    """All connections of one server; `run` it. Those of a proxy of ours are many clients', and not bounded as one's."""
+    """
+    All connections of one server; `run` it. A trusted proxy's serve many clients, so the limit per client is not
+    theirs.
+    """
 
     def __init__(
         self, clock: Clock, limits: LineLimits, is_proxy: Callable[[str], bool] = lambda address: False
@@ -96,7 +99,7 @@ class Lines:
         return iter([*self._open, *self._turned_away])
 
     def opened(self, line: Line) -> bool:
-        """Take a connection in, or say that there is no room for it."""
+        """Register a connection; say whether there is room for it."""
         network, limits = network_of(line.address), self.limits
         of_one_max = limits.address_connections_max
         is_crowd = of_one_max is not None and self._by_network[network] >= of_one_max
@@ -108,7 +111,7 @@ class Lines:
         return True
 
     def closed(self, line: Line) -> None:
-        """Forget a connection, whether or not it was taken in."""
+        """Forget a connection, whether or not it was accepted."""
         network = self._open.pop(line, None)
         self._turned_away.discard(line)
         self._stalls.pop(line, None)
@@ -125,7 +128,7 @@ class Lines:
             self.sweep(asyncio.get_running_loop().time())
 
     def sweep(self, now_s: float) -> None:
-        """End the lines that are too slow."""
+        """Close the connections that are too slow."""
         limits = self.limits
         is_crowded = len(self._open) > limits.connections_max * CROWDED
         idle_s_max = min(CROWDED_IDLE_S_MAX, limits.keep_alive_s_max) if is_crowded else limits.keep_alive_s_max
@@ -141,7 +144,7 @@ class Lines:
         self._relieve()
 
     def _relieve(self) -> None:
-        """Keep what waits for all of them within its bound."""
+        """Keep the unsent bytes of all connections within their limit."""
         waiting = {line: unsent_bytes for line in self if (unsent_bytes := line.unsent_bytes())}
         surplus = sum(waiting.values()) - self.limits.unsent_bytes_max
         if surplus <= 0:
@@ -155,11 +158,11 @@ class Lines:
 
     def _is_stalled(self, line: Line, now_s: float) -> bool:
         unsent_bytes, known = line.unsent_bytes(), self._stalls.get(line)
-        if not unsent_bytes and not line.is_closing():  # what waits below TLS is in nobody's count
+        if not unsent_bytes and not line.is_closing():  # bytes that wait below TLS are not counted
             self._stalls.pop(line, None)
         elif known is None or known.unsent_bytes != unsent_bytes:
             self._stalls[line] = _Stall(unsent_bytes, now_s)
         else:
-            is_stranger = line in self._turned_away  # and in nobody's count
+            is_stranger = line in self._turned_away  # it has less time
             return now_s - known.since_s > (TURNED_AWAY_S_MAX if is_stranger else self.limits.send_stall_s_max)
         return False

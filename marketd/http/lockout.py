@@ -1,10 +1,10 @@
 """
-The lockout: who has failed too often in a row must wait, longer each time.
+The lockout: after too many failures in a row the next attempt has to wait, longer each time.
 
-One counts by account, also by those that do not exist, so that it tells nobody which do; another, more patient, by the
-network address that the attempts come from, where many people may share one and a success proves nothing: there,
-failures are forgotten with time alone. Both are kept in memory, for at most `keys_max` keys: a restart gives everybody
-a fresh start.
+One lockout counts by account, including accounts that do not exist, so that it does not reveal which do. Another, with
+a higher limit, counts by the client's network address. Many people may share one, and a success there proves nothing,
+so its failures are forgotten only with time. Both are kept in memory, for at most `keys_max` keys; a restart clears
+them.
 """
 
 import asyncio
@@ -25,7 +25,9 @@ class _Failures(NamedTuple):
 
 
 class Lockout:
-    """Failures in a row, by key; one is forgotten every `forget_s` after the last wait, if that is given."""
+    """
+    Counts failures in a row by key; if `forget_s` is given, one is forgotten every `forget_s` after the last lock.
+    """
 
     def __init__(
         self,
@@ -44,7 +46,9 @@ class Lockout:
 
     @asynccontextmanager
     async def turn(self, key: str) -> AsyncIterator[None]:
-        """Let one attempt at an account go on at a time: of many at once, each sees how the one before ended."""
+        """
+        Let one attempt at an account run at a time, so that each sees the outcome of the one before; raise `Busy`.
+        """
         lock, waiting = self._turns.get(key, (asyncio.Lock(), 0))
         if waiting >= WAITING_MAX:
             raise Busy(f"{waiting} attempts at one account wait already")
@@ -58,12 +62,12 @@ class Lockout:
                 self._turns[key] = (lock, waiting - 1)
 
     def wait_s(self, key: str) -> float:
-        """Say how long this one has to wait before the next attempt; 0 if not at all."""
+        """Say how long this key has to wait before the next attempt; 0 if not at all."""
         known = self._failures.get(key)
         return max(0.0, known.locked_until_s - self._clock.monotonic_s()) if known else 0.0
 
     def failed(self, key: str) -> None:
-        """Count a failure; from the last allowed one on, each locks, twice as long as the one before."""
+        """Count a failure; from number `failures_max` on, each locks the key, twice as long as the one before."""
         count = self._remembered(self._failures.pop(key, None)) + 1
         beyond = count - self._failures_max
         lock_s = min(self._lockout_s * 2 ** min(beyond, 32), self._lockout_s_max) if beyond >= 0 else 0.0

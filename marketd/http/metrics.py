@@ -1,9 +1,9 @@
 """
-What the service counts, for whoever scrapes it: Prometheus' text format, or OpenMetrics where it is asked for.
+Metrics for a scraper, in Prometheus' text format, or in OpenMetrics if it is asked for.
 
-Nobody has to sign in who asks from a network of the settings, as a scraper on the same machine does; everybody else
-needs the scraper's token. A request that a proxy has forwarded comes from wherever the proxy says, if its word is
-taken, and else from nowhere.
+A client in one of the networks in the settings, such as a scraper on the same machine, needs no token; any other needs
+the scraper's token. A request forwarded by a trusted proxy comes from the address that the proxy names; one forwarded
+by another proxy counts as from no network.
 """
 
 import hmac
@@ -28,7 +28,7 @@ routes = web.RouteTableDef()
 
 
 class Metrics:
-    """What there is to see, and who may see it; `look` gathers it."""
+    """The metrics, and who may read them; `look` gathers them."""
 
     def __init__(
         self, look: Callable[[], Awaitable[Iterable[Measure]]], networks: Iterable[str], token: str | None
@@ -38,7 +38,7 @@ class Metrics:
         self._token = token.encode() if token else None
 
     def check(self, request: web.Request) -> None:
-        """Let a request pass; raise `NotSignedIn`, or `Forbidden` where no token would help."""
+        """Accept a request; raise `NotSignedIn`, or `Forbidden` if no token would help."""
         if self._is_near(request) or self._knows_token(request):
             return
         if self._token is None:
@@ -46,7 +46,7 @@ class Metrics:
         raise NotSignedIn("the metrics need the token of the setting metrics.token")
 
     async def look(self) -> Iterable[Measure]:
-        """Gather what is counted now."""
+        """Gather the current metrics."""
         return await self._look()
 
     def _is_near(self, request: web.Request) -> bool:
@@ -71,10 +71,10 @@ class Metrics:
 )
 async def show(request: web.Request) -> web.Response:
     """
-    Show what the service counts.
+    Show the service's metrics.
 
-    In the text format of Prometheus, or in OpenMetrics for who accepts it. For the networks of `metrics.networks`, and
-    for who sends `metrics.token` as a bearer token.
+    In the text format of Prometheus, or in OpenMetrics if the client accepts it. For clients in `metrics.networks`, and
+    those that send `metrics.token` as a bearer token.
     """
     metrics = request.app.get(METRICS)
     if metrics is None:
@@ -83,7 +83,7 @@ async def show(request: web.Request) -> web.Response:
 
     measures = await metrics.look()
 
-    from marketd.http.exposition import written  # and its library, 1.4 MB, where somebody scrapes
+    from marketd.http.exposition import written  # imported here: its library takes 1.4 MB
 
     body, media_type = written(measures, ",".join(request.headers.getall("Accept", ())))
     response = web.Response(body=body, headers={"Content-Type": media_type, "Cache-Control": "no-store"})

@@ -1,4 +1,4 @@
-"""What apps get: a screen in one answer, its texts cut and its images small."""
+"""Endpoints for apps: a screen in one response, with short texts and small images."""
 
 from decimal import Decimal
 from typing import Any, Final, Literal
@@ -41,7 +41,7 @@ MOBILE: Final = "/mobile/"
 
 
 class MobilePreview(Struct, frozen=True, rename="camel"):
-    """`mobileUrl`, which every image has, is its smaller variant."""
+    """`mobileUrl` is a smaller variant, which every image has."""
 
     name: str
     type: str
@@ -50,7 +50,7 @@ class MobilePreview(Struct, frozen=True, rename="camel"):
 
 
 class MobileCard(Struct, frozen=True, kw_only=True, rename="camel"):
-    """A product as apps show it; it has either a `description` or, cut, a `shortDescription`."""
+    """A product as apps show it; it has either a `description` or, if that is long, a `shortDescription`."""
 
     id: str
     seller_id: str
@@ -88,7 +88,7 @@ class CategoryShelf(Struct, frozen=True):
 
 
 class MobileHome(Struct, frozen=True):
-    """What an app opens with; `purchases` are one's own, none for strangers."""
+    """The start screen of an app; `purchases` are the user's own, none if not signed in."""
 
     newest: list[MobileCard]
     bestselling: list[MobileCard]
@@ -104,7 +104,7 @@ class MobileHome(Struct, frozen=True):
     problems=(NotFound,),
 )
 async def show(request: web.Request) -> web.Response:
-    """Show a product to an app, with its newest reviews, what goes with it, and whether one owns it."""
+    """Show a product to an app, with its newest reviews, related products, and whether the user owns it."""
     viewer = somebody(request)
     card = await product_of(request)
     note_visit(request, card.seller_id, card.id, viewer)
@@ -131,7 +131,9 @@ async def show(request: web.Request) -> web.Response:
     answers={200: Answer(MobileHome, headers=KEPT)},
 )
 async def home(request: web.Request) -> web.Response:
-    """Give what an app opens with: what is new, what sells, a few of each category, and one's own purchases."""
+    """
+    Give an app's start screen: the newest and best-selling products, a few of each category, and the user's purchases.
+    """
     viewer = somebody(request)
     limits = request.app[LIMITS].parts
 
@@ -144,7 +146,7 @@ async def home(request: web.Request) -> web.Response:
     body = MobileHome(
         newest.result(), bestselling.result(), categories.result(), purchases.result(), degraded=parts.degraded
     )
-    # Who has just bought something wants to see it: theirs is kept, but asked about each time.
+    # A user who has just bought something wants to see it: their copy is cached, but revalidated each time.
     return shown(body, headers=_headers(viewer, body.degraded, "max-age=60", "private, no-cache"))
 
 
@@ -202,7 +204,7 @@ def _preview(preview: product.Preview) -> MobilePreview:
 
 
 def _mobile_url(url: str, media_type: str) -> str | UnsetType:
-    """Say where an image's smaller variant is; elsewhere than here it is so by custom, not by anybody's promise."""
+    """Give the URL of an image's smaller variant; on other hosts it follows a convention, and may not exist."""
     if not media_type.startswith("image/"):
         return UNSET
     if url.startswith(PREVIEWS):
@@ -213,6 +215,6 @@ def _mobile_url(url: str, media_type: str) -> str | UnsetType:
 
 
 def _headers(viewer: Principal | None, degraded: list[str], for_all: str, for_one: str) -> dict[str, str]:
-    """Say how long the answer may be kept; one with parts missing is to be asked for again."""
+    """Say how long the response may be cached; one with parts missing has to be revalidated."""
     kept = for_one if viewer else for_all
     return {"Cache-Control": "no-cache" if degraded else kept, "Vary": "Authorization"}

@@ -1,9 +1,9 @@
-"""Names of headers that are looked up in every request, folded once; the others are in aiohttp's `hdrs`."""
+"""Header names that every request looks up, case-folded once; the others are in aiohttp's `hdrs`."""
 
 from typing import Final
 
 from multidict import istr
 
-ETAG: Final = istr("ETag")  # aiohttp has it, but writes it as nobody does
+ETAG: Final = istr("ETag")  # aiohttp's own is spelt `Etag`
 TRACEPARENT: Final = istr("traceparent")
 X_REQUEST_ID: Final = istr("X-Request-Id")

@@ -1,4 +1,4 @@
-"""News from those whom the service works with: what the payment processor posts to us."""
+"""What the payment processor posts to the service."""
 
 from typing import Final
 
@@ -18,10 +18,10 @@ routes = web.RouteTableDef()
 @operation(body=Bytes, answers={204: Answer()}, problems=(NotFound,), takes=(SIGNATURE,))
 async def stripe(request: web.Request) -> web.Response:
     """
-    Take in an event of Stripe's.
+    Receive an event from Stripe.
 
-    It is never believed: an order that it names and that waits for Stripe asks again at once. Anything that Stripe has
-    not signed with the endpoint's secret, or not lately, is refused.
+    Its content is not trusted: an order that it names, and that waits for Stripe, asks Stripe again at once. An event
+    without a valid and recent signature, made with the endpoint's secret, is refused.
     """
     assert_takes(request, SIGNATURE)
     news = request.app.get(STRIPE_NEWS)

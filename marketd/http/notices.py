@@ -1,6 +1,6 @@
 """
-How one wants to be told of things, over HTTP: of which topics over which channels, in which browsers (W3C Push API),
-and how to be told no more by the link of a mail, which needs no signing in (RFC 8058).
+Notification preferences over HTTP: which topics by which channels, in which browsers (W3C Push API), and unsubscribing
+by the link of a mail, without signing in (RFC 8058).
 """
 
 from itertools import product
@@ -57,7 +57,7 @@ Endpoint = Annotated[str, Meta(max_length=2048, **formed(addresses.URL, "Expecte
 
 
 class Channels(Struct):
-    """Whether a topic is told by e-mail, and by push where a browser is subscribed."""
+    """Whether notices of a topic are sent by e-mail, and by push to subscribed browsers."""
 
     email: bool
     push: bool
@@ -69,7 +69,7 @@ class ChannelsChange(Struct, forbid_unknown_fields=True):
 
 
 class Notifications(Struct):
-    """Of one's purchases, one's sales, of money that comes back, and of one's webhooks that were turned off."""
+    """Notices about the user's purchases, their sales, refunds, and webhooks of theirs that were disabled."""
 
     receipts: Channels
     sales: Channels
@@ -98,7 +98,7 @@ class NewSubscription(Struct, forbid_unknown_fields=True, rename="camel"):
 
 
 class Subscription(Struct, rename="camel"):
-    """A browser that is told things; `service` is where its push service is."""
+    """A subscribed browser; `service` is the origin of its push service."""
 
     id: str
     service: str
@@ -121,7 +121,10 @@ class PublicPushKey(Struct, rename="camel"):
 @routes.get("/auth/me/notifications")
 @operation(access=SIGNED_IN, answers={200: Answer(Notifications, headers=("ETag",))})
 async def show(request: web.Request) -> web.Response:
-    """Say how one is told of things. What an account itself needs, such as a new password, always comes by e-mail."""
+    """
+    Show the user's notification preferences. What an account itself needs, such as a new password, always comes by
+    e-mail.
+    """
     signed_in(request)
 
     contact = await ask(request, await own_address(request), ReadContact(), Contact)
@@ -137,7 +140,7 @@ async def show(request: web.Request) -> web.Response:
     takes=("If-Match",),
 )
 async def choose(request: web.Request) -> web.Response:
-    """Change how one is told of things; what is not named stays as it is."""
+    """Change the user's notification preferences; what is not named stays as it is."""
     principal = signed_in(request)
     body, versions = await decode(request, NotificationsChange), expected(request)
 
@@ -157,7 +160,7 @@ async def key(request: web.Request) -> web.Response:
 @routes.get("/push/subscriptions")
 @operation(access=SIGNED_IN, answers={200: Answer(Subscriptions)})
 async def list_subscriptions(request: web.Request) -> web.Response:
-    """List the browsers in which one is told of things, the oldest first."""
+    """List the user's subscribed browsers, the oldest first."""
     signed_in(request)
 
     contact = await ask(request, await own_address(request), ReadContact(), Contact)
@@ -172,7 +175,9 @@ async def list_subscriptions(request: web.Request) -> web.Response:
     answers={201: Answer(NewlySubscribed, headers=("Location",))},
 )
 async def subscribe(request: web.Request) -> web.Response:
-    """Be told of things in this browser. One that has subscribed before keeps its id; of too many the oldest ends."""
+    """
+    Subscribe a browser to push notices. One that has subscribed before keeps its id; beyond the limit, the oldest ends.
+    """
     principal = signed_in(request)
     new, allowed = await examine(request, NewSubscription), request.app[LIMITS].push_private_allowed
     endpoint = new.fitting.endpoint
@@ -192,7 +197,7 @@ async def subscribe(request: web.Request) -> web.Response:
 @routes.delete("/push/subscriptions/{id}")
 @operation(access=SIGNED_IN, answers={204: Answer()})
 async def unsubscribe(request: web.Request) -> web.Response:
-    """Be told of things in a browser no more; where it is not subscribed there is nothing to end."""
+    """End a browser's subscription; one that does not exist is ignored."""
     principal = signed_in(request)
 
     command = preferences.EndPush(request.match_info["id"], "by hand")
@@ -204,7 +209,7 @@ async def unsubscribe(request: web.Request) -> web.Response:
 @routes.get("/unsubscribe/{token}")
 @operation(answers={200: Answer(Bytes, "text/html", headers=("Cache-Control",))}, problems=(NotFound,), is_link=True)
 async def stop_page(request: web.Request) -> web.Response:
-    """Ask whether such mails are to come no more: mail programs and their guards open links as well."""
+    """Ask for confirmation to unsubscribe: mail programs and link scanners open links as well."""
     _, topic = _stopped(request)
 
     return _page("No more mails?", QUESTION.format(topic=topic))
@@ -213,7 +218,7 @@ async def stop_page(request: web.Request) -> web.Response:
 @routes.post("/unsubscribe/{token}")
 @operation(answers={200: Answer(Bytes, "text/html", headers=("Cache-Control",))}, problems=(NotFound,))
 async def stop(request: web.Request) -> web.Response:
-    """Send no more mails of a topic; whoever has the mail may ask for it, with one click of their mail program."""
+    """Unsubscribe from mails of a topic; the link is enough, so a mail program can do it with one click."""
     address, topic = _stopped(request)
 
     await tell(request, address, ChooseNotices((Choice(topic, "email", False),)))
@@ -226,7 +231,7 @@ def _page(title: str, main: str) -> web.Response:
 
 
 def _stopped(request: web.Request) -> tuple[Address, Topic]:
-    """Read the token of a mail; only we can have made it, so the account is there."""
+    """Read the token of a mail; only we make tokens, so the account exists."""
     found = request.app[MAIL_TOKENS].read_stop(request.match_info["token"])
     if found is None:
         raise NotFound("there is nothing at this path")
@@ -234,7 +239,7 @@ def _stopped(request: web.Request) -> tuple[Address, Topic]:
 
 
 def _described(subscription: preferences.Subscription) -> Subscription:
-    """The rest of the endpoint is between the browser and us."""
+    """Describe a subscription; the rest of its endpoint stays between the browser and us."""
     parts = urlsplit(subscription.endpoint)
     return Subscription(subscription.subscription_id, f"{parts.scheme}://{parts.netloc}", instant(subscription.at))
 

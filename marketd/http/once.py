@@ -1,15 +1,16 @@
 """
-Idempotency-Key (draft-ietf-httpapi-idempotency-key-header-07): a POST that is sent again under its key gets its first
-answer again, byte for byte, and nothing is done twice.
+Idempotency-Key (draft-ietf-httpapi-idempotency-key-header-07): a POST that is repeated with its key gets its first
+response again, byte for byte, and is not executed twice.
 
-    1. turn     of many under one key one goes on; the others wait their turn, and then find its answer
-    2. begin    the request is on record before anything is done; another one under the same key is refused
-    3. work     under ids that follow from user and key: what a crash cut off is met again, not done again
-    4. keep     the answer is on record before anybody gets it; then it goes out
+    1. turn     requests with the same key run one at a time; the others wait, and then find the stored response
+    2. begin    a request is recorded before it is executed; a different one with the same key is refused
+    3. work     ids are derived from user and key, so that a repeat after a crash finds what was done already
+    4. keep     the response is stored before it is sent
 
-What another try might end differently is not kept: 401, 408, 413 and 429 change nothing and leave nothing, a 5xx leaves
-the beginning alone. An answer is sealed under its key and its body, and neither of them is stored: who sees the file
-without having sent the request learns nothing, not even whose it was.
+A response that a retry might change is not stored: 401, 408, 413 and 429 change nothing and leave no record; after a
+5xx the record of step 2 remains. A response is encrypted under a key derived from the idempotency key and the request's
+body, neither of which is stored: whoever reads the file without having sent the request learns nothing, not even whose
+it was.
 """
 
 import asyncio
@@ -45,16 +46,16 @@ from marketd.http.sealed import NONCE_BYTES, seal, unseal
 from marketd.storage.answers import FirstAnswers
 
 HEADER: Final = "Idempotency-Key"
-STREAMED: Final = frozenset({"/uploads"})  # whose bodies are never held whole
+STREAMED: Final = frozenset({"/uploads"})  # whose bodies are never in memory as a whole
 PASSING: Final = frozenset({401, 408, 413, 429})
-AT_ONCE_MAX: Final = 64  # requests under one key
+AT_ONCE_MAX: Final = 64  # requests with one key at a time
 DIGEST_BYTES: Final = 16
 
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 class Kept(Struct, frozen=True, array_like=True):
-    """An answer as it is kept."""
+    """A response as it is stored."""
 
     status: int
     headers: list[tuple[str, str]]
@@ -62,7 +63,7 @@ class Kept(Struct, frozen=True, array_like=True):
 
 
 class _Name(NamedTuple):
-    """What a request is known by: digests, and the root of all that follows from its user and key."""
+    """Identifies a request: digests of it and of its owner, and the root of all that is derived from user and key."""
 
     request: bytes
     owner: bytes
@@ -70,14 +71,16 @@ class _Name(NamedTuple):
 
 
 class _Seal(NamedTuple):
-    """What follows from the body too: how a repeat is told from another request, and the key of the answer."""
+    """
+    Derived from the body too: the fingerprint that tells a repeat from another request, and the key of the response.
+    """
 
     fingerprint: bytes
     key: bytes
 
 
 class Once:
-    """Answers each request under a key once; `secret` is the service's own."""
+    """Executes each request with an idempotency key once; `secret` is the service's own."""
 
     def __init__(
         self, answers: FirstAnswers, secret: bytes, clock: Clock, *, wait_s_max: float, answer_bytes_max: int
@@ -87,7 +90,7 @@ class Once:
         self._turns: dict[bytes, tuple[asyncio.Lock, int]] = {}
 
     async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Give the first answer to a request, now or again; raise a `Problem` where the key is no good for it."""
+        """Execute a request, or give its first response again; raise a `Problem` if its key can't be used for it."""
         name = self._name(request, _key_of(request))
         if request.path in STREAMED:
             async with self.turn(name.request):
@@ -112,7 +115,9 @@ class Once:
         return response
 
     async def _streamed(self, request: web.Request, handler: Handler, name: _Name) -> web.StreamResponse:
-        """The same for a body that is known only at its end. What is made of it is named by it, so nothing is begun."""
+        """
+        The same for a body that is streamed; what is made from it is named after its bytes, so no record is begun.
+        """
         request[DIGEST] = digest = hashlib.sha256()
         known = await self._answers.find(name.request)
         if known is not None and known.answer is not None:
@@ -128,7 +133,7 @@ class Once:
         return response
 
     async def _keep(self, name: _Name, sealing: _Seal, response: web.StreamResponse) -> None:
-        """Keep an answer, unless it is too large: then a repeat is worked on again, under the same ids."""
+        """Store a response, unless it is too large: then a repeat is executed again, with the same ids."""
         assert isinstance(response, web.Response), response
         body = response.body or b""
         assert isinstance(body, bytes), body
@@ -139,11 +144,13 @@ class Once:
         sealed = seal(sealing.key, self._clock.random_bytes(NONCE_BYTES), plain)
         try:
             await self._answers.keep(name.request, name.owner, sealing.fingerprint, sealed)
-        except Busy as error:  # which would say that nothing was done
+        except Busy as error:  # it would mean that nothing was done
             raise NoAnswer(str(error)) from None
 
     def _name(self, request: web.Request, key: str) -> _Name:
-        """Keys are a user's own. Those of strangers are one's whose body they fit, wherever that one is now."""
+        """
+        Name a request by user and key; anonymous requests share one key space, so a repeat may come from any address.
+        """
         user = _user_of(request)
         root = self._digest(f"{user}\0{key}")
         owner = self._digest(f"user {user}" if user else f"address {client_network(request)}")
@@ -154,7 +161,7 @@ class Once:
 
     @asynccontextmanager
     async def turn(self, request: bytes) -> AsyncIterator[None]:
-        """Have one after the other enter of those by this name; raise `Busy` or `InHandAlready`."""
+        """Let requests with this name enter the block one at a time; raise `Busy` or `InHandAlready`."""
         lock, count = self._turns.get(request, (asyncio.Lock(), 0))
         if count >= AT_ONCE_MAX:
             raise Busy(f"the same request waits {count} times already")
@@ -186,7 +193,7 @@ def _key_of(request: web.Request) -> str:
 
 
 def _user_of(request: web.Request) -> str:
-    """Say whose key it is, "" of a stranger's; a token that is no good is for the handler to refuse."""
+    """Give the user's id, "" if not signed in; an invalid token is left to the handler to refuse."""
     try:
         principal = bearer(request)
     except NotSignedIn:
@@ -200,10 +207,10 @@ def _seal_of(request: web.Request, name: _Name, body: bytes) -> _Seal:
 
 
 async def _worked(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Give the handler's answer, be it a problem."""
+    """Give the handler's response, or the problem document of its error."""
     try:
         return await handler(request)
-    except Exception as error:  # as at the last door: problems.py knows them all
+    except Exception as error:  # as in app.py: problems.py maps every error
         return response_of(error, request[REQUEST_ID])
 
 

@@ -1,12 +1,12 @@
 """
-The document of the API: OpenAPI 3.1 (spec.openapis.org/oas/v3.1.1), made of the routes and what each declares.
+The document of the API: OpenAPI 3.1 (spec.openapis.org/oas/v3.1.1), generated from the routes and their declarations.
 
-    document(rooms)     rooms are the modules with routes; each is a tag, and its docstring says what the tag is about
+    document(rooms)     rooms are the modules with routes; each is a tag, described by its docstring
     ├── _operation      one route: its parameters, body, answers and problems
     │   └── _sorts      every problem that it can answer with
-    └── components      the schemas of all types that travel, and what many answers have in common
+    └── components      the schemas of all types that are sent, and what many responses share
 
-What an operation has beside its own declaration follows from it: a body can be too large, a token too old.
+More problems of an operation follow from its declaration: a body can be too large, a token expired.
 """
 
 import re
@@ -69,14 +69,14 @@ EVERYWHERE: Final = (
     "overloaded",
     Unavailable.slug,
 )
-# The headers that come with a sort of problem, or with all of a status.
+# The headers that come with a type of problem, or with every problem of a status.
 SORT_HEADERS: Final = {
     "in-hand-already": "Retry-After",
     "not-signed-in": "WWW-Authenticate",
     "range-not-satisfiable": "Content-Range",
 }
 STATUS_HEADERS: Final = {429: "Retry-After", 503: "Retry-After"}
-# What can be done with what an answer has brought, by operation and status.
+# OpenAPI links: the operations that a response leads to, by operation and status.
 _PRODUCT: Final = {"id": "$response.body#/id"}
 _SAME_PRODUCT: Final = {"id": "$request.path.id"}
 _ORDER: Final = {"id": "$response.body#/orderId"}
@@ -124,7 +124,7 @@ LINKS: Final[dict[str, dict[str, dict[str, dict[str, str]]]]] = {
     },
     "deliveriesTest": {"202": dict.fromkeys(("deliveriesShow", "deliveriesResend"), _DELIVERY)},
 }
-RATE_HEADERS: Final = ("RateLimit", "RateLimit-Policy")  # where requests are counted
+RATE_HEADERS: Final = ("RateLimit", "RateLimit-Policy")  # where requests are limited
 TITLES: Final = {
     200: "OK",
     201: "Created",
@@ -172,7 +172,7 @@ def declared_routes(rooms: Iterable[ModuleType]) -> list[tuple[web.RouteDef, Ope
 
 
 def path(route: web.RouteDef) -> str:
-    """Write a path without what its parameters look like."""
+    """Write a path without the patterns of its parameters."""
     return re.sub(r"\{(\w+):[^{}]+\}", r"{\1}", route.path)
 
 
@@ -183,7 +183,7 @@ def _routes(room: ModuleType) -> Iterator[web.RouteDef]:
 
 
 def _declared(route: web.RouteDef) -> Operation:
-    """Give what a route declares, and what follows from it: what has a tag is answered on conditions."""
+    """Give a route's declaration, and what follows from it: a GET with an ETag takes conditions."""
     declared = operation_of(route.handler)
     assert declared, f"{route.method} {route.path} declares nothing"
     whole = declared.answers.get(200)
@@ -195,7 +195,7 @@ def _declared(route: web.RouteDef) -> Operation:
 
 
 def _kinds(routes: Iterable[web.RouteDef]) -> list[type[Struct]]:
-    """Give every type that travels."""
+    """Give every type of a body, a query or a response."""
     kinds: list[Any] = [ProblemDocument]
     for route in routes:
         declared = _declared(route)
@@ -204,7 +204,7 @@ def _kinds(routes: Iterable[web.RouteDef]) -> list[type[Struct]]:
 
 
 def _queries(found: Iterable[tuple[ModuleType, web.RouteDef]]) -> set[str]:
-    """Name the types that travel as parameters only."""
+    """Name the types of query parameters."""
     return {kind.__name__ for _, route in found if (kind := _declared(route).query)}
 
 
@@ -246,7 +246,7 @@ def _operation_id(room: ModuleType, route: web.RouteDef) -> str:
 
 
 def who(declared: Operation) -> str:
-    """Say in words who may call it."""
+    """Say in words who may call an operation."""
     access = declared.access
     if access is None:
         return "For everybody."
@@ -296,7 +296,7 @@ def _content(kind: Any, schemas: dict[str, Schema]) -> dict[str, Any]:
 def _responses(
     route: web.RouteDef, declared: Operation, schemas: dict[str, Schema], problems: dict[str, Schema]
 ) -> dict[str, Any]:
-    """Describe the answers; those that are nothing but problems are put with the others of their kind."""
+    """Describe the responses; those that are only problems are collected in `problems`."""
     responses = {status: _answer(status, answer, schemas) for status, answer in declared.answers.items()}
     slugs: dict[int, list[str]] = {}
     for slug in _sorts(route, declared):
@@ -344,10 +344,10 @@ def _sorts(route: web.RouteDef, declared: Operation) -> list[str]:
         kinds.append(NotSignedIn)
     if declared.access and declared.access.roles:
         kinds.append(Forbidden)
-    if route.method == "POST":  # whose body is read for the key's sake, be it looked at or not
+    if route.method == "POST":  # whose body is read for the idempotency key, whether or not the handler reads it
         kinds += [BadRequest, TooLarge, TooSlow, InHandAlready, KeyUsedDifferently]
     if "If-Match" in declared.takes:
-        # Of a change the actor says whether it is still what it was, and a condition that can't be read is refused.
+        # For a change, the actor checks the version; a condition that can't be read is refused.
         kinds += [PreconditionFailed] if route.method == "GET" else [BadRequest]
     own = [reason_slug(it) if not isinstance(it, type) else it.slug for it in declared.problems]
     if "If-Match" in declared.takes and route.method != "GET":

@@ -1,8 +1,8 @@
 """
-What a route says of itself, where its handler stands: who may call it, what it takes in, what it answers.
+What a route declares, next to its handler: who may call it, what it takes, what it answers.
 
-The one rule: a declaration is held to what happens. What decodes a body or asks who is signed in asserts that the
-route has declared just that, so the document that is made from the declarations can say nothing else.
+The one rule: a declaration is checked against what happens. Code that decodes a body or asks who is signed in asserts
+that the route has declared just that, so the document generated from the declarations can't say anything else.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,18 +20,18 @@ JSON: Final = "application/json"
 EVENT_STREAM: Final = "text/event-stream"
 ANY: Final = "*/*"  # the media type of a file is its own
 
-_SEEN: Final[set[tuple[object, ...]]] = set()  # what was seen to be declared; no more than there are routes
+_SEEN: Final[set[tuple[object, ...]]] = set()  # declarations that were checked; no more than there are routes
 
 H = TypeVar("H", bound=Handler)
 
 PartOf = Literal["api", "page", "script"]
-# What an operation asks of the service, as admission.py counts it: something brief; that, and an order's saga; long in
-# hand, but little work; that, if who asks wants to wait; what operators need when there is too much of all others.
+# The load of an operation, as admission.py counts it: a short request; one that also starts an order's saga; a long
+# request with little work; the same, if the client asks to wait; what operators need under overload.
 Load = Literal["brief", "order", "long", "long if awaited", "vital"]
 
 
 class Access(Struct, frozen=True):
-    """Who may call it: whether a token has to be there, and whose; no roles are any."""
+    """Who may call a route: whether a token is required, and of which role; no roles means any."""
 
     is_needed: bool
     roles: tuple[Role, ...] = ()
@@ -47,8 +47,8 @@ ADMINS: Final = Access(True, ("admin",))
 
 class Answer(Struct, frozen=True):
     """
-    What goes out with one status: the type of the body (None for no body), its media type, headers of its own; and
-    the `others`, media types that the same is also to be had in.
+    The response of one status: the type of the body (None for no body), its media type, its own headers, those that it
+    `maybe` has, and the `others`, media types in which the same content is available.
     """
 
     kind: Any = None
@@ -59,14 +59,14 @@ class Answer(Struct, frozen=True):
 
 
 class Bytes:
-    """A body that is nobody's JSON."""
+    """A body that is not JSON."""
 
 
 class Operation(Struct, frozen=True):
     """
-    All that a route declares; `takes` names the request's headers that it looks at. What is `part_of` the pages is for
-    people with a browser (html) or for the scripts of our own pages; all else is the API. What of that `is_link` people
-    follow from their mails: a browser is told by a page why it leads nowhere.
+    All that a route declares; `takes` names the request headers that it reads. It is `part_of` the pages for browsers
+    (html), of what the scripts of our own pages call, or else of the API. A route of the API that `is_link` is followed
+    from mails: a browser gets a page that explains why the link fails.
     """
 
     answers: Mapping[int, Answer]
@@ -95,8 +95,8 @@ def operation(
     load: Load = "brief",
 ) -> Callable[[H], H]:
     """
-    Declare a handler. `problems` are its own: those that follow from the body, the parameters and the access, and
-    those that any route can meet, are added where the document is made.
+    Declare a handler. `problems` are its own: those that follow from the body, the parameters and the access, and those
+    that any route can have, are added when the document is generated.
     """
     declared = Operation(answers, problems, access, body, body_is_optional, query, takes, part_of, is_link, load)
 
@@ -108,13 +108,13 @@ def operation(
 
 
 def operation_of(handler: Any) -> Operation | None:
-    """Give what a handler declares; None for one that is nobody's route."""
+    """Give what a handler declares; None for a handler without a declaration."""
     found = getattr(handler, "operation", None)
     return found if isinstance(found, Operation) else None
 
 
 def assert_declared(request: web.Request, name: Literal["access", "body", "query"], value: object) -> None:
-    """See that the route has declared what its handler is doing; once is enough, for neither changes."""
+    """Check that the route has declared what its handler does; once is enough, for neither changes."""
     handler = request.match_info.handler
     if (handler, name, value) in _SEEN:
         return
@@ -125,11 +125,11 @@ def assert_declared(request: web.Request, name: Literal["access", "body", "query
 
 
 def assert_takes(request: web.Request, header: str) -> None:
-    """See that the route has declared a header that its handler looks at."""
+    """Check that the route has declared a header that its handler reads."""
     declared = operation_of(request.match_info.handler)
     assert declared is None or header in declared.takes, f"{request.path} does not declare that it takes {header}"
 
 
 def holding(kind: type[Struct]) -> Meta:
-    """Say of JSON that is written already (`Raw`) what is in it."""
+    """Declare the type of JSON that is encoded already (`Raw`)."""
     return Meta(extra={"holds": kind}, extra_json_schema={"$ref": f"#/components/schemas/{kind.__name__}"})

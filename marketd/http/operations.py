@@ -1,4 +1,4 @@
-"""What operators look at: whether the service lives, whether it is ready, and what needs a hand."""
+"""Endpoints for operators: whether the service is alive and ready, and the alerts that need manual work."""
 
 from decimal import Decimal
 from typing import Any, Literal
@@ -39,7 +39,7 @@ class Circuits(Struct):
 
 
 class Alert(Struct, rename="camel"):
-    """An order whose payment could not go back: somebody must see to it by hand. `id` is the order's."""
+    """An order whose refund failed: it has to be resolved by hand. `id` is the order's."""
 
     id: str
     order_id: str
@@ -62,7 +62,7 @@ class Alerts(Struct):
 @routes.get("/healthz")
 @operation(answers={200: Answer(Alive)}, load="vital")
 async def health(request: web.Request) -> web.Response:
-    """Say that the process lives."""
+    """Say that the process is alive."""
     return answered(Alive())
 
 
@@ -86,7 +86,7 @@ async def readiness(request: web.Request) -> web.Response:
 @routes.get("/admin/circuits")
 @operation(access=ADMINS, answers={200: Answer(Circuits)}, load="vital")
 async def circuits(request: web.Request) -> web.Response:
-    """Show the circuit breaker of each thing outside."""
+    """Show the circuit breaker of each external service."""
     signed_in(request, "admin")
     return answered(Circuits(request.app[CIRCUITS]()))
 
@@ -94,7 +94,7 @@ async def circuits(request: web.Request) -> web.Response:
 @routes.get("/admin/alerts")
 @operation(access=ADMINS, query=Paging, answers={200: Answer(Alerts, headers=("Link",))}, load="vital")
 async def alerts(request: web.Request) -> web.Response:
-    """List what needs a hand, the open ones first."""
+    """List the alerts, the open ones first."""
     signed_in(request, "admin")
     wanted = parameters(request, Paging)
 
@@ -112,12 +112,12 @@ async def alerts(request: web.Request) -> web.Response:
     load="vital",
 )
 async def resolve(request: web.Request) -> web.Response:
-    """Note that it has been seen to."""
+    """Mark an alert as resolved."""
     return answered(await resolve_alert(request, signed_in(request, "admin")))
 
 
 async def resolve_alert(request: web.Request, admin: Principal) -> Alert:
-    """End the alert of the path."""
+    """Resolve the alert of the path."""
     address = Address("order", request.match_info["id"])
     if not address.is_sound:
         raise NotFound("no such alert")
@@ -129,7 +129,7 @@ async def resolve_alert(request: web.Request, admin: Principal) -> Alert:
 
 
 def shown(entry: OrderEntry) -> Alert:
-    """Write an alert as people see it."""
+    """Write an alert as the API shows it."""
     view = entry.view
     assert view.alert, f"order/{entry.order_id} has no alert"
     return Alert(

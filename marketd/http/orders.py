@@ -1,4 +1,4 @@
-"""Orders over HTTP: buying, watching, refunding, and the links to what was bought."""
+"""Orders over HTTP: buying, following an order, refunds, and download links."""
 
 import re
 from decimal import Decimal
@@ -37,7 +37,7 @@ _WAIT: Final = re.compile(r"\s*wait\s*=\s*(\d{1,6})\s*", re.IGNORECASE)
 Id = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
-# What may stand in the way of who buys a product.
+# The reasons why a product can't be bought.
 NOT_FOR_SALE: Final = (
     product.Reason.NO_SUCH_PRODUCT,
     product.Reason.WITHDRAWN,
@@ -67,7 +67,7 @@ class Accepted(Struct, rename="camel"):
 
 
 class OrderBody(Struct, rename="camel", omit_defaults=True):
-    """An order as people see it; `licenceKey` to the buyer alone."""
+    """An order as clients see it; only the buyer sees `licenceKey`."""
 
     id: str
     buyer_id: str
@@ -97,7 +97,7 @@ class Events(Struct):
 
 
 class Download(Struct, rename="camel"):
-    """A file and the address that it is at until `expiresAt`."""
+    """A file and its URL, which is valid until `expiresAt`."""
 
     name: str
     type: str
@@ -132,26 +132,24 @@ async def place(request: web.Request) -> web.Response:
 async def place_order(
     request: web.Request, principal: Principal, address: Address, body: NewOrder, agreed: Money | None = None
 ) -> None:
-    """Place an order, unless that was done before; at no other price than was agreed to, if one was."""
+    """Place an order, unless it was placed before; if a price was `agreed`, only at that price."""
     if not Address("product", body.product_id).is_sound:
         raise NotFound("no such product")
-    if is_again(request) and await is_placed(
-        request, address.key
-    ):  # whose product may be sold out by now, to ourselves
+    if is_again(request) and await is_placed(request, address.key):  # which may have sold the product out by now
         return
     try:
         position = await _ordered(request, principal, address, body, agreed)
-    except Refused:  # by the order itself, it may be, which has been placed since by who sent the same at this moment
+    except Refused:  # the order may refuse because a concurrent repeat has just placed it
         if not (is_again(request) and await is_placed(request, address.key)):
             raise
     else:
-        await seen(request, position)  # if that fails, it is placed all the same
+        await seen(request, position)  # if this fails, the order is placed all the same
 
 
 async def _ordered(
     request: web.Request, principal: Principal, address: Address, body: NewOrder, agreed: Money | None
 ) -> int:
-    """Set aside what the order needs, and have it placed; say where it stands in the log."""
+    """Reserve what the order needs and place it; give its position in the log."""
     asked = product.Quote(principal.user_id, address.key)
     sold = Address("product", body.product_id)
     quote = await ask(request, sold, asked, product.Quoted, principal=principal, until_seen=False)
@@ -175,7 +173,7 @@ async def _ordered(
 @routes.get("/orders")
 @operation(access=SIGNED_IN, query=OrderList, answers={200: Answer(Orders, headers=("Link",))})
 async def browse(request: web.Request) -> web.Response:
-    """List what one has bought, or sold; the newest first."""
+    """List the orders that the user has bought, or sold; the newest first."""
     principal = signed_in(request)
     wanted = parameters(request, OrderList)
 
@@ -194,10 +192,10 @@ async def browse(request: web.Request) -> web.Response:
     load="long if awaited",
 )
 async def show(request: web.Request) -> web.Response:
-    """Show an order; with `Prefer: wait=N` (RFC 7240), once it is no longer pending."""
+    """Show an order; with `Prefer: wait=N` (RFC 7240), once it is no longer pending, or after N seconds."""
     principal = signed_in(request)
     wait_s = _preferred_wait_s(request)
-    view = await visible(request, principal, until_seen=not wait_s)  # who waits is not told of this one
+    view = await visible(request, principal, until_seen=not wait_s)  # a client that waits does not get this one
 
     if wait_s and view.status != "pending":
         view = await visible(request, principal)
@@ -220,10 +218,10 @@ async def show(request: web.Request) -> web.Response:
 )
 async def events(request: web.Request) -> web.StreamResponse:
     """
-    Tell what happened to an order, from the log.
+    List what happened to an order, from the log.
 
     With `Accept: text/event-stream`, as server-sent events: what has happened, and whatever still does. The id of an
-    event is the position of its record, so who sends it back as `Last-Event-ID` goes on from there.
+    event is the position of its record, so a client that sends it as `Last-Event-ID` continues from there.
     """
     principal = signed_in(request)
     await visible(request, principal)
@@ -265,7 +263,7 @@ async def downloads(request: web.Request) -> web.Response:
     problems=(order.Reason.NO_SUCH_ORDER, order.Reason.NOT_YOUR_SALE, order.Reason.NOT_COMPLETED),
 )
 async def refund(request: web.Request) -> web.Response:
-    """Take a completed sale back."""
+    """Refund a completed order."""
     principal = signed_in(request)
     body = await decode_optional(request, RefundBody)
 
@@ -276,7 +274,7 @@ async def refund(request: web.Request) -> web.Response:
 
 
 async def request_refund(request: web.Request, principal: Principal, reason: str) -> order.View:
-    """Have the order of the path taken back."""
+    """Request a refund of the order of the path."""
     await visible(request, principal)
     command = order.RequestRefund(principal.user_id, principal.role == "admin", reason, asked_at(request))
     return await ask(request, _address(request), command, order.View, principal=principal)
@@ -288,7 +286,7 @@ def _accepted(request: web.Request, address: Address) -> web.Response:
 
 
 async def visible(request: web.Request, principal: Principal, *, until_seen: bool = True) -> order.View:
-    """Read the order, if this person may know that it exists."""
+    """Read the order of the path, if this user may know that it exists."""
     view = await ask(request, _address(request), order.Describe(), order.View, until_seen=until_seen)
     if principal.role != "admin" and principal.user_id not in (view.buyer_id, view.seller_id):
         raise Refused(order.Reason.NO_SUCH_ORDER)
@@ -303,7 +301,7 @@ def _address(request: web.Request) -> Address:
 
 
 def _preferred_wait_s(request: web.Request) -> int | None:
-    """Read `Prefer: wait=N`, N in seconds; other preferences are for others."""
+    """Read `Prefer: wait=N`, N in seconds; other preferences are ignored."""
     preferences = ",".join(request.headers.getall("Prefer", [])).split(",")
     waits = [match for preference in preferences if (match := _WAIT.fullmatch(preference.partition(";")[0]))]
     return min(int(waits[0][1]), int(request.app[LIMITS].wait_s_max)) if waits else None

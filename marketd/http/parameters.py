@@ -1,4 +1,4 @@
-"""What the paths and the headers of requests and answers may hold, each with an example."""
+"""The parameters of paths, and the headers of requests and responses, each with a schema and an example."""
 
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ PATH: Final[dict[str, dict[str, Any]]] = {
     "slug": {"schema": {"enum": sorted(SORTS)}, "example": "not-found"},
 }
 
-# A value that is not understood is ignored, as HTTP wants it, so none of these has a stricter form.
+# A value that is not understood is ignored, as HTTP requires, so none of these has a stricter schema.
 REQUEST_HEADERS: Final[dict[str, dict[str, Any]]] = {
     "If-Match": {
         "description": "go on only if the thing still has one of these tags (RFC 9110, section 13.1.1)",

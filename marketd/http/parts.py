@@ -1,4 +1,4 @@
-"""The parts that answers for apps and pages are gathered from: each asks one question, within a time of its own."""
+"""The parts that responses for apps and pages are assembled from: each asks one question, with its own time limit."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -26,7 +26,7 @@ async def product_of(request: web.Request) -> ProductCard:
     """
     Give the product of the path, as everybody sees it; raise `NotFound`.
 
-    It comes before the other parts: it is nearly always in memory, and nothing else is worth asking without it.
+    It is read before the other parts: it is nearly always in memory, and without it nothing else is worth asking.
     """
     product_id = request.match_info["id"]
     shown = request.app[CARDS].kept(product_id) or await find(request, ReadProduct(product_id), EncodedProduct)
@@ -36,24 +36,24 @@ async def product_of(request: web.Request) -> ProductCard:
 
 
 def cards_of(encoded: Iterable[bytes]) -> list[ProductCard]:
-    """Read products that are written already."""
+    """Decode products."""
     return [_cards.decode(card) for card in encoded]
 
 
 async def newest_reviews(request: web.Request, product_id: str, count: int) -> Reviews:
-    """Give the newest reviews, and the figures of all."""
+    """Give the newest reviews, and the figures of all reviews."""
     wait_s = request.app[LIMITS].parts.reviews_wait_s_max
     return await read(request, ListReviews(product_id, Page(1, count)), Reviews, wait_s=wait_s)
 
 
 async def related_to(request: web.Request, product_id: str) -> list[ProductCard]:
-    """Give what goes with a product."""
+    """Give the related products of a product."""
     wait_s = request.app[LIMITS].parts.related_wait_s_max
     return cards_of((await read(request, FindRelated(product_id), Related, wait_s=wait_s)).cards)
 
 
 async def access_of(request: web.Request, viewer: Principal | None, product_id: str) -> bool:
-    """Say whether who is looking owns it; a stranger owns nothing."""
+    """Say whether the viewer owns the product; nobody does who is not signed in."""
     if viewer is None:
         return False
     address, wait_s = Address("buyer", viewer.user_id), request.app[LIMITS].parts.access_wait_s_max
@@ -61,5 +61,5 @@ async def access_of(request: web.Request, viewer: Principal | None, product_id: 
 
 
 async def seller_card(request: web.Request, seller_id: str) -> Seller | None:
-    """Give the seller's card; None for one who never registered as one."""
+    """Give the seller's card; None for a user who never registered as a seller."""
     return await find(request, FindSeller(seller_id), Seller, wait_s=request.app[LIMITS].parts.seller_wait_s_max)

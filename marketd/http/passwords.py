@@ -1,7 +1,7 @@
 """
-Passwords, hashed with Argon2id (RFC 9106) by argon2-cffi, in threads of their own behind a bounded queue.
+Password hashing with Argon2id (RFC 9106) by argon2-cffi, in threads of their own behind a bounded queue.
 
-    Busy (bus.port)    more wait to be hashed than the queue may hold
+    Busy (bus.port)    the queue is full
 """
 
 import asyncio
@@ -27,11 +27,11 @@ class Passwords:
         self._nobodys: str | None = None
 
     async def prepare(self) -> None:
-        """Make the hash that an unknown account's password is compared with, so that the first takes no longer."""
+        """Make the hash that an unknown account's password is compared with, so that the first one takes no longer."""
         self._nobodys = await self.hash(NOBODY)
 
     def close(self) -> None:
-        """Let the threads go."""
+        """Stop the threads."""
         self._pool.shutdown(cancel_futures=True)
 
     async def hash(self, password: str) -> str:
@@ -39,7 +39,7 @@ class Passwords:
         return await self._run(password, None) or ""
 
     async def verify(self, password: str, hashed: str | None) -> bool:
-        """Compare; with no hash, take as long and say no."""
+        """Verify a password; without a hash, take as long and say no."""
         if hashed is None:
             if self._nobodys is None:
                 self._nobodys = await self.hash(NOBODY)
@@ -48,7 +48,7 @@ class Passwords:
         return await self._run(password, hashed) is not None
 
     async def _run(self, password: str, hashed: str | None) -> str | None:
-        """Hash, or verify and give back the hash if it fits."""
+        """Hash a password, or verify it and give back the hash if it matches."""
         if self._waiting >= self._places:
             raise Busy(f"{self._waiting} passwords wait to be hashed")
         self._waiting += 1

@@ -1,7 +1,7 @@
 """
-Periods: a stretch of time in somebody's time zone, cut into days, weeks (which begin on Monday, ISO 8601) or months.
+Periods: a time range in a time zone, divided into days, weeks (which begin on Monday, ISO 8601) or months.
 
-A day begins at its first moment, whether or not its clock shows midnight then, and may have 23 hours or 25. Dates are
+A day begins at its first moment, whether or not the clock shows midnight then, and may have 23 or 25 hours. Dates are
 whole days, the last one included; instants are exact, the last one excluded.
 """
 
@@ -19,7 +19,7 @@ from marketd.clock import EPOCH, instant, ms_of
 Interval = Literal["day", "week", "month"]
 
 DAY: Final = timedelta(days=1)
-UTC: Final = "UTC"  # the zone of who has not told theirs
+UTC: Final = "UTC"  # the zone of users who have set none
 ZONE_CHARACTERS_MAX: Final = 64
 YEAR_MIN, YEAR_MAX = 2000, 2100
 DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -30,7 +30,7 @@ INSTANT: Final = re.compile(
 
 
 class Span(Struct, frozen=True):
-    """From one moment up to another, in ms since the epoch, and the zone that its days are of."""
+    """From one moment until before another, in ms since the epoch, and the zone of its days."""
 
     since: int
     until: int
@@ -38,7 +38,7 @@ class Span(Struct, frozen=True):
 
     @property
     def days(self) -> float:
-        """How long it is."""
+        """The length in days of 24 hours."""
         return (self.until - self.since) / (24 * 60 * 60 * 1000)
 
 
@@ -51,7 +51,7 @@ Zone = Annotated[str, Meta(max_length=ZONE_CHARACTERS_MAX, extra={"check": zone_
 
 
 def known(zone: str | None) -> str:
-    """Give a zone that somebody told us once, or UTC where they told none, or one that this machine does not know."""
+    """Give the zone that a user has set, or UTC if there is none or this machine does not know it."""
     return zone if zone and zone in zones() else UTC
 
 
@@ -68,8 +68,8 @@ def moment_fault(text: str) -> str | None:
 
 def span(since: str | None, until: str | None, zone: str, *, now_ms: int, days: int) -> Span:
     """
-    Put together what was asked for: without an end, the end of today; without a beginning, so many days before that.
-    What is given has passed its check.
+    Work out the range that was asked for: without an end, until the end of today; without a beginning, the `days` days
+    before that. The texts have passed `moment_fault`.
     """
     known = ZoneInfo(zone)
     end_ms = _end_of(until, known) if until else _begin_ms(_day_of(now_ms, known) + DAY, known)
@@ -79,26 +79,26 @@ def span(since: str | None, until: str | None, zone: str, *, now_ms: int, days: 
 
 
 def days_of(stretch: Span) -> tuple[date, date]:
-    """Name the first and the last day that has some of it."""
+    """Give the first and the last day that overlap the range."""
     zone = ZoneInfo(stretch.zone)
     return _day_of(stretch.since, zone), _day_of(stretch.until - 1, zone)
 
 
 def begins(wanted: Span, interval: Interval) -> list[int]:
-    """Say when each period begins that has some of the span in it; the first one may begin before the span does."""
+    """Say when each period begins that overlaps the range; the first one may begin before the range does."""
     zone = ZoneInfo(wanted.zone)
     found: list[int] = []
     for day in _first_days(_day_of(wanted.since, zone), interval):
         begin = _begin_ms(day, zone)
         if begin >= wanted.until:
             break
-        if not found or begin > found[-1]:  # a day that a zone has left out begins with the next
+        if not found or begin > found[-1]:  # a day that the zone skipped begins with the next
             found.append(begin)
     return found
 
 
 def _first_days(day: date, interval: Interval) -> Iterator[date]:
-    """Give the first day of the period that a day is in, and of all that follow."""
+    """Yield the first day of the period that a day is in, and of all that follow."""
     match interval:
         case "day":
             step, first = DAY, day
@@ -116,7 +116,7 @@ def _day_of(ms: int, zone: ZoneInfo) -> date:
 
 
 def _begin_ms(day: date, zone: ZoneInfo) -> int:
-    """Say when a day begins. Where the clock jumps over midnight, that is when it jumps (PEP 495)."""
+    """Say when a day begins; where the clock jumps over midnight, that is the moment of the jump (PEP 495)."""
     return (datetime.combine(day, time(), zone) - EPOCH) // timedelta(milliseconds=1)
 
 
@@ -145,5 +145,5 @@ def _instant(text: str) -> datetime:
 
 @cache
 def zones() -> frozenset[str]:
-    """Name all that there are; names of files beside them are none."""
+    """Name all time zones, without `localtime`, which is only a file beside them."""
     return frozenset(available_timezones() - {"localtime"})

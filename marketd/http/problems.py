@@ -1,22 +1,22 @@
 """
-The one place that knows which error is which HTTP status: every error leaves as a problem document (RFC 9457).
+The one place that maps errors to HTTP statuses: every error is sent as a problem document (RFC 9457).
 
     Problem                 what a handler itself finds wrong
     ├── BadRequest          400, naming every field at fault
     ├── RequestRefused      400, where there are no fields yet
     ├── NotSignedIn         401
-    │   └── TokenRefused        where there was an access token, but it is no good
+    │   └── TokenRefused        the access token is invalid
     ├── Forbidden           403
     ├── NotFound            404
-    ├── MethodNotAllowed    405, with the methods that there are
+    ├── MethodNotAllowed    405, with the allowed methods
     ├── TooSlow             408
     ├── WrongState          409
-    ├── InHandAlready       409, the same request
+    ├── InHandAlready       409, the same request is in progress
     ├── Gone                410
     ├── PreconditionFailed  412
     ├── TooLarge            413
     ├── WrongContentType    415
-    ├── RangeNotSatisfiable 416, with the size that there is
+    ├── RangeNotSatisfiable 416, with the size of the file
     ├── ExpectationFailed   417
     ├── KeyUsedDifferently  422
     ├── TooManyFailures     429
@@ -54,7 +54,7 @@ class Fault(Struct, frozen=True):
 
 
 class Problem(Exception):
-    """An error with a name of its own; what a detail quotes of a header that is no text can't be written."""
+    """An error with its own `slug`; undecodable bytes that the detail quotes from a header are replaced."""
 
     slug: str
 
@@ -164,7 +164,7 @@ class Unavailable(Problem):
 
 
 class Sort(NamedTuple):
-    """A sort of problem: its status, its title, and what may be done about it."""
+    """A type of problem: its status, its title, and advice on what to do."""
 
     status: int
     title: str
@@ -173,7 +173,7 @@ class Sort(NamedTuple):
 
 REASON_STATUS: Final[dict[StrEnum, int]] = {
     account.Reason.NO_SUCH_ACCOUNT: 404,
-    account.Reason.CHANGED: 412,  # in the same words for all kinds
+    account.Reason.CHANGED: 412,  # the same reason for all kinds of actors
     account.Reason.TICKET_NOT_GOOD: 400,
     product.Reason.NO_SUCH_PRODUCT: 404,
     product.Reason.NOT_YOUR_PRODUCT: 403,
@@ -194,7 +194,7 @@ REASONS: Final[tuple[StrEnum, ...]] = tuple(
 
 
 def reason_slug(reason: StrEnum) -> str:
-    """Name the problem that a refusal becomes: `sold-out`; reasons of the same words are the same problem."""
+    """Name the problem that a refusal becomes, such as `sold-out`; reasons with the same words are the same problem."""
     return REASONS[REASONS.index(reason)].name.lower().replace("_", "-")
 
 
@@ -248,7 +248,7 @@ SORTS: Final[dict[str, Sort]] = {
 }
 
 
-LED_NOWHERE: Final = frozenset({403, 404, 409, 410})  # what a browser that followed a link is told by a page
+LED_NOWHERE: Final = frozenset({403, 404, 409, 410})  # for these, a browser that followed a link gets a page
 
 
 class ProblemDocument(Struct, rename="camel"):
@@ -263,7 +263,7 @@ class ProblemDocument(Struct, rename="camel"):
 
 
 def problem_of(error: Exception, request_id: str) -> Problem:
-    """Turn any error into a problem; one that nobody knows is logged under the id of the request."""
+    """Turn any error into a problem; an unexpected one is logged with the id of the request."""
     match error:
         case Problem():
             return error
@@ -279,7 +279,7 @@ def problem_of(error: Exception, request_id: str) -> Problem:
             return _named(reason_slug(reason), reason.value)
         case web.RequestPayloadError():
             return RequestRefused("the body is not encoded as its headers say")
-        case ConnectionResetError():  # so nobody reads this; what our own connections lose has errors of its own
+        case ConnectionResetError():  # nobody reads this then; our own connections raise other errors
             return RequestRefused("the body broke off")
         case web.HTTPRequestEntityTooLarge():
             return TooLarge("the body is too large")
@@ -303,7 +303,7 @@ def problem_of(error: Exception, request_id: str) -> Problem:
 
 
 def allowed(error: web.HTTPMethodNotAllowed) -> str:
-    """Write the methods of a path as `Allow` does; OPTIONS is one of all."""
+    """Write the `Allow` header of a path; OPTIONS is always allowed."""
     return ", ".join(sorted({*error.allowed_methods, "OPTIONS"}))
 
 

@@ -1,4 +1,4 @@
-"""Products over HTTP: listing, changing, finding and looking at them."""
+"""Products over HTTP: listing, changing, finding and showing them."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -48,7 +48,7 @@ from marketd.storage.finding import FindRelated, FoundPage, Related, Suggest, Su
 
 routes = web.RouteTableDef()
 
-PRODUCT: Final = "/products/{id:(?!suggest$)[^/]+}"  # so that `Allow` at /products/suggest is its own
+PRODUCT: Final = "/products/{id:(?!suggest$)[^/]+}"  # so that /products/suggest has its own `Allow`
 
 FILES_MAX: Final = 50
 PREVIEWS_MAX: Final = 20
@@ -98,7 +98,7 @@ WHOLE_CURRENCIES: Final = frozenset(currency for currency in CURRENCIES if not d
 
 
 class FileBody(Struct, forbid_unknown_fields=True):
-    """`url` is an upload of one's own or an https address; `size` in bytes."""
+    """`url` is an upload of the seller's own or an https address; `size` is in bytes."""
 
     name: FileName
     type: MediaType
@@ -116,11 +116,11 @@ FileBodies = Annotated[list[FileBody], Meta(min_length=1, max_length=FILES_MAX)]
 PreviewBodies = Annotated[list[PreviewBody], Meta(max_length=PREVIEWS_MAX)]
 LicenceKeys = Annotated[list[LicenceKey], Meta(max_length=LICENCE_KEYS_MAX, extra_json_schema={"uniqueItems": True})]
 
-# What may stand in the way of who changes a product.
+# The reasons why a product can't be changed.
 NOT_TO_CHANGE: Final = (product.Reason.NO_SUCH_PRODUCT, product.Reason.NOT_YOUR_PRODUCT)
 
 
-# A price has no fraction where its currency has none. (That there are keys for the whole stock, no schema can say.)
+# A price is whole if its currency has no minor unit. (No schema can say that there are keys for the whole stock.)
 FITTING_PRICE: Final = {
     "if": {"properties": {"currency": {"enum": sorted(WHOLE_CURRENCIES)}}, "required": ["currency"]},
     "then": {"properties": {"price": {"multipleOf": 1}}},
@@ -128,7 +128,7 @@ FITTING_PRICE: Final = {
 
 
 class NewProduct(Struct, forbid_unknown_fields=True, rename="camel"):
-    """`stock` null means unlimited; `licenceKeys` are handed out one an order."""
+    """`stock` null means unlimited; each order gets one of the `licenceKeys`."""
 
     also: ClassVar = FITTING_PRICE
 
@@ -144,7 +144,7 @@ class NewProduct(Struct, forbid_unknown_fields=True, rename="camel"):
 
 
 class ProductChange(Struct, forbid_unknown_fields=True, rename="camel"):
-    """What is given changes; `stock` sets what is left, `licenceKeys` are added to those left."""
+    """Changes the fields that are given; `stock` sets what is left, `licenceKeys` are added to those left."""
 
     also: ClassVar = FITTING_PRICE
 
@@ -183,13 +183,13 @@ class Facets(Struct):
 
 
 class ScoredProduct(ProductCard, frozen=True, rename="camel"):
-    """A product, and how well it fits what was asked for; 0 where nothing was."""
+    """A product, and how well it matches the search; 0 without one."""
 
     score: float
 
 
 class FoundProducts(Struct):
-    """One page, and how the whole result divides among the categories."""
+    """One page of results, and the number of all results in each category."""
 
     total: int
     page: int
@@ -206,7 +206,7 @@ class HasAccess(Struct, rename="camel"):
     has_access: bool
 
 
-# What is asked for most stands first: routes that begin alike are tried in order.
+# The most requested route comes first: routes that begin alike are tried in order.
 
 
 @routes.get(PRODUCT)
@@ -216,7 +216,7 @@ class HasAccess(Struct, rename="camel"):
     problems=(NotFound,),
 )
 async def show(request: web.Request) -> web.Response:
-    """Show a product; the addresses of its files to its seller alone."""
+    """Show a product; only its seller sees the addresses of its files."""
     viewer = somebody(request)
     product_id = request.match_info["id"]
 
@@ -250,7 +250,7 @@ async def revise(request: web.Request) -> web.Response:
 async def change_product(
     request: web.Request, seller: Principal, change: Examined[ProductChange], versions: Expected = None
 ) -> EncodedProduct:
-    """Change the product of the path; give how it is shown."""
+    """Change the product of the path; give its new representation."""
     address = _address(request)
     await request.app[FILES].see_room()
     body = change.body(await _faults(request, seller, change.fitting))
@@ -307,7 +307,7 @@ async def list_product(request: web.Request) -> web.Response:
 
 
 async def put_on_sale(request: web.Request, seller: Principal, new: Examined[NewProduct]) -> tuple[str, EncodedProduct]:
-    """Put this seller's product on sale; give its id, and how it is shown."""
+    """Put this seller's product on sale; give its id and its representation."""
     await request.app[FILES].see_room()
     body = new.body([*_stock_faults(new.fitting), *await _faults(request, seller, new.fitting)])
     await _publish(request, body)
@@ -349,7 +349,7 @@ async def browse(request: web.Request) -> web.Response:
 
 
 async def _found(request: web.Request) -> tuple[Page, bool]:
-    """Make a page, and say whether it may be kept: what the database answers while the index is down may not."""
+    """Make a page, and say whether it may be cached: what the database answers while the index is down may not."""
     wanted = parameters(request, BrowseParameters)
     query = BrowseProducts(
         q=wanted.q,
@@ -378,7 +378,7 @@ async def _found(request: web.Request) -> tuple[Page, bool]:
 @routes.get("/products/suggest")
 @operation(query=SuggestParameters, answers={200: Answer(SuggestionList, headers=("Cache-Control",))})
 async def suggest(request: web.Request) -> web.Response:
-    """Complete what somebody is typing."""
+    """Complete a search text."""
     wanted = parameters(request, SuggestParameters)
     found = await read(request, Suggest(wanted.q), Suggestions)
     return answered(SuggestionList(found.titles, found.did_you_mean), headers={"Cache-Control": "max-age=60"})
@@ -387,7 +387,7 @@ async def suggest(request: web.Request) -> web.Response:
 @routes.get("/products/{id}/related")
 @operation(answers={200: Answer(RelatedProducts, headers=("Cache-Control",))}, problems=(NotFound,))
 async def related(request: web.Request) -> web.Response:
-    """Show what goes with a product: what its buyers bought too, then what is like it."""
+    """Show related products: what a product's buyers also bought, then similar ones."""
     product_id = request.match_info["id"]
     if await find(request, ReadProduct(product_id), EncodedProduct) is None:
         raise NotFound("no such product")
@@ -401,7 +401,7 @@ async def related(request: web.Request) -> web.Response:
 @routes.get("/products/{id}/access")
 @operation(access=SIGNED_IN, answers={200: Answer(HasAccess)}, problems=(NotFound,))
 async def access(request: web.Request) -> web.Response:
-    """Say whether one owns the product."""
+    """Say whether the user owns the product."""
     viewer = signed_in(request)
     product_id = request.match_info["id"]
     if await find(request, ReadProduct(product_id), EncodedProduct) is None:
@@ -413,7 +413,7 @@ async def access(request: web.Request) -> web.Response:
 
 
 def _own_tag(card: EncodedProduct) -> str:
-    """The tag of a product as its seller sees it, who sees more of it than others."""
+    """The tag of a product as its seller sees it, which shows more than others see."""
     return f"{card.tag}-own" if card.tag else ""
 
 
@@ -424,16 +424,16 @@ def _address(request: web.Request) -> Address:
     return address
 
 
-# What is wrong with the fields of a body together, or with what they refer to. Those that don't fit are UNSET.
+# Faults of several fields together, or of what they refer to. Fields that don't fit are UNSET.
 
 
 async def _faults(request: web.Request, seller: Principal, body: NewProduct | ProductChange) -> list[Fault]:
-    """Name whatever is wrong with it for this seller, as far as can be said without asking for the product."""
+    """Name every fault for this seller that can be found without asking the product's actor."""
     return [*_price_faults(body), *_key_faults(body), *await _upload_faults(request, seller, body)]
 
 
 def _price_faults(body: NewProduct | ProductChange, old: Money | None = None) -> list[Fault]:
-    """See that price and currency go together, or the one that is given with the other as it was."""
+    """Check that price and currency fit each other; the one that is not given is the `old` one."""
     amount = price_of(body.price) if body.price is not UNSET else old.amount if old else None
     currency = body.currency if body.currency is not UNSET else old.currency if old else None
     if amount is None or currency is None:
@@ -452,13 +452,13 @@ def _key_faults(body: NewProduct | ProductChange) -> list[Fault]:
 
 
 def _stock_faults(body: NewProduct) -> list[Fault]:
-    """What is new has no keys but these; how many another one has left, its actor knows."""
+    """Check that a new product has keys for its stock; of an existing one, its actor knows what is left."""
     is_short = body.licence_keys and (body.stock or 0) > len(body.licence_keys)
     return [Fault("/stock", product.Reason.MORE_STOCK_THAN_KEYS.value)] if is_short else []
 
 
 async def _upload_faults(request: web.Request, seller: Principal, body: NewProduct | ProductChange) -> list[Fault]:
-    """See that uploads are the seller's own and as large as said."""
+    """Check that uploads are the seller's own and have the given size."""
     store, faults = request.app[FILES], []
     for index, file in enumerate(body.files or []):
         if file.url and (digest := digest_of(file.url)):
@@ -475,7 +475,7 @@ async def _upload_faults(request: web.Request, seller: Principal, body: NewProdu
 
 
 async def _publish(request: web.Request, body: NewProduct | ProductChange) -> None:
-    """Let everybody see the uploads that are previews now."""
+    """Make the uploads public that are now previews."""
     for preview in body.previews or []:
         if digest := digest_of(preview.url):
             await request.app[FILES].publish(digest, preview.type)

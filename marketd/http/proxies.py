@@ -1,9 +1,9 @@
 """
-The proxies before us, and what they say of who came to them.
+The reverse proxies in front of the service, and what they say of their clients.
 
-The one rule: what proxies write into a request is believed only where a proxy that the settings name has written it.
-So it is read from the right, hop by hop, and the first hop that is none of ours is the client; whatever stands further
-left the client may have made up.
+The one rule: a forwarding header is trusted only as far as a proxy in the settings has written it. So it is read from
+the right, hop by hop, and the first hop that is not a trusted proxy is the client; whatever stands further left may be
+forged.
 """
 
 import re
@@ -28,12 +28,12 @@ _PAIR: Final = re.compile(
 
 @lru_cache(maxsize=256)
 def is_host(name: str) -> bool:
-    """Say whether a host can be called that, a port with it or not; each request asks, nearly all for one name."""
+    """Say whether this is a valid host, with or without a port; cached, for nearly all requests have the same one."""
     return _HOST.fullmatch(name) is not None
 
 
 class Client(NamedTuple):
-    """Who asked, by which scheme, and of which host, as the outermost proxy of ours saw it."""
+    """The client's address, its scheme, and the host it asked for, as seen by the outermost trusted proxy."""
 
     address: str
     scheme: str
@@ -41,7 +41,7 @@ class Client(NamedTuple):
 
 
 class _Hop(NamedTuple):
-    """What one proxy says of who came to it."""
+    """What one proxy says of its client."""
 
     address: str = ""
     scheme: str = ""
@@ -49,19 +49,19 @@ class _Hop(NamedTuple):
 
 
 class Proxies:
-    """Known by their networks; they tell by `X-Forwarded-For` and its like, or by `Forwarded` (RFC 7239)."""
+    """The trusted proxies by network; they send `X-Forwarded-For` and its like, or `Forwarded` (RFC 7239)."""
 
     def __init__(self, networks: Iterable[str] = (), told_by: Told = "x-forwarded") -> None:
         self.networks: tuple[IPv4Network | IPv6Network, ...] = tuple(ip_network(n, strict=False) for n in networks)
         self._told_by = told_by
 
     def trusts(self, address: str) -> bool:
-        """Say whether this is one of them."""
+        """Say whether this is the address of a trusted proxy."""
         found = _parsed(address)
         return found is not None and any(found in network for network in self.networks)
 
     def client(self, request: web.Request) -> Client:
-        """Say who is behind a request."""
+        """Give the client of a request."""
         client = Client(_plain(request.remote or ""), request.scheme, request.host)
         if not self.networks:
             return client
@@ -72,7 +72,7 @@ class Proxies:
             host = hop.host if is_host(hop.host) else client.host
             address = _plain(hop.address)
             client = Client(address or client.address, scheme, host)
-            if not address:  # unknown, hidden, or nonsense: nobody further left can be told from it
+            if not address:  # unknown, obfuscated or malformed: what stands further left can't be trusted
                 break
         return client
 
@@ -86,7 +86,7 @@ class Proxies:
 
 @lru_cache(maxsize=4096)
 def _parsed(text: str) -> IPv4Address | IPv6Address | None:
-    """Read an address; one of IPv4 within IPv6 is one of IPv4 (RFC 4291, section 2.5.5.2)."""
+    """Parse an address; an IPv4-mapped IPv6 address becomes the IPv4 one (RFC 4291, section 2.5.5.2)."""
     try:
         found = ip_address(text.partition("%")[0])
     except ValueError:
@@ -95,7 +95,7 @@ def _parsed(text: str) -> IPv4Address | IPv6Address | None:
 
 
 def _plain(text: str) -> str:
-    """Write an address in its usual form, without its port; empty where it is none."""
+    """Write an address in its usual form, without its port; empty if it is invalid."""
     found = _WITH_PORT.fullmatch(text)
     address = _parsed((found[1] or found[2]) if found else text)
     return "" if address is None else str(address)
@@ -111,7 +111,7 @@ def _last(request: web.Request, name: str) -> str:
 
 
 def _forwarded(line: str) -> list[_Hop]:
-    """Read `Forwarded`; what stands left of something that can't be read is nobody's word."""
+    """Parse `Forwarded`; what stands left of a malformed element is dropped."""
     hops: list[_Hop] = []
     pairs: dict[str, str] = {}
     position = 0

@@ -1,9 +1,10 @@
 """
-Kept files over HTTP, whole or in part (RFC 9110, sections 13 and 14).
+Stored files over HTTP, whole or in part (RFC 9110, sections 13 and 14).
 
-The one rule: the validator of a file is its SHA-256, the same for the same bytes wherever and whenever they were put.
-There is no `Last-Modified`, so conditions on dates never hold. aiohttp's own validator is made of the time at which the
-file was written, and it refuses what the RFC has ignored; so what it would look at is decided here and kept from it.
+The one rule: the validator of a file is its SHA-256, the same for the same bytes wherever and whenever they were
+stored. There is no `Last-Modified`, so conditions on dates never hold. aiohttp's own validator is made from the file's
+modification time, and it refuses headers that the RFC says to ignore; so these headers are evaluated here and hidden
+from it.
 """
 
 import re
@@ -16,13 +17,13 @@ from aiohttp.abc import AbstractStreamWriter
 from marketd.http.operation import ANY, Answer, Bytes
 from marketd.http.problems import PreconditionFailed, RangeNotSatisfiable
 
-KEPT: Final = ("Cache-Control", "Content-Security-Policy", "Cross-Origin-Resource-Policy")  # by a 304
+KEPT: Final = ("Cache-Control", "Content-Security-Policy", "Cross-Origin-Resource-Policy")  # in a 304 too
 
-# One range alone: whoever asks for several gets the whole, which every client understands.
+# A single range: a request for several gets the whole file, which every client understands.
 _RANGE: Final = re.compile(r"bytes=[ \t]*(\d{0,18})-(\d{0,18})[ \t]*", re.ASCII | re.IGNORECASE)
 
 
-# What a route says that answers with one, and what it looks at.
+# What a route that answers with a file declares: its responses, and the headers that it reads.
 FILE_ANSWERS: Final = {
     200: Answer(Bytes, ANY, headers=("ETag", "Cache-Control", "Accept-Ranges", "Content-Disposition")),
     206: Answer(Bytes, ANY, headers=("ETag", "Cache-Control", "Accept-Ranges", "Content-Disposition", "Content-Range")),
@@ -32,14 +33,14 @@ FILE_CONDITIONS: Final = ("If-Range", "Range")
 
 
 class KeptFile(web.FileResponse):
-    """A file, or the bytes from `part[0]` to `part[1]`, both included, sent by aiohttp's own means."""
+    """A file, or its bytes from `part[0]` to `part[1]`, both included, sent by aiohttp's own means."""
 
     def __init__(self, path: Path, tag: str, headers: dict[str, str], part: tuple[int, int] | None) -> None:
         super().__init__(path, headers=headers)
         self._tag, self._part = tag, part
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Let aiohttp see nothing but the part that is wanted."""
+        """Hide all headers from aiohttp but the range that is to be sent."""
         wanted = {"Range": f"bytes={self._part[0]}-{self._part[1]}"} if self._part else {}
         return await super().prepare(request.clone(headers=wanted))
 
@@ -63,8 +64,8 @@ class KeptFile(web.FileResponse):
 
 def file_response(request: web.Request, path: Path, headers: dict[str, str]) -> web.StreamResponse:
     """
-    Answer with a file that must be there: one that is not is our defect, which aiohttp alone would call a 404. Files
-    are named after the SHA-256 of what is in them, or of what they were made from.
+    Answer with a file that must exist: a missing one is our defect, which aiohttp would answer with 404. Files are
+    named after the SHA-256 of their bytes, or of what they were made from.
 
     Raise `PreconditionFailed` or `RangeNotSatisfiable`.
     """
@@ -78,7 +79,7 @@ def file_response(request: web.Request, path: Path, headers: dict[str, str]) -> 
 
 
 def _part(request: web.Request, digest: str, size: int) -> tuple[int, int] | None:
-    """Say which part is wanted; None for the whole, also where what is said of a part is nonsense."""
+    """Say which part is requested; None for the whole file, also if the range is malformed."""
     if request.method != "GET" or request.headers.get("If-Range", f'"{digest}"').strip() != f'"{digest}"':
         return None
     found = _RANGE.fullmatch(",".join(request.headers.getall("Range", [])))
@@ -96,6 +97,6 @@ def _part(request: web.Request, digest: str, size: int) -> tuple[int, int] | Non
 
 
 def _names(conditions: list[str], digest: str, *, weakly: bool) -> bool:
-    """Say whether one of these entity tags is ours; `*` is everybody's."""
+    """Say whether one of these entity tags is ours; `*` matches every file."""
     tags = [tag.strip() for tag in ",".join(conditions).split(",")]
     return "*" in tags or f'"{digest}"' in tags or (weakly and f'W/"{digest}"' in tags)

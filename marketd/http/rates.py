@@ -1,4 +1,4 @@
-"""Who may send how much: users by themselves, strangers by the address they come from."""
+"""Rate limits: by user, or by client address for requests without a valid token."""
 
 from typing import Final
 
@@ -15,7 +15,7 @@ AUTH: Final = "/auth/"
 
 
 class Rates:
-    """The quotas: of users, of addresses that nobody has signed in from, and of addresses at the door to accounts."""
+    """The quotas of users, of addresses for anonymous requests, and of addresses for POSTs below `/auth/`."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class Rates:
         self._auth = Buckets(Quota("auth", auth_requests_max, window_s), clock, clients_max)
 
     def take(self, request: web.Request) -> Allowance | None:
-        """Count a request; None where nothing is counted."""
+        """Count a request; None if it is not limited."""
         path = request.rel_url.raw_path
         if path in UNLIMITED:
             return None

@@ -1,8 +1,8 @@
 """
-What people and programs read about the API: its document, the page that shows it, and a page for each sort of problem.
+The reference of the API: its documents, the page that shows one, and a page for each type of problem.
 
 The page is Swagger UI, whose files come with this package and are served from here, so it loads nothing from elsewhere.
-Their address has their digest in it: they can be kept for ever.
+Their URLs have their digest in them, so they can be cached for ever.
 """
 
 import html
@@ -28,7 +28,7 @@ DIGITS: Final = 16
 PERMISSIONS: Final = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
 
 PROBLEM_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
-# No script, style or picture but its own, and those of its style sheet.
+# Only the page's own scripts, styles and images, and those of its style sheet.
 DOCS_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -56,7 +56,7 @@ async def events(request: web.Request) -> web.Response:
 @routes.get("/docs")
 @operation(answers={200: Answer(Bytes, "text/html", headers=("Cache-Control",))})
 async def docs(request: web.Request) -> web.Response:
-    """Show the document to people."""
+    """Show the OpenAPI document as a page."""
     folder = f"/docs/{digest()}"
     page = (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>marketd: the HTTP API</title>'
@@ -75,7 +75,7 @@ async def docs(request: web.Request) -> web.Response:
 @routes.get("/docs/{version}/{name}")
 @operation(answers={200: Answer(Bytes, "text/*", headers=("ETag", "Cache-Control"))}, problems=(NotFound,))
 async def docs_file(request: web.Request) -> web.Response:
-    """Give a file of that page."""
+    """Give a file of the reference page."""
     name = request.match_info["name"]
     if request.match_info["version"] != digest() or name not in FILES:
         raise NotFound("no such file, or not of this version")
@@ -90,7 +90,7 @@ async def docs_file(request: web.Request) -> web.Response:
 @routes.get("/problems/{slug}")
 @operation(answers={200: Answer(Bytes, "text/html")}, problems=(NotFound,))
 async def explain(request: web.Request) -> web.Response:
-    """Explain a sort of problem to who follows its `type`."""
+    """Explain a type of problem, whose `type` is this address."""
     sort = SORTS.get(request.match_info["slug"])
     if sort is None:
         raise NotFound("no such sort of problem")
@@ -119,11 +119,11 @@ def _tag(body: bytes) -> str:
 
 @cache
 def files() -> dict[str, bytes]:
-    """Read the page's files, once for all who ask: less than two megabytes."""
+    """Read the page's files, once per process: less than two megabytes."""
     return {name: (FOLDER / name).read_bytes() for name in FILES}
 
 
 @cache
 def digest() -> str:
-    """Name this version of them."""
+    """Name this version of the files."""
     return sha256(b"".join(files().values())).hexdigest()[:DIGITS]

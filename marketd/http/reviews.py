@@ -1,4 +1,4 @@
-"""Reviews over HTTP. They are their authors' own, so each is asked of its author's actor."""
+"""Reviews over HTTP. A review belongs to its author, so commands about it go to the author's actor."""
 
 from typing import Annotated
 
@@ -33,7 +33,7 @@ class NewReview(Struct, forbid_unknown_fields=True):
 
 
 class ReviewChange(Struct, forbid_unknown_fields=True):
-    """What is given changes; a `title` of null takes it away."""
+    """Changes the fields that are given; a `title` of null removes it."""
 
     rating: Stars | UnsetType = UNSET
     title: Title | None | UnsetType = UNSET
@@ -45,7 +45,7 @@ class ReplyBody(Struct, forbid_unknown_fields=True):
 
 
 class HideBody(Struct, forbid_unknown_fields=True):
-    """`reason` is what the author is told."""
+    """`reason` is told to the author."""
 
     reason: Text
 
@@ -66,7 +66,7 @@ class ReviewPage(Struct):
 @routes.get("/products/{id}/reviews")
 @operation(query=ReviewList, answers={200: Answer(ReviewPage, headers=("Link",))}, problems=(NotFound,))
 async def browse(request: web.Request) -> web.Response:
-    """Give what people say of a product, the newest first where not asked otherwise."""
+    """List a product's reviews, the newest first by default."""
     wanted = parameters(request, ReviewList)
     product_id = await _product(request)
 
@@ -84,7 +84,7 @@ async def browse(request: web.Request) -> web.Response:
     problems=(NotFound, buyer.Reason.NOT_OWNED, buyer.Reason.ALREADY_REVIEWED),
 )
 async def write(request: web.Request) -> web.Response:
-    """Review a product that one has bought."""
+    """Review a product that the user has bought."""
     author = signed_in(request)
 
     review_id, card = await write_review(request, author, await decode(request, NewReview))
@@ -94,7 +94,7 @@ async def write(request: web.Request) -> web.Response:
 
 
 async def write_review(request: web.Request, author: Principal, body: NewReview) -> tuple[str, ReviewCard]:
-    """Keep what somebody says of the product of the path; give its id, and how it is shown."""
+    """Store a review of the product of the path; give its id and its representation."""
     await request.app[FILES].see_room()
     product_id = await _product(request)
     review = buyer.Review(id_for(request, "review"), body.rating, body.title or "", body.body)
@@ -108,7 +108,7 @@ async def write_review(request: web.Request, author: Principal, body: NewReview)
 @routes.get("/products/{id}/reviews/{reviewId}")
 @operation(access=SIGNED_IN_OR_NOT, answers={200: Answer(ReviewCard, headers=("ETag",))}, problems=(NotFound,))
 async def show(request: web.Request) -> web.Response:
-    """Show one review; a hidden one to its author and to admins alone."""
+    """Show one review; a hidden one only to its author and to admins."""
     return _tagged(await _addressed(request, somebody(request)))
 
 
@@ -121,7 +121,7 @@ async def show(request: web.Request) -> web.Response:
     problems=(NotFound, Forbidden, buyer.Reason.NO_SUCH_REVIEW),
 )
 async def edit(request: web.Request) -> web.Response:
-    """Change one's review."""
+    """Change the user's own review."""
     author = signed_in(request)
     body, versions = await decode(request, ReviewChange), expected(request)
     card = await _own(request, author)
@@ -141,7 +141,7 @@ async def edit(request: web.Request) -> web.Response:
     problems=(NotFound, Forbidden, buyer.Reason.NO_SUCH_REVIEW),
 )
 async def delete(request: web.Request) -> web.Response:
-    """Take one's review back."""
+    """Delete the user's own review."""
     author = signed_in(request)
     card = await _own(request, author)
     command = buyer.DeleteReview(card.product_id, card.id, expected(request))
@@ -157,7 +157,7 @@ async def delete(request: web.Request) -> web.Response:
     problems=(NotFound, buyer.Reason.NO_SUCH_REVIEW, buyer.Reason.NOT_YOUR_SALE),
 )
 async def reply(request: web.Request) -> web.Response:
-    """Answer a review of one's product; a later answer takes the place of an earlier one."""
+    """Reply to a review of the seller's product; a later reply replaces an earlier one."""
     seller = signed_in(request, "seller")
     body = await decode(request, ReplyBody)
     card = await _addressed(request, seller)
@@ -176,7 +176,7 @@ async def reply(request: web.Request) -> web.Response:
     problems=(NotFound, buyer.Reason.NO_SUCH_REVIEW),
 )
 async def hide(request: web.Request) -> web.Response:
-    """Take a review from everybody's sight but its author's, and say why (admins)."""
+    """Hide a review from everybody but its author and admins, and say why (admins)."""
     admin = signed_in(request, "admin")
     body = await decode(request, HideBody)
     card = await _addressed(request, admin)
@@ -190,7 +190,7 @@ async def hide(request: web.Request) -> web.Response:
 @routes.post("/products/{id}/reviews/{reviewId}/show")
 @operation(access=ADMINS, answers={200: Answer(ReviewCard)}, problems=(NotFound, buyer.Reason.NO_SUCH_REVIEW))
 async def show_again(request: web.Request) -> web.Response:
-    """Let everybody see a hidden review again (admins)."""
+    """Make a hidden review visible again (admins)."""
     admin = signed_in(request, "admin")
     card = await _addressed(request, admin)
     command = buyer.ShowReview(card.product_id, card.id, admin.user_id, asked_at(request))
@@ -199,7 +199,7 @@ async def show_again(request: web.Request) -> web.Response:
 
 
 def _tagged(card: ReviewCard, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    """Answer with a review, under the version that its author's actor knows it by."""
+    """Answer with a review, tagged with the version that its author's actor keeps."""
     version = buyer.Review(card.id, card.rating, card.title, card.body).version
     return shown(card, version=version, status=status, headers=headers)
 
@@ -212,7 +212,7 @@ async def _product(request: web.Request) -> str:
 
 
 async def _addressed(request: web.Request, viewer: Principal | None) -> ReviewCard:
-    """Find the review of the path, unless it is hidden from who is asking."""
+    """Find the review of the path, unless it is hidden from the viewer."""
     found = await find(request, FindReview(request.match_info["reviewId"]), ReviewFound)
     if found is None or found.card.product_id != request.match_info["id"]:
         raise NotFound("no such review")
@@ -223,7 +223,7 @@ async def _addressed(request: web.Request, viewer: Principal | None) -> ReviewCa
 
 
 async def _own(request: web.Request, author: Principal) -> ReviewCard:
-    """The same, and see that it is theirs."""
+    """The same, and check that the user wrote it."""
     card = await _addressed(request, author)
     if card.author_id != author.user_id:
         raise Forbidden("the review is somebody else's")

@@ -1,8 +1,8 @@
 """
-The JSON Schemas of our types, as msgspec makes them, in the words of OpenAPI 3.1.
+The JSON Schemas of our types, made by msgspec, for OpenAPI 3.1.
 
-The one rule: they say what travels. A Decimal goes out as a number, which msgspec would call a text. What the fields of
-a type have to do with each other stands in its `also`, a class variable.
+The one rule: they describe what is sent. A Decimal is sent as a number, which msgspec would describe as a string. Rules
+across the fields of a type are in its `also`, a class variable.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,7 +19,7 @@ _DECIMAL: Final = {"type": "string", "format": "decimal"}
 
 
 def components(kinds: Iterable[type[Struct]]) -> dict[str, Schema]:
-    """Give the schema of each of these types, and of all that is in them, by name."""
+    """Give the schema of each of these types, and of all types in them, by name."""
     wanted = list(dict.fromkeys(inner for kind in kinds for inner in [kind, *_held(kind)]))
     _, found = msgspec.json.schema_components(wanted, ref_template=PREFIX + "{name}")
     for kind in wanted:
@@ -33,20 +33,20 @@ def reference(kind: type[Struct]) -> Schema:
 
 
 def bare(kind: Any) -> Schema:
-    """Give the schema of what is no Struct."""
+    """Give the schema of a type that is not a Struct."""
     schema: Schema = travelling(msgspec.json.schema(kind))
     return schema
 
 
 def as_text(schema: Schema) -> Schema:
-    """Give the schema of a parameter: nobody can send null in one."""
+    """Give the schema of a parameter, which can't be null."""
     choices = [choice for choice in schema.get("anyOf", []) if choice != {"type": "null"}]
     others = {key: value for key, value in schema.items() if key != "anyOf" and (key, value) != ("default", None)}
     return {**choices[0], **others} if choices else others
 
 
 def travelling(schema: Any) -> Any:
-    """Say what goes out: a Decimal is a number there."""
+    """Correct a schema to what is sent: a Decimal is a number."""
     if isinstance(schema, list):
         return [travelling(item) for item in schema]
     if not isinstance(schema, dict):
@@ -57,7 +57,7 @@ def travelling(schema: Any) -> Any:
 
 
 def _held(kind: Any) -> Iterator[type[Struct]]:
-    """Find the types of the JSON that is written already, anywhere in a type."""
+    """Find the declared types of encoded JSON, anywhere in a type."""
     if get_origin(kind) is Annotated:
         yield from (
             meta.extra["holds"] for meta in kind.__metadata__ if getattr(meta, "extra", None) and "holds" in meta.extra

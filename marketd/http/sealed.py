@@ -1,7 +1,7 @@
 """
-Sealed bytes: AES-256 in Galois/Counter Mode (NIST SP 800-38D), by cryptography.
+Authenticated encryption: AES-256 in Galois/Counter Mode (NIST SP 800-38D), by cryptography.
 
-    SealBroken      another key, or other bytes
+    SealBroken      the key is another one, or the bytes were changed
 """
 
 from typing import Final
@@ -17,12 +17,12 @@ class SealBroken(Exception):
 
 
 def seal(key: bytes, nonce: bytes, plain: bytes) -> bytes:
-    """Seal bytes under a key of 32; a nonce of 12 must never serve twice under one key."""
+    """Encrypt bytes under a key of 32 bytes; a nonce of 12 bytes must never be used twice with one key."""
     return nonce + AESGCM(key).encrypt(nonce, plain, None)
 
 
 def unseal(key: bytes, sealed: bytes) -> bytes:
-    """Give back what was sealed; raise `SealBroken`."""
+    """Decrypt what was sealed; raise `SealBroken`."""
     try:
         return AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], None)
     except (InvalidTag, ValueError):

@@ -1,10 +1,10 @@
 """
-What goes out: an answer in one piece, and where many are answered in one round of the loop, all of them in a row at its
+Sends a response in one write and, when many are written in one iteration of the event loop, all of them in a row at its
 end.
 
-Sending wakes who waits for it. A client that is woken by each answer falls asleep before the next, and waking it again
-is a third of what a read costs; in a row most answers find it awake. Where few are answered in a round, each answer
-goes out at once: there is nothing to be had, and somebody would wait for the others.
+A write wakes the client. Woken by each response, a client goes to sleep again before the next one, and waking it is a
+third of what a read costs; of responses sent in a row, most find it awake. When few are written in an iteration, each
+is sent at once: batching would gain nothing, and delay them.
 """
 
 import asyncio
@@ -17,14 +17,14 @@ from aiohttp.helpers import rfc822_formatted_time
 
 BODILESS: Final = frozenset({204, 304})
 
-AT_ONCE_BYTES: Final = 64 * 1024  # so much is sent without waiting, and then the transport says when it is too much
-MANY: Final = 4  # writes in a round; those of the next one are gathered
+AT_ONCE_BYTES: Final = 64 * 1024  # batched up to here, then sent at once; the transport says when it is too much
+MANY: Final = 4  # writes in a round, after which those of the next one are batched
 
 log = logging.getLogger("marketd.http")
 
 
 class Round:
-    """Who sends in this round of the loop, and who waits for its end."""
+    """Counts the writes in an iteration of the event loop, and sends what was batched at its end."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -33,14 +33,14 @@ class Round:
         self._is_gathered = False
 
     def counted(self) -> bool:
-        """Count what is sent; say whether it is to wait for the end."""
+        """Count a write; say whether it is to be batched."""
         if not self._writes:
             self._loop.call_soon(self._end)
         self._writes += 1
         return self._is_gathered
 
     def add(self, transport: "BatchingTransport") -> None:
-        """Have it send at the end."""
+        """Have a transport flushed at the end."""
         self._waiting.append(transport)
 
     def _end(self) -> None:
@@ -49,15 +49,15 @@ class Round:
         for transport in waiting:
             try:
                 transport.flush()
-            except Exception:  # a defect of one line must not hold up the others
+            except Exception:  # an error of one connection must not hold up the others
                 log.exception("what was written could not be sent")
                 transport.abort()
 
 
 class BatchingTransport:
     """
-    A transport that may keep what is written until the round is over; in all else it is the one within, which sends
-    nothing by itself (asyncio's own would send files past us, uvloop's do not).
+    A transport that may batch writes until the round is over, and leaves all else to the one within. That one must not
+    send files by itself: asyncio's own would send them past this one, uvloop's do not.
     """
 
     def __init__(self, within: asyncio.Transport, round_: Round) -> None:
@@ -70,7 +70,7 @@ class BatchingTransport:
         return getattr(self._within, name)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send it in this round."""
+        """Send the data in this round."""
         if not self._round.counted() and not self._parts:
             self._within.write(data)
             return
@@ -82,38 +82,38 @@ class BatchingTransport:
             self.flush()
 
     def writelines(self, parts: Any) -> None:
-        """Send them in this round."""
+        """Send the parts in this round."""
         self.write(b"".join(parts))
 
     def flush(self) -> None:
-        """Send now."""
+        """Send what was batched now."""
         parts, self._parts, self._bytes = self._parts, [], 0
         if parts and not self._within.is_closing():
             self._within.write(parts[0] if len(parts) == 1 else b"".join(parts))
 
     def get_write_buffer_size(self) -> int:
-        """Say how much has not gone out."""
+        """Say how many bytes are unsent."""
         return self._bytes + self._within.get_write_buffer_size()
 
     def close(self) -> None:
-        """Send what there is, and hang up."""
+        """Send what was batched, and close the connection."""
         self.flush()
         self._within.close()
 
     def abort(self) -> None:
-        """Hang up."""
+        """Close the connection at once."""
         self._parts, self._bytes = [], 0
         self._within.abort()
 
 
 class Whole(web.Response):
     """
-    An answer whose body is there, and is not to be encoded by aiohttp: to who asks as nearly everybody does, it goes
-    out in one piece, without what aiohttp looks at for all other answers. That is a tenth of what a read costs.
+    A response with a complete body, which aiohttp is not to encode: for the usual request it is sent in one write,
+    without the checks that aiohttp makes for all other responses. That saves a tenth of what a read costs.
     """
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Send it, or begin to where it has to be sent in another way."""
+        """Send the response, or prepare it as aiohttp does if the request is not the usual one."""
         body = self._body
         if (
             not isinstance(body, bytes)
@@ -135,6 +135,6 @@ class Whole(web.Response):
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """Send what is left of it."""
+        """Send the rest, if there is any."""
         if not self._eof_sent:
             await super().write_eof(data)

@@ -1,8 +1,8 @@
 """
-The HTTP server under the application: aiohttp's, with our words wherever it would speak itself, and an end in order.
+The HTTP server under the application: aiohttp's, with our own error responses, and a graceful shutdown.
 
-The one rule: what was taken in hand is finished. aiohttp drops what is still to come of a request's body as soon as it
-is told to close, so it is told when nobody sends any more, or when the time is over.
+The one rule: a request in progress is finished. aiohttp drops the rest of a request's body as soon as it is told to
+close, so it is told when no request is in progress any more, or when the time is over.
 """
 
 import asyncio
@@ -34,8 +34,8 @@ from marketd.http.problems import (
 from marketd.http.proxies import is_host
 from marketd.http.sending import BatchingTransport, Round
 
-IN_ROW_MAX: Final = 8  # requests that were sent in a row are answered before others are let run
-CLEANUP_S_MAX: Final = 0.1  # what is left to who is cut off; to aiohttp, 0 means for ever
+IN_ROW_MAX: Final = 8  # pipelined requests that are answered before other tasks may run
+CLEANUP_S_MAX: Final = 0.1  # the time for requests that are cut off; to aiohttp, 0 means for ever
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ log = logging.getLogger("marketd.http")
 
 
 class Tls(NamedTuple):
-    """How the front speaks TLS."""
+    """The TLS context, and the time that a handshake may take."""
 
     context: SSLContext
     handshake_s_max: float
@@ -51,8 +51,8 @@ class Tls(NamedTuple):
 
 class Inline:
     """
-    The loop, as a connection has it: what aiohttp begins as a task only to wait for it is done by who waits. So it
-    is on Python 3.12 and later, where such a task begins at once; before, each request goes twice through the loop.
+    The loop of a connection before Python 3.12: what aiohttp starts as a task only to await it is awaited directly.
+    From 3.12 on such a task starts at once; before, each request passes through the loop twice.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -63,55 +63,58 @@ class Inline:
         return getattr(self._loop, name)
 
     def create_task(self, work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
-        """Give back what is to be awaited."""
+        """Give back the coroutine, to be awaited."""
         return work
 
 
 class Connection(web.RequestHandler):
-    """A client's connection. What comes over it that is no request says nothing about us, so it is no error of ours."""
+    """
+    A client's connection. Bytes that are not a valid request are the client's fault, so they are no error of ours.
+    """
 
     def __init__(
         self, server: web.Server, clock: Clock, lines: Lines, round_: Round, inline: asyncio.AbstractEventLoop
     ) -> None:
         loop = asyncio.get_running_loop()
-        # No access log, as aiohttp does it itself; its timer for idle lines comes after ours, which spares a late head.
+        # No access log, as aiohttp does it itself; its timer for idle connections is longer than ours, which spares a
+        # late head.
         idle_s_max = lines.limits.keep_alive_s_max + lines.limits.head_read_s_max + SWEEP_S
         super().__init__(server, loop=loop, access_log=None, keepalive_timeout=idle_s_max)  # type: ignore[arg-type]
         self._clock, self._lines, self._round, self._inline = clock, lines, round_, inline
-        self._held: asyncio.Transport | None = None  # until the line is lost; aiohttp's is None as soon as it is closed
+        self._held: asyncio.Transport | None = None  # kept until it is lost; aiohttp's is None as soon as it is closed
         self.head_since_s: float | None = None
         self.address = ""
         self._in_row = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the line, or say that there is no room and hang up."""
+        """Accept the connection, or answer that there is no room and close it."""
         peer = transport.get_extra_info("peername")
         self.address = str(peer[0]) if peer else ""
         super().connection_made(transport)
         if sys.version_info < (3, 12):
-            self._loop = self._inline  # from now on: the connection itself is a task
-        if not hasattr(transport, "_sendfile_compatible"):  # as asyncio's own have, which send files past everybody
+            self._loop = self._inline  # from now on: the connection's own task was started as one
+        if not hasattr(transport, "_sendfile_compatible"):  # asyncio's own have it, and send files past any wrapper
             self.transport = BatchingTransport(cast(asyncio.Transport, transport), self._round)  # type: ignore[assignment]
         self._held = self.transport
         if not self._lines.opened(self):
             self._say_and_hang_up(Overloaded("too many connections", retry_after_s=RETRY_AFTER_S))
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Give the line back."""
+        """Forget the connection."""
         self._lines.closed(self)
         super().connection_lost(exc)
         self._held = None
 
     def eof_received(self) -> None:
-        """The client sends no more, and the line is about to be closed: send what waits."""
+        """Send what was batched: the client sends no more, and the connection is about to be closed."""
         if isinstance(self.transport, BatchingTransport):
             self.transport.flush()
         super().eof_received()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes in; if they make no whole head while one is awaited, note since when."""
+        """Receive bytes; if a head is awaited and still incomplete, note since when."""
         super().data_received(data)
-        waiter = self._waiter  # none while a request is worked on, and at the start, until somebody waits for the first
+        waiter = self._waiter  # None while a request is handled, and at the start, until the first is awaited
         is_awaited = not self._request_count if waiter is None else not waiter.done()
         if not is_awaited:
             self.head_since_s = None
@@ -119,25 +122,25 @@ class Connection(web.RequestHandler):
             self.head_since_s = self._loop.time()
 
     def has_had_its_turn(self) -> bool:
-        """Count a request; say whether others have to be let run, because more of this sender's wait already."""
+        """Count a request; say whether other tasks have to run first, because this client has pipelined many."""
         self._in_row = self._in_row + 1 if self._messages else 0
         return self._in_row % IN_ROW_MAX == IN_ROW_MAX - 1
 
     def idle_since_s(self) -> float | None:
-        """Say since when nothing is asked, None while something is."""
+        """Say since when no request is in progress; None while one is."""
         is_idle = self._waiter is not None and not self._waiter.done() and self.head_since_s is None
         return self._next_keepalive_close_time - self._keepalive_timeout if is_idle else None
 
     def unsent_bytes(self) -> int:
-        """Say how much waits to be taken by the client."""
+        """Say how many bytes wait to be received by the client."""
         return self._held.get_write_buffer_size() if self._held is not None else 0
 
     def is_closing(self) -> bool:
-        """Say whether it is closed, and there for what is unsent alone."""
+        """Say whether it is closed, and exists only for what is unsent."""
         return self._held is not None and self._held.is_closing()
 
     def end_slow(self) -> None:
-        """Say that the head took too long, and hang up; who has not taken what was said before is told nothing."""
+        """Answer that the head took too long, and close; without an answer if earlier bytes are still unsent."""
         self.head_since_s = None
         if self.unsent_bytes():
             self.hang_up()
@@ -145,7 +148,7 @@ class Connection(web.RequestHandler):
             self._say_and_hang_up(TooSlow("the head of the request was not here in time"))
 
     def hang_up(self) -> None:
-        """Hang up without a word, and without waiting for what is unsent."""
+        """Close the connection without a response, and without waiting for what is unsent."""
         self.force_close()
         if self._held is not None:
             self._held.abort()
@@ -162,7 +165,7 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what never became a request, and close."""
+        """Answer bytes that are not a valid request, and close."""
         error = _named(exc) if isinstance(exc, HttpProcessingError) else exc
         log.debug("%s sent what is no request: %s", request.remote, error)
         if request.writer.output_size > 0:
@@ -172,7 +175,7 @@ class Connection(web.RequestHandler):
         return response
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
-        """Log what is a defect; a body that breaks off while nobody reads it any more is none."""
+        """Log defects; a body that breaks off when nobody reads it any more is none."""
         if not isinstance(kw.get("exc_info"), web.RequestPayloadError | ConnectionError):
             super().log_exception(*args, **kw)
 
@@ -187,7 +190,7 @@ async def serving(
     backlog_max: int,
     shutdown_s_max: float,
 ) -> AsyncIterator[None]:
-    """Answer on a bound socket; at the end take no more connections, and finish what is in hand within that time."""
+    """Answer on a bound socket; at the end accept no more connections, and finish requests within `shutdown_s_max`."""
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     server = runner.server
@@ -195,7 +198,7 @@ async def serving(
     answer, clock = server.request_handler, app[CLOCK]
 
     def looked_at(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
-        """See to the frame of a request, and to `Expect` (RFC 9110, section 10.1.1), before aiohttp does."""
+        """Check the framing of a request, and `Expect` (RFC 9110, section 10.1.1), before aiohttp does."""
         if fault := _frame_fault(request):
             return refused(RequestRefused(fault), is_last=True)
         wanted = request.headers.get(hdrs.EXPECT, "")
@@ -223,7 +226,7 @@ async def serving(
             backlog=backlog_max,
             ssl=tls.context if tls else None,
             ssl_handshake_timeout=tls.handshake_s_max if tls else None,
-            ssl_shutdown_timeout=lines.limits.send_stall_s_max if tls else None,  # until then what is unsent goes out
+            ssl_shutdown_timeout=lines.limits.send_stall_s_max if tls else None,  # the time to send what is unsent
         )
         try:
             yield
@@ -239,7 +242,7 @@ async def _finish(app: web.Application, server: web.Server, seconds: float) -> N
         async with asyncio.timeout(seconds):
             await app[IN_HAND].wait_none()
             server.pre_shutdown()
-            await server.shutdown(seconds)  # by itself it would wait twice as long for an answer that nobody reads
+            await server.shutdown(seconds)  # without the timeout: twice as long, for a response that nobody reads
     server.pre_shutdown()
     await server.shutdown(CLEANUP_S_MAX)
 
@@ -250,7 +253,7 @@ def _refused(error: BaseException | None, request_id: str) -> web.StreamResponse
 
 
 def _written(problem: Problem, request_id: str) -> bytes:
-    """Write a whole answer for who has asked nothing yet."""
+    """Write a whole response for a client that has not sent a request yet."""
     response = response_of(problem, request_id)
     dressed(response, request_id)
     body = response.body
@@ -263,8 +266,8 @@ def _written(problem: Problem, request_id: str) -> bytes:
 
 def _frame_fault(request: web.BaseRequest) -> str | None:
     """
-    Say what a proxy before us could read in another way than we do (RFC 9112, sections 3.2 and 6.1), or what would
-    be a nonsense in every address that we write.
+    Say what a proxy before us could parse in another way than we do (RFC 9112, sections 3.2 and 6.1), or a host that
+    would spoil every URL that we write.
     """
     headers = request.headers
     if request.version not in (HttpVersion11, HttpVersion10):
@@ -283,7 +286,7 @@ def _named(error: HttpProcessingError) -> Problem:
 
 
 def _what_is_wrong(error: HttpProcessingError) -> str:
-    """Say it in a line, without the bytes that came."""
+    """Describe the error in a line, without the bytes that were received."""
     match error:
         case LineTooLong():
             return "the request line or a header is too long"

@@ -1,4 +1,4 @@
-"""The sessions of an account over HTTP: where one is signed in, and how that is ended."""
+"""The sessions of an account over HTTP: listing and ending them."""
 
 from typing import Literal
 
@@ -18,7 +18,7 @@ routes = web.RouteTableDef()
 
 
 class Session(Struct, rename="camel"):
-    """One place where the account is signed in: by tokens, or in a browser; `current` is only there for who asks."""
+    """A session of the account, by tokens or in a browser; `current` is present only in the session that asks."""
 
     id: str
     created_at: Instant
@@ -35,7 +35,7 @@ class Sessions(Struct):
 @routes.get("/auth/sessions")
 @operation(access=SIGNED_IN, answers={200: Answer(Sessions)})
 async def list_sessions(request: web.Request) -> web.Response:
-    """List where one is signed in, the one used last first."""
+    """List the user's sessions, the last used first."""
     principal = signed_in(request)
 
     found = await ask(request, await own_address(request), account.ListSessions(), account.OpenSessions)
@@ -48,7 +48,7 @@ async def list_sessions(request: web.Request) -> web.Response:
 @routes.delete("/auth/sessions/{id}")
 @operation(access=SIGNED_IN, answers={204: Answer()})
 async def end_session(request: web.Request) -> web.Response:
-    """End a session, also its access tokens; of one that is not open there is nothing to end."""
+    """End a session and its access tokens; one that is not open is ignored."""
     principal = signed_in(request)
 
     command = account.RevokeSession(request.match_info["id"])
@@ -60,7 +60,7 @@ async def end_session(request: web.Request) -> web.Response:
 @routes.delete("/auth/sessions")
 @operation(access=SIGNED_IN, answers={204: Answer()})
 async def end_sessions(request: web.Request) -> web.Response:
-    """End all sessions, also the one that asks."""
+    """End all sessions of the user, also the current one."""
     principal = signed_in(request)
 
     await tell(request, await own_address(request), account.RevokeSessions(), principal=principal)

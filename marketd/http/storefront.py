@@ -1,4 +1,4 @@
-"""What the page of a shop gets: all that it shows of a product, in one answer."""
+"""The endpoint for shop pages: all that a page shows of a product, in one response."""
 
 from typing import Final
 
@@ -28,13 +28,13 @@ REVIEWS: Final = 10
 
 
 class FullRating(Rating, frozen=True):
-    """`histogram` has a count for each rating; it is empty where it could not be had."""
+    """`histogram` has a count for each rating; it is empty if it could not be read."""
 
     histogram: dict[str, int]
 
 
 class SellerCard(Struct, frozen=True, rename="camel"):
-    """A seller as buyers see them: `products` are those on sale, `rating` is that of all they ever sold."""
+    """A seller as buyers see them: `products` are those on sale, `rating` is that of all products they ever sold."""
 
     id: str
     name: str
@@ -61,12 +61,12 @@ class ProductPage(ProductCard, frozen=True, kw_only=True, rename="camel"):
     problems=(NotFound,),
 )
 async def show(request: web.Request) -> web.Response:
-    """Show a product to a page, with its reviews, its seller, what goes with it, and whether one owns it."""
+    """Show a product to a page, with its reviews, its seller, related products, and whether the user owns it."""
     viewer = somebody(request)
 
     body = await page_of(request, viewer)
 
-    kept = "private, no-cache" if viewer else "no-cache"  # a page shows what is so now; it costs a 304
+    kept = "private, no-cache" if viewer else "no-cache"  # a page has to be current; revalidating costs a 304
     return shown(body, headers={"Cache-Control": kept, "Vary": "Authorization"})
 
 
@@ -97,7 +97,7 @@ async def page_of(request: web.Request, viewer: Principal | None) -> ProductPage
 
 
 def _unknown(card: ProductCard) -> Reviews:
-    """Give what is known of the reviews without asking for them."""
+    """Give what is known of the reviews without reading them."""
     return Reviews(card.rating.count, card.rating.average, {}, [])
 
 

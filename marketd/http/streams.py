@@ -1,7 +1,7 @@
 """
-The event streams that are open: so many in all and of one user, each ended with the session of who asked for it.
+The open event streams: limited in total and per user, each ended with the session of its client.
 
-Whoever is told that there is room takes it without waiting for anything in between, so the bounds hold.
+A caller that passes `check` opens its stream without awaiting anything in between, so the limits hold.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from marketd.http.tokens import Principal
 
 
 class StreamLimits(Struct, frozen=True):
-    """How many streams there may be, and how long one may say nothing; see the settings of the same names."""
+    """How many streams there may be, and how long one may be silent; see the settings of the same names."""
 
     streams_max: int = 1000
     user_streams_max: int = 10
@@ -37,7 +37,7 @@ class Streams:
         return {"open": len(self._open)}
 
     def check(self, principal: Principal) -> None:
-        """Say whether there is room for one more; raise `Overloaded` or `TooManyRequests`."""
+        """Check that there is room for one more; raise `Overloaded` or `TooManyRequests`."""
         if len(self._open) >= self.limits.streams_max:
             raise Overloaded("too many event streams are open", retry_after_s=RETRY_AFTER_S)
         if self._by_user[principal.user_id] >= self.limits.user_streams_max:
@@ -46,7 +46,7 @@ class Streams:
 
     @contextmanager
     def place(self, principal: Principal, timeout: asyncio.Timeout) -> Iterator[None]:
-        """Have a stream open for as long as the block lasts; it is ended by its timeout."""
+        """Register a stream for the duration of the block; it is ended by its timeout."""
         self._open[timeout] = principal
         self._by_user[principal.user_id] += 1
         try:
@@ -58,13 +58,13 @@ class Streams:
                 del self._by_user[principal.user_id]
 
     def end_session(self, session_id: str) -> None:
-        """End what belongs to a session that has ended."""
+        """End the streams of a session that has ended."""
         for timeout, principal in self._open.items():
             if principal.session_id == session_id:
                 _end(timeout)
 
     def release(self) -> None:
-        """End all, for good: the service stops."""
+        """End all streams, for good: the service stops."""
         self.is_over = True
         for timeout in self._open:
             _end(timeout)

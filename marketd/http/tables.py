@@ -1,8 +1,8 @@
 """
-Tables: the same figures as comma-separated values (RFC 4180), for who opens them in a spreadsheet.
+Tables: figures as comma-separated values (RFC 4180), for spreadsheets.
 
-The one rule: no cell is ever run. A text that a spreadsheet would take for a formula is written with an apostrophe
-before it (OWASP, CSV Injection); numbers and times are none.
+The one rule: no cell is ever executed. A text that a spreadsheet would take for a formula gets an apostrophe before it
+(OWASP, CSV Injection); numbers and times are no formulas.
 """
 
 import csv
@@ -18,7 +18,7 @@ from marketd.http.operation import assert_takes
 from marketd.http.weights import prefers
 
 CSV: Final = "text/csv"
-FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # the last four are wide ones
+FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # the last four are full-width
 
 Cell = str | int | Decimal | Instant
 
@@ -30,7 +30,7 @@ def wants_table(request: web.Request) -> bool:
 
 
 def tabled(name: str, head: Sequence[str], rows: Iterable[Sequence[Cell]], headers: dict[str, str]) -> web.Response:
-    """Answer with a table, to be saved under a name of ours."""
+    """Answer with a table, to be saved as `<name>.csv`."""
     text = StringIO()
     writer = csv.writer(text)
     writer.writerow(head)

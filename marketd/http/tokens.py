@@ -1,12 +1,12 @@
 """
 Signed tokens, by PyJWT: access tokens (EdDSA, RFC 8037) and download links (HMAC, for ourselves alone).
 
-Keys lie in the data directory, readable by the service only: `<kid>.pem` to sign access tokens with, the newest in use
-and every other one still good for what it has signed; `links.key` for links; `mail.key` for tokens that go by mail;
-`push.key` for push messages; `webhooks.key` for the secrets of webhooks; `answers.key` for answers that are kept.
+Keys are files in the data directory, readable by the service only: `<kid>.pem` for access tokens, of which the newest
+signs and the others verify what they have signed; `links.key` for links; `mail.key` for tokens that are mailed;
+`push.key` for push messages; `webhooks.key` for the secrets of webhooks; `answers.key` for stored responses.
 
-    TokenInvalid    not one of ours, or not meant for this
-    TokenExpired    ours, but too old
+    TokenInvalid    not issued by this service, or for another use
+    TokenExpired    issued by this service, but expired
     KeyUnusable     a key's file can't be read, or holds something else
 """
 
@@ -39,15 +39,15 @@ CLAIMS: Final = ("sub", "role", "iat", "exp", "iss", "aud", "jti")
 SECRET_BYTES: Final = 32
 REMEMBERED_MAX: Final = 10_000
 TOKEN_CHARACTERS_MAX: Final = 4_096
-AHEAD_S_MAX: Final = 60  # by how much the clock of whoever signed may be ahead of ours
+AHEAD_S_MAX: Final = 60  # how far the issuer's clock may be ahead of ours
 
 
 class TokenInvalid(Exception):
-    """Not one of ours, or not meant for this."""
+    """Not issued by this service, or for another use."""
 
 
 class TokenExpired(Exception):
-    """Ours, but too old."""
+    """Issued by this service, but expired."""
 
 
 class KeyUnusable(Exception):
@@ -59,7 +59,7 @@ class KeyUnusable(Exception):
 
 
 class Principal(Struct, frozen=True):
-    """Who is behind a request, and by which session; a token made by hand may have none."""
+    """The user of a request, and their session; a token made by hand may have none."""
 
     user_id: str
     role: Role
@@ -67,7 +67,7 @@ class Principal(Struct, frozen=True):
 
 
 class _Claims(Struct, frozen=True):
-    """What of an access token is read, strictly."""
+    """The claims of an access token that are read, strictly."""
 
     sub: Annotated[str, Meta(min_length=1, max_length=64)]
     role: Role
@@ -95,13 +95,13 @@ class AccessTokens:
         self.renew(keys)
 
     def renew(self, keys: dict[str, Ed25519PrivateKey]) -> None:
-        """Take other keys from now on: the newest signs, and what none of them has signed is no good."""
+        """Replace the keys: the newest signs, and tokens that none of them has signed are invalid."""
         self._kid, self._signing = max(keys.items(), key=lambda item: item[0])
         self._public = {kid: key.public_key() for kid, key in keys.items()}
         self._remembered.clear()
 
     def issue(self, principal: Principal) -> str:
-        """Sign a token for this person."""
+        """Sign a token for this user."""
         now_s = self._clock.now_ms() // 1000
         claims = {
             "sub": principal.user_id,
@@ -118,7 +118,7 @@ class AccessTokens:
         return token
 
     def verify(self, token: str) -> Principal:
-        """Say who the token stands for; raise `TokenInvalid` or `TokenExpired`."""
+        """Give the user of a token; raise `TokenInvalid` or `TokenExpired`."""
         now_s = self._clock.now_ms() / 1000
         known = self._remembered.get(token)
         if known is None:
@@ -161,12 +161,12 @@ class DownloadLinks:
         self._key, self._clock, self.seconds = key, clock, minutes * 60
 
     def issue(self, grant: DownloadGrant) -> tuple[str, int]:
-        """Sign a token; give it with its end, in ms since the epoch."""
+        """Sign a token; give it with its expiry, in ms since the epoch."""
         expires_s = self._clock.now_ms() // 1000 + self.seconds
         return self.issue_until(grant, expires_s), expires_s * 1000
 
     def issue_until(self, grant: DownloadGrant, expires_s: int) -> str:
-        """Sign a token that is good until a time (s since the epoch), the same each time."""
+        """Sign a token that is valid until a time (s since the epoch), the same each time."""
         claims = {
             "sub": grant.order_id,
             "name": grant.name,
@@ -178,7 +178,7 @@ class DownloadLinks:
         return jwt.encode(claims, self._key, algorithm="HS256")
 
     def verify(self, token: str) -> DownloadGrant:
-        """Say what the link is good for; raise `TokenInvalid` or `TokenExpired`."""
+        """Give what the link permits; raise `TokenInvalid` or `TokenExpired`."""
         try:
             claims = _decode(token, self._key, "HS256", LINK_AUDIENCE, None)
         except (jwt.PyJWTError, UnicodeError, RecursionError):
@@ -205,7 +205,7 @@ def make_signing_key(folder: Path, clock: Clock) -> str:
 
 
 def _made_at(path: Path) -> int:
-    """Say when a key was made, by its name; 0 where somebody has named it otherwise."""
+    """Say when a key was made, by its name; 0 if the file has another sort of name."""
     try:
         return made_at(path.stem)
     except ValueError:
@@ -215,7 +215,7 @@ def _made_at(path: Path) -> int:
 def _signing_key(path: Path) -> Ed25519PrivateKey:
     try:
         key = load_pem_private_key(_read_secret(path), password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):  # no PEM, or behind a password, or of a curve nobody knows
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # not PEM, or encrypted, or of an unknown curve
         key = None
     if not isinstance(key, Ed25519PrivateKey):
         raise KeyUnusable(path, "it is no private key of Ed25519 in PEM")
@@ -233,17 +233,17 @@ def load_mail_key(folder: Path) -> bytes:
 
 
 def load_push_key(folder: Path) -> bytes:
-    """Load the secret that our key for push services is made of; make it where there is none; raise `KeyUnusable`."""
+    """Load the secret that our key for push services is derived from; make it if there is none; raise `KeyUnusable`."""
     return _load_secret(folder / "push.key")
 
 
 def load_answers_key(folder: Path) -> bytes:
-    """Load the key that first answers are kept under; make it where there is none; raise `KeyUnusable`."""
+    """Load the secret that the keys of stored responses are derived from; make it if missing; raise `KeyUnusable`."""
     return _load_secret(folder / "answers.key")
 
 
 def load_webhook_key(folder: Path) -> bytes:
-    """Load the key that the secrets of webhooks are made of; make it where there is none; raise `KeyUnusable`."""
+    """Load the key that the secrets of webhooks are derived from; make it if there is none; raise `KeyUnusable`."""
     return _load_secret(folder / "webhooks.key")
 
 
@@ -273,7 +273,7 @@ def _write_secret(path: Path, data: bytes) -> None:
 
 
 def _decode(token: str, key: Any, algorithm: str, audience: str, issuer: str | None) -> dict[str, Any]:
-    """Verify all but the times, which are held against the service's own clock."""
+    """Verify all but the times, which are compared with the service's own clock."""
     required = list(CLAIMS) if issuer else ["sub", "exp", "aud"]
     options: Any = {"require": required, "verify_exp": False, "verify_iat": False, "verify_nbf": False}
     return jwt.decode(token, key, algorithms=[algorithm], audience=audience, issuer=issuer, options=options)

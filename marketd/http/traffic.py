@@ -1,11 +1,10 @@
 """
-Traffic: how many requests came by each route, how they ended, and how long they took; and a line for each slow one.
+Traffic: how many requests each route had, how they ended, and how long they took; and a log line for each slow one.
 
-The one rule: a label is of those that the routes have. What has no route is counted under one name, whatever it was, so
-nobody outside can make the counts grow. There is one row for each route, made ahead; noting a request is finding its
-row, a bisection and three additions.
+The one rule: labels come from the routes. Requests without a route are counted under one name, so that no client can
+add labels. Each route's row is made in advance; counting a request is a lookup, a bisection and three additions.
 
-The time is that between the request's head and the answer's: what is sent after it (a file, a stream) is not in it.
+The time is that from the request's head to the response's: what is sent after it (a file, a stream) is not included.
 """
 
 import logging
@@ -29,7 +28,7 @@ log = logging.getLogger("marketd.http")
 
 
 class _Row:
-    """One route by one method."""
+    """The counts of one route and method."""
 
     __slots__ = ("method", "path", "statuses", "times")
 
@@ -50,7 +49,7 @@ class Traffic:
         self._strays = {method: _Row(method, STRAY) for method in (*sorted(METHODS), OTHER)}
 
     def note(self, request: web.Request, response: web.StreamResponse, began_s: float, cause: Cause) -> None:
-        """Count a request that began then and has its answer now."""
+        """Count a request that began at `began_s` and has its response now."""
         seconds, status = self.now_s() - began_s, response.status
         row = self._rows.get(request.match_info.route)
         if row is None:
@@ -62,7 +61,7 @@ class Traffic:
                 log.warning("slow: %s %s answered %d after %.3f s", row.method, row.path, status, seconds)
 
     def measures(self) -> list[Measure]:
-        """Tell of all routes that were asked for."""
+        """Give the measures of all routes that were requested."""
         rows = [row for row in (*self._rows.values(), *self._strays.values()) if row.statuses]
         counts = [
             Sample((row.method, row.path, str(status)), count) for row in rows for status, count in row.statuses.items()
@@ -82,7 +81,7 @@ class Traffic:
 
 
 def arrived(request: web.Request, trace: str) -> Span:
-    """Begin the span of a request, within the trace that it came with; it is named as traffic is counted."""
+    """Begin the span of a request, within the trace that it came with; it is named by method and route."""
     resource = request.match_info.route.resource
     path = resource.canonical if resource else STRAY
     method = request.method if request.method in METHODS else OTHER

@@ -1,4 +1,4 @@
-"""What happened to an order, as people see it; and as events of a stream, while it unfolds."""
+"""The history of an order, as clients see it; and as a stream of events, while it goes on."""
 
 from collections.abc import Sequence
 from itertools import zip_longest
@@ -20,7 +20,7 @@ POSITION_DIGITS_MAX: Final = 18
 
 
 def shown(happening: Happening) -> Happening:
-    """Name its facts as they are named of an order: what its product is called, and the price as a number."""
+    """Name its facts as an order's are named: the title is `productTitle`, and the price a number."""
     names = {"title": "productTitle"}
     facts = {names.get(name, name): fact for name, fact in happening.data.items()}
     if "price" in facts:
@@ -30,13 +30,13 @@ def shown(happening: Happening) -> Happening:
 
 
 class Unfolding:
-    """One order's."""
+    """The event stream of one order."""
 
     def __init__(self, request: web.Request, order_id: str) -> None:
         self._request, self._order_id = request, order_id
 
     async def more(self, wait_s: float, last_id: str) -> Sequence[Event]:
-        """Give what happened after the record of this position; if nothing did, wait for it, but only so long."""
+        """Give what happened after the record at position `last_id`; if nothing did, wait for it, up to `wait_s`."""
         after = int(last_id) if last_id.isascii() and last_id.isdigit() and len(last_id) <= POSITION_DIGITS_MAX else 0
         until = self._request.app[CLOCK].now_ms() + int(wait_s * 1000)
         await find(self._request, AwaitChange(self._order_id, after, until), order.View, extra_s=wait_s)
@@ -46,6 +46,6 @@ class Unfolding:
 
 
 def _event(happening: Happening, follower: Happening | None) -> Event:
-    """Only the last event of a record has its id: who has seen no more than the others will see all of them again."""
+    """Make an event; only the last of a record has its id, so a client that missed it gets all of the record again."""
     is_last = follower is None or follower.position != happening.position
     return Event(written(shown(happening)), happening.type, str(happening.position) if is_last else "")

@@ -1,4 +1,4 @@
-"""Uploads over HTTP: bytes straight to disk, named by their SHA-256; and the previews among them."""
+"""Uploads over HTTP: streamed to disk, named by their SHA-256; and the previews among them."""
 
 from typing import Final
 
@@ -29,7 +29,7 @@ from marketd.storage.images import VARIANT_TYPE, ImagesBusy, ImageUnfit, has_var
 
 routes = web.RouteTableDef()
 
-# What a browser may show in place; anything else it only saves. An SVG may hold a script, so it is shown in a sandbox.
+# Types that a browser may show in place; others are downloaded. An SVG may hold a script, so it is sandboxed.
 SHOWN_IN_PLACE: Final = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/svg+xml"})
 
 
@@ -38,7 +38,7 @@ class UploadParameters(Struct, forbid_unknown_fields=True):
 
 
 class Upload(Struct):
-    """`size` in bytes; `url` is what a product's files and previews refer to it by."""
+    """`size` is in bytes; a product's files and previews refer to the upload by `url`."""
 
     url: str
     name: str
@@ -56,15 +56,15 @@ class Upload(Struct):
     load="long",
 )
 async def upload(request: web.Request) -> web.Response:
-    """Keep the bytes of the body; of an image, a smaller variant too."""
+    """Store the body as a file; of an image, a smaller variant too."""
     return answered(await store_upload(request, signed_in(request, "seller")), status=201)
 
 
 async def store_upload(request: web.Request, seller: Principal) -> Upload:
-    """Keep the body of a request of this seller's."""
+    """Store the body of a seller's request."""
     wanted, media_type = parameters(request, UploadParameters), _media_type(request)
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise WrongContentType("expected the file's own bytes, in no content coding")  # what is small could become huge
+        raise WrongContentType("expected the file's own bytes, in no content coding")  # it could expand to a huge one
     bytes_max = request.app[LIMITS].upload_bytes_max
     if (request.content_length or 0) > bytes_max:
         raise TooLarge(f"a file may have at most {bytes_max} bytes")
@@ -85,7 +85,7 @@ async def store_upload(request: web.Request, seller: Principal) -> Upload:
 
 
 def _media_type(request: web.Request) -> str:
-    """Read `Content-Type` without its parameters; aiohttp would make one that it can't read into another."""
+    """Read `Content-Type` without its parameters; aiohttp would replace one that it can't read."""
     given = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if given and (fault := media_type_fault(given)):
         raise BadRequest([Fault("/Content-Type", fault)])
@@ -103,7 +103,7 @@ async def preview(request: web.Request) -> web.StreamResponse:
 @routes.get(PREVIEWS + "{digest}/mobile")
 @operation(answers=FILE_ANSWERS, problems=(NotFound, RangeNotSatisfiable), takes=FILE_CONDITIONS, load="long")
 async def mobile_preview(request: web.Request) -> web.StreamResponse:
-    """Show a preview's smaller variant; what has none as it is."""
+    """Show a preview's smaller variant, or the preview itself if it has none."""
     digest, media_type = await _public(request)
     try:
         variant = await request.app[FILES].variant(digest) if has_variant(media_type) else None

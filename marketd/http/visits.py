@@ -1,4 +1,4 @@
-"""Who looks at a product, told to those who count it; the hottest path there is, so that nothing is worked out here."""
+"""Notes visits of products for the counter of views; this is the hottest path, so nothing is computed here."""
 
 from aiohttp import hdrs, web
 
@@ -9,7 +9,7 @@ from marketd.storage.views import Visit
 
 
 def note_visit(request: web.Request, seller_id: str, product_id: str, viewer: Principal | None) -> None:
-    """Note it, unless a seller looks at what is theirs; who is not signed in is told by address and browser."""
+    """Note a visit, unless it is the seller's own; a visitor who is not signed in is known by address and browser."""
     if request.method != "GET":
         return
     app = request.app

@@ -1,7 +1,7 @@
 """
-Webhooks over HTTP: where somebody wants to be told of what happens, of which events, and how to know it is from us.
+Webhooks over HTTP: the URLs that events are posted to, which events, and the secrets that sign them.
 
-They are asked of their owner's own actor, so those of others are not there at all.
+They are read from the actor of the signed-in user, so other users' webhooks are not found.
 """
 
 from typing import Annotated, Final
@@ -76,7 +76,7 @@ class WebhookChange(Struct, forbid_unknown_fields=True):
 
 
 class Webhook(Struct, rename="camel"):
-    """`disabledReason` is there while nothing is sent; `oldSecretExpiresAt` while two secrets are good."""
+    """`disabledReason` is set while nothing is sent; `oldSecretExpiresAt` while two secrets are valid."""
 
     id: str
     url: str
@@ -90,7 +90,7 @@ class Webhook(Struct, rename="camel"):
 
 
 class RegisteredWebhook(Webhook, rename="camel"):
-    """A webhook with its secret, which is shown this once."""
+    """A webhook with its secret, which is not shown again."""
 
     secret: str
 
@@ -108,9 +108,9 @@ class Webhooks(Struct):
 )
 async def register(request: web.Request) -> web.Response:
     """
-    Have events posted to a URL, signed by the Standard Webhooks specification.
+    Register a URL that events are posted to, signed by the Standard Webhooks specification.
 
-    A seller is told of their own products and sales, an admin of everything.
+    A seller gets events of their own products and sales, an admin all events.
     """
     owner = signed_in(request, "seller", "admin")
     new = await examine(request, NewWebhook)
@@ -137,7 +137,7 @@ async def register(request: web.Request) -> web.Response:
 @routes.get("/webhooks")
 @operation(access=SELLERS_AND_ADMINS, answers={200: Answer(Webhooks)})
 async def browse(request: web.Request) -> web.Response:
-    """List one's webhooks, the oldest first."""
+    """List the user's webhooks, the oldest first."""
     owner = signed_in(request, "seller", "admin")
     found = await ask(request, board_of(owner), webhook.ListEndpoints(), webhook.Endpoints, principal=owner)
     now_ms = request.app[CLOCK].now_ms()
@@ -166,9 +166,10 @@ async def show(request: web.Request) -> web.Response:
 )
 async def revise(request: web.Request) -> web.Response:
     """
-    Change a webhook, or turn it off and on.
+    Change a webhook, or disable or enable it.
 
-    While it is disabled nothing is sent, and what happens is not kept for it; what waited goes on when it is on again.
+    While it is disabled nothing is sent, and new events are not kept for it; pending deliveries continue when it is
+    enabled.
     """
     owner = signed_in(request, "seller", "admin")
     change, versions = await examine(request, WebhookChange), expected(request)
@@ -204,7 +205,7 @@ async def remove(request: web.Request) -> web.Response:
     problems=(webhook.Reason.NO_SUCH_WEBHOOK,),
 )
 async def rotate_secret(request: web.Request) -> web.Response:
-    """Sign with a new secret, and for a day with the old one too."""
+    """Sign with a new secret and, for a day, with the old one too."""
     owner = signed_in(request, "seller", "admin")
     command = webhook.RotateSecret(request.match_info["id"], id_for(request, "secret"), asked_at(request))
     view = await ask(request, board_of(owner), command, webhook.View, principal=owner)
@@ -212,12 +213,12 @@ async def rotate_secret(request: web.Request) -> web.Response:
 
 
 def board_of(owner: Principal) -> Address:
-    """Say who knows somebody's webhooks."""
+    """Give the address of the actor that has a user's webhooks."""
     return Address("webhook", owner.user_id)
 
 
 async def own(request: web.Request, owner: Principal) -> Endpoint:
-    """Find the webhook of the path among those of who is asking."""
+    """Find the webhook of the path among the user's own."""
     command = webhook.Describe(request.match_info["id"])
     return (await ask(request, board_of(owner), command, webhook.View, principal=owner)).endpoint
 
@@ -225,7 +226,7 @@ async def own(request: web.Request, owner: Principal) -> Endpoint:
 def faults_of(
     request: web.Request, owner: Principal, url: str | UnsetType, events: list[str] | UnsetType
 ) -> list[Fault]:
-    """Name where nothing is sent to, and what this person is not told."""
+    """Name a URL that nothing may be posted to, and events that this user may not get."""
     limits, faults = request.app[LIMITS].webhooks, []
     if url is not UNSET and (fault := fault_of(url, allow_http=limits.allow_http, allow_private=limits.allow_private)):
         faults.append(Fault("/url", fault))
@@ -242,7 +243,7 @@ def _tagged(request: web.Request, endpoint: Endpoint) -> web.Response:
 def _with_secret(
     request: web.Request, endpoint: Endpoint, *, status: int = 200, headers: dict[str, str] | None = None
 ) -> web.Response:
-    """Answer with a webhook and its newest secret, which nobody is to keep for us."""
+    """Answer with a webhook and its newest secret, which no cache may keep."""
     known = _body(endpoint, request.app[CLOCK].now_ms())
     secret = request.app[WEBHOOK_SIGNER].secret(endpoint.webhook_id, endpoint.secrets[0].secret_id)
     body = RegisteredWebhook(**asdict(known), secret=secret)

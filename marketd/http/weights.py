@@ -1,8 +1,8 @@
 """
-Weights: how much a client would rather have one thing than another (RFC 9110, sections 12.4.2 and 12.5.1).
+Quality values: which of several things a client prefers (RFC 9110, sections 12.4.2 and 12.5.1).
 
-The one rule: what can't be read says nothing. Of an element that is none the others still count; a line longer than
-anybody writes is as good as none.
+The one rule: what is malformed is ignored. A malformed element does not affect the others; an overlong header counts as
+missing.
 """
 
 import re
@@ -25,15 +25,15 @@ _WEIGHED: Final = re.compile(
 
 def weights(line: str) -> dict[str, float]:
     """
-    Read a line in lower case: what it names, and the weight of each, from 0 for what is not wanted to 1. What we have
-    has no parameters, so those of a media type are passed over.
+    Parse a header in lower case: each name with its weight, from 0 for what is not acceptable to 1. What we have has no
+    parameters, so those of a media type are ignored.
     """
     found = (_WEIGHED.fullmatch(element) for element in line.split(","))
     return {element[1].partition(";")[0].rstrip(): float(element[2] or 1) for element in found if element}
 
 
 def prefers(request: web.Request, media_type: str) -> bool:
-    """Say whether `Accept` likes this type better than JSON, or names it and likes it as well."""
+    """Say whether `Accept` gives this type more weight than JSON, or names it and gives it as much."""
     headers = request.headers
     if hdrs.ACCEPT not in headers:
         return False
@@ -49,6 +49,6 @@ def _prefers(line: str, media_type: str) -> bool:
 
 
 def _weight(given: dict[str, float], media_type: str) -> float:
-    """Give the weight of a type by the narrowest range that it is in."""
+    """Give the weight of the narrowest range that a type is in."""
     ranges = (media_type, f"{media_type.partition('/')[0]}/*", "*/*")
     return next((given[name] for name in ranges if name in given), 0.0)

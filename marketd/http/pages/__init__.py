@@ -1,1 +1,1 @@
-"""The pages: what people see who come with a browser, and what the scripts of these pages ask."""
+"""The HTML pages for browsers, and the endpoints that their scripts call."""

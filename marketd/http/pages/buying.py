@@ -1,4 +1,4 @@
-"""Buying in the shop front: the order, the library, the files, and what one says of it."""
+"""Buying in the shop: the order, the library, the files, and reviews."""
 
 import hmac
 from typing import Annotated, Final
@@ -30,15 +30,15 @@ from marketd.storage.library import Library, ReadLibrary
 routes = web.RouteTableDef()
 
 FORM_AGE_MS_MAX: Final = 24 * 60 * 60 * 1000
-SKEW_MS_MAX: Final = 60_000  # by which the clock may have been set back since
-WAIT_S: Final = 3  # how long the page of an order waits for its end: nearly always it is there before
+SKEW_MS_MAX: Final = 60_000  # how far the clock may have been set back since
+WAIT_S: Final = 3  # how long an order's page waits for its outcome, which nearly always comes sooner
 _ONCE: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
 
 
 class BuyForm(Struct, forbid_unknown_fields=True):
     """
-    `minor` and `currency` are the price that the form was shown with, and the only one at which it buys; `once` is
-    another one each time: sent twice, it is one order.
+    `minor` and `currency` are the price that the form showed, and the order is placed at no other; `once` differs in
+    each form: sent twice, it is one order.
     """
 
     card: Annotated[str, Meta(min_length=1, max_length=255)]
@@ -59,12 +59,12 @@ async def buy(request: web.Request) -> web.Response:
     """Buy a product."""
     viewer, form = await signed_form(request, BuyForm)
     shown_at, now_ms = made_at(form.once), request.app[CLOCK].now_ms()
-    if not now_ms - FORM_AGE_MS_MAX <= shown_at <= now_ms + SKEW_MS_MAX:  # which becomes the time of the order's id
+    if not now_ms - FORM_AGE_MS_MAX <= shown_at <= now_ms + SKEW_MS_MAX:  # it becomes the time in the order's id
         raise WrongState("the page is too old: load it again")
     wanted, agreed = NewOrder(request.match_info["id"], form.card), Money(form.minor, form.currency)
     drawn = hmac.digest(viewer.secret.encode(), f"order {form.once} {wanted.product_id}".encode(), "sha256")
     address = Address("order", id_of(shown_at, drawn))
-    request[DOING] = Doing(now_ms, drawn, is_again=True)  # or is the first time: nobody knows
+    request[DOING] = Doing(now_ms, drawn, is_again=True)  # it may also be the first time: that is not known
 
     async with request.app[ONCE].turn(drawn):
         await place_order(request, viewer.principal, address, wanted, agreed)
@@ -75,7 +75,7 @@ async def buy(request: web.Request) -> web.Response:
 @routes.get("/shop/orders/{id}")
 @operation(access=SIGNED_IN, answers={200: Answer(Bytes, HTML)}, problems=(NotFound,), part_of="page", load="long")
 async def show(request: web.Request) -> web.Response:
-    """Show an order, and what was bought once it is there."""
+    """Show an order, and the files once it is completed."""
     viewer = await viewer_of(request)
     order_id = request.match_info["id"]
     view = await _own(request, viewer)
@@ -91,7 +91,7 @@ async def show(request: web.Request) -> web.Response:
 @routes.get("/shop/orders/{id}/files/{index}")
 @operation(access=SIGNED_IN, answers=ENTERED, problems=(NotFound,), part_of="page")
 async def file(request: web.Request) -> web.Response:
-    """Send on to a file, by a link that is good for a while."""
+    """Redirect to a file, by a link that expires."""
     viewer = await viewer_of(request)
     files = await _files(request, await _own(request, viewer))
     numbered = {str(index): file for index, file in enumerate(files)}
@@ -105,7 +105,7 @@ async def file(request: web.Request) -> web.Response:
 @routes.get("/shop/library")
 @operation(access=SIGNED_IN, query=Paging, answers={200: Answer(Bytes, HTML)}, part_of="page")
 async def library(request: web.Request) -> web.Response:
-    """Show what one owns."""
+    """Show the products that the user owns."""
     viewer = await viewer_of(request)
     wanted = parameters(request, Paging)
 
@@ -117,14 +117,14 @@ async def library(request: web.Request) -> web.Response:
 @routes.post("/shop/products/{id}/reviews")
 @operation(access=SIGNED_IN, body=ReviewForm, answers=ENTERED, problems=(NotFound,), part_of="page")
 async def review(request: web.Request) -> web.Response:
-    """Say what one thinks of a product that one has bought."""
+    """Review a product that the user has bought."""
     viewer, form = await signed_form(request, ReviewForm)
     await reviews.write_review(request, viewer.principal, NewReview(form.rating, form.body, form.title))
     return sent_on(request, f"/shop/products/{request.match_info['id']}#reviews")
 
 
 async def _own(request: web.Request, viewer: Viewer) -> order.View:
-    """Read the order of the path; anybody's but its buyer's looks like one that there is not."""
+    """Read the order of the path; for anybody but its buyer it does not exist."""
     view = await visible(request, viewer.principal)
     if view.buyer_id != viewer.principal.user_id:
         raise Refused(order.Reason.NO_SUCH_ORDER)
@@ -132,7 +132,7 @@ async def _own(request: web.Request, viewer: Viewer) -> order.View:
 
 
 async def _files(request: web.Request, view: order.View) -> tuple[product.File, ...]:
-    """Give what may be downloaded; nothing before the order is completed, and after it was taken back."""
+    """Give the files that may be downloaded; none before the order is completed, or after it was refunded."""
     if (view.status, view.delivery_status) != ("completed", "delivered"):
         return ()
     sold = await ask(request, Address("product", view.product_id), product.Describe(), product.Description)

@@ -1,4 +1,4 @@
-"""A chart of bars, as numbers for an SVG that is stretched to its place; what it is labelled with stands beside it."""
+"""A bar chart, as numbers for an SVG that is stretched to its place; its labels stand beside it."""
 
 from collections.abc import Sequence
 from math import floor, log10
@@ -6,12 +6,12 @@ from typing import Final, NamedTuple
 
 WIDTH: Final = 1000.0
 HEIGHT: Final = 100.0
-GAP: Final = 0.25  # of the room of a bar
+GAP: Final = 0.25  # the share of a bar's space that stays empty
 STEPS: Final = (1, 2, 2.5, 5, 10)
 
 
 class Bar(NamedTuple):
-    """One value and where its bar stands."""
+    """One value, and the position of its bar."""
 
     x: float
     y: float

@@ -1,4 +1,4 @@
-"""The seller's page: what was taken, what sells, the newest sales, and what is on sale."""
+"""The seller's page: takings, best sellers, the newest sales, and products on sale."""
 
 import csv
 from collections.abc import Callable
@@ -34,12 +34,12 @@ NEWEST: Final = 10
 SPANS: Final = (7, 30, 90, 365)
 MANY_PERCENT: Final = 1000
 INTERVALS: Final[dict[Interval, str]] = {"day": "Day", "week": "Week of", "month": "Month"}
-USUALLY: Final[dict[int, Interval]] = {7: "day", 30: "day", 90: "week", 365: "month"}  # what a phone has room for
+USUALLY: Final[dict[int, Interval]] = {7: "day", 30: "day", 90: "week", 365: "month"}  # as a phone has room for
 PAGE: Final = {200: Answer(Bytes, HTML)}
 
 
 class Looking(Struct, frozen=True, forbid_unknown_fields=True):
-    """`days` is how far back, `by` what is summed up, `part` what of the page a script wants anew."""
+    """`days` is how far back, `by` the length of a period, `part` the part of the page that a script reloads."""
 
     days: Literal[7, 30, 90, 365] = 30
     by: Interval | None = None
@@ -57,7 +57,7 @@ class RefundForm(Struct, forbid_unknown_fields=True):
 @routes.get("/dashboard")
 @operation(access=SELLERS, query=Looking, answers=PAGE, part_of="page")
 async def show(request: web.Request) -> web.Response:
-    """Show a seller their business."""
+    """Show a seller's dashboard."""
     viewer = await viewer_of(request, "seller")
     wanted = parameters(request, Looking)
 
@@ -76,7 +76,7 @@ async def show(request: web.Request) -> web.Response:
     load="long",
 )
 async def live(request: web.Request) -> EventStream:
-    """Tell an open dashboard, for as long as it is open, that there is something new to see."""
+    """Tell an open dashboard when there is something new to show."""
     viewer = await viewer_of(request, "seller")
     return streamed(request, viewer.principal, Till(request, viewer.principal.user_id).more)
 
@@ -84,7 +84,7 @@ async def live(request: web.Request) -> EventStream:
 @routes.get("/dashboard/sales.csv")
 @operation(access=SELLERS, query=Looking, answers={200: Answer(Bytes, "text/csv")}, part_of="page")
 async def export(request: web.Request) -> web.Response:
-    """Give the figures of each day, week or month to a spreadsheet."""
+    """Export the figures of each day, week or month as CSV."""
     viewer = await viewer_of(request, "seller")
     wanted = parameters(request, Looking)
 
@@ -106,7 +106,7 @@ async def show_zone(request: web.Request) -> web.Response:
 @routes.post("/dashboard/zone")
 @operation(access=SELLERS, body=ZoneForm, answers=ENTERED, part_of="page")
 async def choose_zone(request: web.Request) -> web.Response:
-    """Let days begin where the seller is."""
+    """Set the time zone in which the seller's days begin."""
     viewer, form = await signed_form(request, ZoneForm, "seller")
     await ask(request, viewer.address, account.Rename(zone=form.zone), account.Profile, principal=viewer.principal)
     return sent_on(request, "/dashboard")
@@ -115,7 +115,7 @@ async def choose_zone(request: web.Request) -> web.Response:
 @routes.get("/dashboard/orders")
 @operation(access=SELLERS, query=Paging, answers=PAGE, part_of="page")
 async def orders(request: web.Request) -> web.Response:
-    """Show a seller every sale, each with what may be done about it."""
+    """Show a seller all sales, each with what can be done about it."""
     viewer = await viewer_of(request, "seller")
     wanted = parameters(request, Paging)
 
@@ -127,7 +127,7 @@ async def orders(request: web.Request) -> web.Response:
 @routes.post("/dashboard/orders/{id}/refund")
 @operation(access=SELLERS, body=RefundForm, answers=ENTERED, part_of="page")
 async def refund(request: web.Request) -> web.Response:
-    """Take a sale back."""
+    """Refund a sale."""
     viewer, form = await signed_form(request, RefundForm, "seller")
     await request_refund(request, viewer.principal, form.reason)
     return sent_on(request, "/dashboard/orders")
@@ -153,7 +153,7 @@ async def _facts(request: web.Request, viewer: Viewer, wanted: Looking) -> dict[
 
 
 def _changes(now: Taking, before: Taking) -> dict[str, str]:
-    """Say how much more it was than in the time before, in percent."""
+    """Compare the takings with those of the time before, in percent."""
     return {
         "orders": _change(now.orders, before.orders),
         "revenue": _change(float(now.revenue), float(before.revenue)),
@@ -172,7 +172,7 @@ def _change(new: float, old: float) -> str:
 
 
 def _charts(found: Figures) -> list[dict[str, Any]]:
-    """Draw revenue and orders, one below the other: they have nothing in common but the days."""
+    """Draw revenue and orders in two charts: they share nothing but the days."""
     labels = _labels(found)
     revenue = [float(taking.revenue) for taking in found.takings]
     orders = [float(taking.orders) for taking in found.takings]
@@ -190,7 +190,7 @@ def _labels(found: Figures) -> list[str]:
 
 
 def _chart(name: str, chart: Chart, total: float, write: Callable[[float], str]) -> dict[str, Any]:
-    """Say what the template needs: the chart, and what its lines are called."""
+    """Give what the template needs: the chart, and the labels of its lines."""
     return {"name": name, "chart": chart, "total": total, "top": write(chart.top), "middle": write(chart.top / 2)}
 
 

@@ -1,4 +1,4 @@
-"""The entrance: signing in, making an account, asking for a new password, and signing out, each as a form."""
+"""Signing in, signing up, asking for a new password, and signing out, each as a form."""
 
 import re
 from typing import Annotated, Final, Literal
@@ -18,7 +18,7 @@ from marketd.http.problems import NotSignedIn, TooManyFailures
 
 routes = web.RouteTableDef()
 
-# A path of ours: neither another host's (`//host`, and `/\host`, which browsers take for the same) nor two lines.
+# A path on this host: not on another one (`//host`, and `/\host`, which browsers treat the same), and in one line.
 OUR_PATH: Final = re.compile(r"/(?![/\\])[!-\[\]-~]*")
 NEXT_MAX: Final = 2048
 ENTERED: Final = {303: Answer(headers=("Location",))}
@@ -28,7 +28,7 @@ Next = Annotated[str, Meta(max_length=NEXT_MAX)]
 
 
 class SignIn(Struct, forbid_unknown_fields=True):
-    """`next` is the page that one comes from."""
+    """`next` is the page to return to."""
 
     email: Annotated[str, Meta(max_length=254)]
     password: GivenPassword
@@ -50,14 +50,14 @@ class Forgotten(Struct, forbid_unknown_fields=True):
 @routes.get(SIGN_IN)
 @operation(answers={200: Answer(Bytes, HTML)}, part_of="page")
 async def sign_in_page(request: web.Request) -> web.Response:
-    """Show the form to sign in with."""
+    """Show the form to sign in."""
     return shown(request, "sign-in.html", given=BLANK | {"next": _next(request)}, faults=[], is_asked=False)
 
 
 @routes.post(SIGN_IN)
 @operation(body=SignIn, answers=ENTERED, problems=(NotSignedIn, TooManyFailures), part_of="page")
 async def sign_in(request: web.Request) -> web.Response:
-    """Open a session of this browser; who fails too often waits as long as over the API."""
+    """Open a session in this browser; the lockout is the same as in the API."""
     form = await open_form(request, SignIn)
 
     address = await verify_credentials(request, form.email, form.password)
@@ -70,7 +70,7 @@ async def sign_in(request: web.Request) -> web.Response:
 @routes.get(SIGN_UP)
 @operation(answers={200: Answer(Bytes, HTML)}, part_of="page")
 async def sign_up_page(request: web.Request) -> web.Response:
-    """Show the form to make an account with."""
+    """Show the form to sign up."""
     role = "seller" if request.query.get("role") == "seller" else "buyer"
     return shown(
         request, "sign-up.html", given=BLANK | {"next": _next(request), "role": role}, faults=[], is_asked=False
@@ -80,7 +80,7 @@ async def sign_up_page(request: web.Request) -> web.Response:
 @routes.post(SIGN_UP)
 @operation(body=SignUp, answers=ENTERED, part_of="page")
 async def sign_up(request: web.Request) -> web.Response:
-    """Make an account, and open a session of this browser."""
+    """Create an account, and open a session in this browser."""
     form = await open_form(request, SignUp)
 
     await register_account(request, form.email, form.password, form.name, form.role)
@@ -94,14 +94,14 @@ async def sign_up(request: web.Request) -> web.Response:
 @routes.get(FORGOTTEN)
 @operation(answers={200: Answer(Bytes, HTML)}, part_of="page")
 async def forgotten_page(request: web.Request) -> web.Response:
-    """Show the form for who has forgotten their password."""
+    """Show the form to ask for a new password."""
     return shown(request, "forgotten.html", given=BLANK, faults=[], is_asked=False)
 
 
 @routes.post(FORGOTTEN)
 @operation(body=Forgotten, answers={200: Answer(Bytes, HTML)}, part_of="page")
 async def forgotten(request: web.Request) -> web.Response:
-    """Send a mail to choose a new password with, if there is such an account; the page is the same if not."""
+    """Send a mail to choose a new password, if the account exists; the page is the same if not."""
     form = await open_form(request, Forgotten)
     await begin_reset(request, form.email)
     return shown(request, "forgotten.html", given=BLANK, faults=[], is_asked=True)
@@ -123,5 +123,5 @@ def _next(request: web.Request) -> str:
 
 
 def _ours(path: str) -> str:
-    """Give a path of ours as it is, and the front page for whatever is none."""
+    """Give a path on this host as it is, and the front page for anything else."""
     return path if OUR_PATH.fullmatch(path) else "/"

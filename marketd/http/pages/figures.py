@@ -1,4 +1,4 @@
-"""What a seller took of late, by day, week or month, and in as many days before."""
+"""A seller's recent takings by day, week or month, and those of as many days before."""
 
 from datetime import date
 from decimal import Decimal
@@ -21,7 +21,7 @@ TOP_PRODUCTS: Final = 5
 
 
 class Taking(Struct, frozen=True):
-    """What came in within some time, and what was given back in it, whenever it was sold."""
+    """The revenue of a period, and the refunds made in it, whenever the sale was."""
 
     orders: int = 0
     revenue: Decimal = Decimal(0)
@@ -43,7 +43,9 @@ class Top(Struct, frozen=True):
 
 
 class Figures(Struct, frozen=True):
-    """In one currency, that of the most orders; of each period the first day that is counted, of the last one today."""
+    """
+    In one currency, that of the most orders; `days` has the first counted day of each period, the last ends today.
+    """
 
     currency: str
     currencies: list[str]
@@ -61,7 +63,9 @@ class Figures(Struct, frozen=True):
 
 
 async def figures(request: web.Request, seller_id: str, days: int, by: Interval, zone: str) -> Figures:
-    """Read what was taken in so many days of a time zone, today the last; a first week or month may be cut short."""
+    """
+    Read the takings of the last `days` days in a time zone, up to today; the first week or month may be cut short.
+    """
     now_ms = request.app[CLOCK].now_ms()
     stretch = span(None, None, zone, now_ms=now_ms, days=days)
     starts = [stretch.since, *begins(stretch, by)[1:]]

@@ -1,4 +1,4 @@
-"""Who follows the public events: the integrators over NATS and the webhooks, as the operator sees them."""
+"""The readers of public events: the integrators over NATS and the webhooks, for the operator's page."""
 
 from typing import Any, Final
 
@@ -13,18 +13,18 @@ from marketd.storage.enquiries import ReadStandings, Standing, Standings
 from marketd.storage.people import FindPerson, Person
 
 SHOWN_MAX: Final = 50
-WAIT_S: Final = 2  # the page is written anew every few seconds; what takes longer is left out
+WAIT_S: Final = 2  # the page is reloaded every few seconds; what takes longer is left out
 
 
 class Hook(Struct, frozen=True):
-    """A webhook, and the name of whose it is."""
+    """A webhook, and its owner's name."""
 
     standing: Standing
     owner: str
 
 
 async def followers(request: web.Request) -> dict[str, Any]:
-    """Read who there is; a part that can't be read is None."""
+    """Read the integrators and webhooks; a part that can't be read is None."""
     async with Gathering(request) as parts:
         guests = parts.add("integrators", _guests(request), WAIT_S, empty=None)
         standings = parts.add("webhooks", read(request, ReadStandings(SHOWN_MAX), Standings), WAIT_S, empty=None)

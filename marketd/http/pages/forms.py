@@ -1,4 +1,4 @@
-"""What people write into forms: `application/x-www-form-urlencoded` (WHATWG URL, section 5), strictly converted."""
+"""Decodes forms: `application/x-www-form-urlencoded` (WHATWG URL, section 5), strictly converted."""
 
 from typing import Final, TypeVar
 from urllib.parse import parse_qsl
@@ -29,7 +29,7 @@ GIVEN: Final[web.RequestKey[dict[str, str]]] = web.RequestKey("given")
 
 
 async def signed_form(request: web.Request, kind: type[T], *roles: Role) -> tuple[Viewer, T]:
-    """Say who sent a form of ours, and what is in it."""
+    """Give the user who sent a form of ours, and its fields."""
     refuse_others(request)
     found = await viewer_of(request, *roles)
     given = await _given(request)
@@ -38,14 +38,14 @@ async def signed_form(request: web.Request, kind: type[T], *roles: Role) -> tupl
 
 
 async def open_form(request: web.Request, kind: type[T]) -> T:
-    """Give what is in a form of ours that needs no session."""
+    """Give the fields of a form of ours that needs no session."""
     refuse_others(request)
     given = await _given(request)
     return _converted(request, given, kind)
 
 
 async def _given(request: web.Request) -> Pairs:
-    """Read the fields; one that was left empty is as good as not there, and a line ends with one character."""
+    """Read the fields; an empty one counts as missing, and a line ends with one character."""
     if request.content_type != FORM:
         raise WrongContentType(f"expected {FORM}, got {request.content_type}")
     try:

@@ -1,8 +1,8 @@
 """
-How a page is made: a template, what it shows, and the headers that let a browser do no more with it than it has to.
+How a page is made: a template, its values, and headers that limit what a browser may do with it.
 
-The one rule: nothing is written into a page but through a template, which escapes it; no script and no style stands in
-one, and none is loaded from elsewhere.
+The one rule: values are written into a page only by a template, which escapes them; a page has no inline script or
+style, and loads none from elsewhere.
 """
 
 from datetime import date, datetime
@@ -37,7 +37,7 @@ HEADERS: Final = {
     "Content-Security-Policy": POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
-    # With none at all browsers do not say either from which page a form of ours was sent (Fetch, section 3.1).
+    # With `no-referrer`, browsers would not say from which origin a form was sent either (Fetch, section 3.1).
     "Referrer-Policy": "same-origin",
     "X-Frame-Options": "DENY",
     "Cache-Control": "no-store",
@@ -46,20 +46,22 @@ UNITS: Final = ("bytes", "KB", "MB", "GB")
 
 
 def shown(request: web.Request, template: str, *, status: int = 200, **facts: Any) -> web.Response:
-    """Show a page to who is looking."""
+    """Answer with a page."""
     text = written(request, template, **facts)
     return web.Response(status=status, text=text, content_type=HTML, headers=HEADERS)
 
 
 def shown_to_anybody(request: web.Request, template: str, **facts: Any) -> web.Response:
-    """Show a page that is the same for all who have no session; for a viewer it holds the secret of their forms."""
+    """
+    Answer with a page that is the same for all visitors without a session; a viewer's holds the secret of their forms.
+    """
     page = shown(request, template, **facts)
     page[WITHOUT_SECRET] = VIEWER not in request
     return page
 
 
 def written(request: web.Request, template: str, **facts: Any) -> str:
-    """Write a page, or a part of one."""
+    """Render a page, or a part of one."""
     viewer = request.get(VIEWER)
     around = {
         "base": base(request),
@@ -73,12 +75,12 @@ def written(request: web.Request, template: str, **facts: Any) -> str:
 
 
 def sent_on(request: web.Request, path: str) -> web.Response:
-    """Send the browser to another page, by GET."""
+    """Redirect the browser to another page, by GET."""
     return web.Response(status=303, headers={**HEADERS, "Location": base(request) + path})
 
 
 def base(request: web.Request) -> str:
-    """Give what stands before our paths, where the service is published below one."""
+    """Give the prefix of our paths, if the service is published below a path."""
     return urlsplit(request.app[LIMITS].public_url or "").path.rstrip("/")
 
 
@@ -111,7 +113,7 @@ def day(at: date) -> str:
 
 @pass_context
 def _day(around: Context, at: date) -> str:
-    """Write the day that it is, or was, for who is looking."""
+    """Write a day; of a moment, the day in the viewer's time zone."""
     return day(at.astimezone(ZoneInfo(around["zone"])) if isinstance(at, datetime) else at)
 
 
@@ -122,7 +124,7 @@ def _day_of(around: Context, ms: int) -> str:
 
 @pass_context
 def _minute(around: Context, at: Instant) -> str:
-    """Write a time as their clock shows it: 5 Nov 2026, 14:03 CET."""
+    """Write a time in the viewer's time zone: 5 Nov 2026, 14:03 CET."""
     there = at.astimezone(ZoneInfo(around["zone"]))
     return f"{day(there)}, {there:%H:%M}\u00a0{there:%Z}"
 
@@ -142,12 +144,12 @@ def size(octets: float) -> str:
 
 
 def count(number: float) -> str:
-    """Write a number with its thousands apart."""
+    """Write a number with thousands separators."""
     return f"{number:,.0f}"
 
 
 def seconds(given: float) -> str:
-    """Write a short time: 0.4 ms, 12 ms, 1.4 s; and what is beyond all bounds of a histogram."""
+    """Write a short time: 0.4 ms, 12 ms, 1.4 s; or that it is beyond all bounds of a histogram."""
     if given == inf:
         return "longer"
     if given < 0.01:

@@ -1,4 +1,4 @@
-"""What a seller has on sale: the list, the form for one product, and what its script sends."""
+"""A seller's products: the list, the form for one product, and what its script sends."""
 
 from aiohttp import web
 from msgspec import Struct
@@ -25,7 +25,7 @@ routes = web.RouteTableDef()
 
 
 class Kept(Struct):
-    """Where the page of what was kept is."""
+    """The id of a stored product, and the path of its page."""
 
     id: str
     page: str
@@ -34,7 +34,7 @@ class Kept(Struct):
 @routes.get("/dashboard/products")
 @operation(access=SELLERS, query=Paging, answers=PAGE, part_of="page")
 async def browse(request: web.Request) -> web.Response:
-    """Show a seller what they have on sale."""
+    """Show a seller's products on sale."""
     viewer = await viewer_of(request, "seller")
     wanted = parameters(request, Paging)
 
@@ -56,7 +56,7 @@ async def new(request: web.Request) -> web.Response:
 @routes.get("/dashboard/products/{id:(?!new$)[^/]+}")
 @operation(access=SELLERS, answers=PAGE, problems=(NotFound,), part_of="page")
 async def show(request: web.Request) -> web.Response:
-    """Show a seller the form for a product of theirs."""
+    """Show the form for one of the seller's products."""
     viewer = await viewer_of(request, "seller")
     found = await find(request, ReadProduct(request.match_info["id"]), EncodedProduct)
     if found is None or found.seller_id != viewer.principal.user_id:
@@ -76,7 +76,7 @@ async def show(request: web.Request) -> web.Response:
     load="long",
 )
 async def upload(request: web.Request) -> web.Response:
-    """Keep a file."""
+    """Store a file."""
     viewer = await sender(request, "seller")
     return answered(await uploads.store_upload(request, viewer.principal), status=201)
 

@@ -1,4 +1,4 @@
-"""The operator's page: whether everything works, what needs a hand, and the hand."""
+"""The operator's page: the state of the service, and the alerts to resolve."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -32,11 +32,11 @@ ROUTES: Final = 25
 SLOW_SHARE: Final = 0.95
 READ_MODELS: Final = "readModels"
 LOG: Final = "log"
-NAMES: Final = ("pid",)  # numbers that count nothing
+NAMES: Final = ("pid",)  # numbers that are no counts
 
 
 class Row(NamedTuple):
-    """How one route fares: `slow_s` is what 95 of 100 requests were no slower than, to the next bound."""
+    """The traffic of one route; `slow_s` is the 95th percentile of the time, rounded up to the next bound."""
 
     route: str
     requests: int
@@ -47,7 +47,7 @@ class Row(NamedTuple):
 
 
 class Looking(Struct, frozen=True, forbid_unknown_fields=True):
-    """`part` is what of the page a script wants anew."""
+    """`part` is the part of the page that a script reloads."""
 
     part: Literal["state"] | None = None
 
@@ -55,7 +55,7 @@ class Looking(Struct, frozen=True, forbid_unknown_fields=True):
 @routes.get("/ops")
 @operation(access=ADMINS, query=Looking, answers={200: Answer(Bytes, HTML)}, part_of="page", load="vital")
 async def show(request: web.Request) -> web.Response:
-    """Show the operator how things stand."""
+    """Show the state of the service."""
     await viewer_of(request, "admin")
     wanted = parameters(request, Looking)
 
@@ -80,14 +80,14 @@ async def show(request: web.Request) -> web.Response:
 @routes.post("/ops/alerts/{id}/resolve")
 @operation(access=ADMINS, body=Nothing, answers=ENTERED, problems=(NotFound,), part_of="page", load="vital")
 async def resolve(request: web.Request) -> web.Response:
-    """Note that an alert has been seen to."""
+    """Mark an alert as resolved."""
     viewer, _ = await signed_form(request, Nothing, "admin")
     await resolve_alert(request, viewer.principal)
     return sent_on(request, "/ops#alerts")
 
 
 def _traffic(request: web.Request) -> list[Row]:
-    """Say how each route fares, the busiest first; nothing where nothing is counted."""
+    """Give the traffic of each route, the busiest first; nothing if requests are not counted."""
     traffic = request.app.get(TRAFFIC)
     if traffic is None:
         return []
@@ -120,7 +120,7 @@ def _models(parts: Mapping[str, Any]) -> list[tuple[str, int, bool]]:
 
 
 def _facts(part: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Give what a part says of itself, but its state, in words."""
+    """Give what a part reports, except its state, in words."""
     for name, value in part.items():
         if name != "state" and not isinstance(value, dict):
             is_count = isinstance(value, int) and not isinstance(value, bool) and name not in NAMES
@@ -128,6 +128,6 @@ def _facts(part: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _words(name: str) -> str:
-    """Write `in_hand_max` and `commitsWaiting` as people do."""
+    """Write names such as `in_hand_max` and `commitsWaiting` as words."""
     spaced = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name)
     return spaced.replace("_", " ").strip()

@@ -1,10 +1,10 @@
 """
-What a page says when it can't be shown, or what it was asked for can't be done.
+The pages of refusals: a page that can't be shown, or a request that can't be fulfilled.
 
-Who is not signed in gets the form to sign in with where the page would have been, and comes back to it. A form that
-asks for an account shows again what was written into it, but for the password; every other refusal has a page. So has
-an address at which there is nothing, and a link in a mail that is good no more, for who asks for HTML; a program gets
-its problem document there.
+A visitor who is not signed in gets the sign-in form in place of the page, and returns to it afterwards. The forms to
+sign in, to sign up and for a new password are shown again with what was entered, except the password; every other
+refusal has a page. So have an unknown path, and an expired link from a mail, for clients that prefer HTML; others get a
+problem document there.
 """
 
 from math import ceil
@@ -23,7 +23,7 @@ SIGN_IN: Final = "/auth/sign-in"
 SIGN_UP: Final = "/auth/sign-up"
 FORGOTTEN: Final = "/auth/forgotten"
 FORMS: Final = {SIGN_IN: "sign-in.html", SIGN_UP: "sign-up.html", FORGOTTEN: "forgotten.html"}
-BLANK: Final = {"email": "", "name": "", "role": "buyer", "next": "/"}  # what a form is shown with again
+BLANK: Final = {"email": "", "name": "", "role": "buyer", "next": "/"}  # the fields that a form is shown again with
 WORDS: Final = {
     "email": "E-mail",
     "password": "Password",
@@ -36,7 +36,7 @@ WORDS: Final = {
 
 
 def page_of(request: web.Request, problem: Problem) -> web.Response | None:
-    """Write the page of a refusal; None for what is no page."""
+    """Make the page of a refusal; None where a problem document is to be sent."""
     declared = operation_of(request.match_info.handler)
     is_page = declared is not None and declared.part_of == "page"
     if not (is_page or _is_astray(request, declared)):
@@ -61,13 +61,13 @@ def page_of(request: web.Request, problem: Problem) -> web.Response | None:
 
 
 def _is_astray(request: web.Request, declared: Operation | None) -> bool:
-    """Say whether a browser was led to where there is nothing, by an address or a link; programs do not prefer HTML."""
+    """Say whether a browser followed a link, or asked for an unknown path; programs do not prefer HTML."""
     is_lost = request.match_info.http_exception is not None if declared is None else declared.is_link
     return is_lost and request.method in ("GET", "HEAD") and prefers(request, HTML)
 
 
 def _again(problem: Problem, page: web.Response) -> web.Response:
-    """Say when it may be tried again."""
+    """Say when to try again, if the problem does."""
     if problem.retry_after_s is not None:
         page.headers["Retry-After"] = str(max(1, ceil(problem.retry_after_s)))
     return page

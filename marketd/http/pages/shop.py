@@ -1,4 +1,4 @@
-"""The shop front: what there is to find, and the page of a product."""
+"""The shop: the products for sale, and the page of a product."""
 
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlencode
@@ -44,7 +44,9 @@ SIZE: Final = 24
 
 
 class Search(Paging, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """What somebody looks for; `part` is what of the page a script wants anew. What a form left empty is not there."""
+    """
+    A visitor's search; `part` is the part of the page that a script reloads. Fields that a form left empty are missing.
+    """
 
     size: Annotated[int, Meta(ge=1, le=100)] = SIZE
     q: Annotated[str, Meta(max_length=500)] = ""
@@ -60,7 +62,7 @@ class Search(Paging, frozen=True, forbid_unknown_fields=True, rename="camel"):
 @routes.get("/")
 @operation(access=SIGNED_IN_OR_NOT, query=Search, answers={200: Answer(Bytes, HTML)}, part_of="page")
 async def home(request: web.Request) -> web.Response:
-    """Show what is for sale, as far as it fits what is looked for."""
+    """Show the products for sale that match the search."""
     await viewer(request)
     assert_declared(request, "query", Search)
     wanted = from_texts([(name, text) for name, text in request.query.items() if text], Search)
@@ -93,7 +95,7 @@ async def home(request: web.Request) -> web.Response:
 @routes.get("/shop/products/{id}")
 @operation(access=SIGNED_IN_OR_NOT, answers={200: Answer(Bytes, HTML)}, problems=(NotFound,), part_of="page")
 async def show(request: web.Request) -> web.Response:
-    """Show a product, what people say of it, and how to get it."""
+    """Show a product, its reviews, and how to buy it."""
     found = await viewer(request)
 
     product = await page_of(request, found.principal if found else None)
@@ -111,7 +113,7 @@ async def show(request: web.Request) -> web.Response:
 
 
 def _kept(wanted: Search, category: str | None = None) -> str:
-    """Write what was looked for, for the links to other pages and categories."""
+    """Write the search as a query string, for links to other pages and categories."""
     category = wanted.category if category is None else category
     given = {
         "q": wanted.q,

@@ -1,4 +1,4 @@
-"""The scripts and the style of the pages: files of this package, under an address that changes with them."""
+"""The scripts and the style of the pages: files of this package, at a URL that changes with them."""
 
 from functools import cache
 from hashlib import sha256
@@ -22,7 +22,7 @@ DIGITS: Final = 16
     answers={200: Answer(Bytes, "text/*", headers=("ETag", "Cache-Control"))}, problems=(NotFound,), part_of="script"
 )
 async def file(request: web.Request) -> web.Response:
-    """Give one of them."""
+    """Give a static file."""
     name = request.match_info["name"]
     if request.match_info["version"] != digest() or name not in files():
         raise NotFound("no such file, or not of this version")
@@ -36,11 +36,11 @@ async def file(request: web.Request) -> web.Response:
 
 @cache
 def files() -> dict[str, bytes]:
-    """Read them, once for all who ask: some kilobytes."""
+    """Read the files, once per process: some kilobytes."""
     return {path.name: path.read_bytes() for path in sorted(FOLDER.iterdir()) if path.suffix in TYPES}
 
 
 @cache
 def digest() -> str:
-    """Name this version of them."""
+    """Name this version of the files."""
     return sha256(b"".join(files().values())).hexdigest()[:DIGITS]

@@ -1,4 +1,4 @@
-"""Tells an open dashboard that something was sold or refunded; what it shows then, it asks for."""
+"""Tells an open dashboard that something was sold or refunded; the dashboard then reloads its figures."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -15,15 +15,15 @@ NEWS: Final = "news"
 
 
 class Till:
-    """The till of one open dashboard: rings when something was sold or refunded since the last ring."""
+    """The event stream of one open dashboard: an event when something was sold or refunded since the last one."""
 
     def __init__(self, request: web.Request, seller_id: str) -> None:
         self._request, self._seller_id = request, seller_id
 
     async def more(self, wait_s: float, last_id: str) -> Sequence[Event]:
         """
-        Say that there is news as soon as there is; say nothing once the wait is over. A dashboard that comes back says
-        what it knows by its last id; one that is new has just been written.
+        Give an event as soon as there is news, or nothing after `wait_s`. A dashboard that reconnects sends what it
+        knows as its last id; a new one has just been rendered.
         """
         if not last_id.isdecimal():
             known = await read(self._request, FindNewest(self._seller_id), Newest)

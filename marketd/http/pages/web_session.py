@@ -1,17 +1,17 @@
 """
-Who is looking: the session of a browser, which a cookie stands for.
+The user of a page: the session of a browser, identified by a cookie.
 
     cookie      `<account key>.<session id>.<secret>`: HttpOnly, SameSite=Lax, and under https Secure and `__Host-`
-    session     one of the account's own, of the kind "page": listed with the others, ended like them and with them
-    token       what each form of ours has beside the cookie, so that nobody else's page can write one
+    session     a session of the account, of the kind "page": listed with the others, ended like them and with them
+    token       the CSRF token that each form of ours has beside the cookie, so that no other page can forge one
 
-The one rule: cookies open pages and bearer tokens the API, and neither does the other. No handler of the API reads a
-cookie; and the account keeps a cookie's secret under another hash than a refresh token's, so that a cookie can't be
-exchanged for tokens.
+The one rule: cookies are for pages and bearer tokens for the API, and neither works for the other. No handler of the
+API reads a cookie; and the account stores a cookie's secret under another hash than a refresh token's, so that a cookie
+can't be exchanged for tokens.
 
-A change is made only for who is asked by a page of ours: the browser says that it comes from this origin
-(`Sec-Fetch-Site`, or `Origin` from those that know no better), and the form has the token. The token is another one in
-each page, so that no compressed page gives it away by its length (BREACH, 2013).
+A change is accepted only from a page of ours: the browser says that the request comes from this origin
+(`Sec-Fetch-Site`, or `Origin` from older browsers), and the form has the token. The token is masked differently in each
+page, so that no compressed page reveals it by its length (BREACH, 2013).
 """
 
 import hmac
@@ -39,14 +39,14 @@ from marketd.http.problems import Forbidden, NotSignedIn
 from marketd.http.tokens import Principal
 
 NAME: Final = "marketd"
-HOST_NAME: Final = f"__Host-{NAME}"  # which a browser takes from this very host alone, and under https (RFC 6265bis)
+HOST_NAME: Final = f"__Host-{NAME}"  # a browser accepts it only from this very host, over https (RFC 6265bis)
 HEADER: Final = "X-CSRF-Token"
 SECRET: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 TOKEN_BYTES: Final = 32
 
 
 class Viewer(Struct, frozen=True):
-    """Who is looking, by which session."""
+    """The user of a page, and their session."""
 
     principal: Principal
     name: str
@@ -60,12 +60,12 @@ class Viewer(Struct, frozen=True):
         return self.principal.role
 
     def token(self, request: web.Request) -> str:
-        """Write the token for a page: chance, and the token itself hidden behind it."""
+        """Write the token for a page: a random mask, and the token combined with it."""
         mask = urlsafe_b64decode(secret_for(request, "mask") + "=")
         return urlsafe_b64encode(mask + _xor(mask, self._token)).decode()
 
     def knows(self, token: str) -> bool:
-        """Say whether this is a token that one of their pages has."""
+        """Say whether this is the token of one of the viewer's pages."""
         try:
             given = urlsafe_b64decode(token)
         except ValueError:
@@ -82,13 +82,13 @@ VIEWER: Final = web.RequestKey("viewer", Viewer)
 
 
 async def viewer(request: web.Request) -> Viewer | None:
-    """Say who is looking at a page that is for everybody."""
+    """Give the viewer of a page that is for everybody, or None."""
     assert_declared(request, "access", SIGNED_IN_OR_NOT)
     return await _seen(request)
 
 
 async def viewer_of(request: web.Request, *roles: Role) -> Viewer:
-    """Say who is looking at a page; raise `NotSignedIn`, or `Forbidden` where the role is none of these."""
+    """Give the viewer of a page; raise `NotSignedIn`, or `Forbidden` if the role is none of these."""
     assert_declared(request, "access", Access(True, roles))
     found = await _seen(request)
     if found is None:
@@ -99,7 +99,7 @@ async def viewer_of(request: web.Request, *roles: Role) -> Viewer:
 
 
 async def sender(request: web.Request, *roles: Role) -> Viewer:
-    """Say who asks by a script of ours for something to be done; raise as above, or where a page of others asks."""
+    """Give the user whose script sends a change; raise as above, or if another site's page sends it."""
     refuse_others(request)
     found = await viewer_of(request, *roles)
     check(found, request.headers.get(HEADER, ""))
@@ -107,7 +107,7 @@ async def sender(request: web.Request, *roles: Role) -> Viewer:
 
 
 def refuse_others(request: web.Request) -> None:
-    """See that it was a page of ours that sent this; raise `Forbidden`."""
+    """Check that a page of ours sent this; raise `Forbidden`."""
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin", "")
     is_ours = site == "same-origin" if site is not None else origin == _origin(base_url(request))
     if not is_ours or len(request.headers.getall("Sec-Fetch-Site", ())) > 1:
@@ -115,13 +115,13 @@ def refuse_others(request: web.Request) -> None:
 
 
 def check(found: Viewer, token: str) -> None:
-    """See that a form has a token of this session; raise `Forbidden`."""
+    """Check that a form has a token of this session; raise `Forbidden`."""
     if not found.knows(token):
         raise Forbidden("this form is of another session: go back, load the page again, and send it once more")
 
 
 async def open_session(request: web.Request, address: Address, response: web.Response) -> None:
-    """Open a session for whoever has proved that the account is theirs, and give the browser its cookie."""
+    """Open a session for a user whose credentials were verified, and give the browser its cookie."""
     now, secret, hours = asked_at(request), secret_for(request, "cookie"), request.app[LIMITS].page_hours
     session_id = id_for(request, "session")
     session = account.Session(session_id, _hash(secret), now + hours * HOUR_MS, now, now, "page")
@@ -146,7 +146,7 @@ async def end_session(request: web.Request, found: Viewer, response: web.Respons
 
 
 async def _seen(request: web.Request) -> Viewer | None:
-    """Ask the account whether the cookie's session is open; it is the one who knows."""
+    """Give the viewer if the cookie's session is open, which only the account's actor knows."""
     parts = request.cookies.get(HOST_NAME if is_secure(request) else NAME, "").split(".")
     if len(parts) != 3 or not SECRET.fullmatch(parts[2]):
         return None
@@ -176,7 +176,7 @@ def _is_this(session: account.Session, session_id: str, secret: str, now: int) -
 
 
 def _hash(secret: str) -> str:
-    """Hash a cookie's secret as no other secret is hashed."""
+    """Hash a cookie's secret differently from all other secrets."""
     return sha256(f"cookie {secret}".encode()).hexdigest()
 
 
