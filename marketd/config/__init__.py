@@ -1,1 +1,1 @@
-"""Who puts it together: settings, logging and the one composition root."""
+"""The configuration: settings, logging and the one composition root."""

@@ -1,12 +1,12 @@
 """
-Backup and restore: the store as one file, and one file as the store.
+Backup and restore: the store written into one file, and made again from it.
 
-Log, ledger, first answers, what was sent and what was looked at are copied as they were at one moment (`database.cut`):
-what a power cut at that moment would have left, which every start is made for. The uploaded files are copied after
-them: a file never changes and is never taken away, so all that the log refers to is there. Neither a backup nor a store
-is ever half there: both are made under another name.
+The log, the ledgers, the stored responses, the deliveries to webhooks, the sent notices and the views are copied as of
+one moment (`database.cut`): what a power cut at that moment would have left, which every start can handle. The uploaded
+files are copied after them: a file never changes and is never removed, so all that the log refers to is there. Neither
+a backup nor a store is ever half there: both are made under another name.
 
-    RestoreRefused    there is something already where the store should be
+    RestoreRefused    the target is not empty, there is no backup, or another restore is under way
 """
 
 import fcntl
@@ -39,7 +39,9 @@ class RestoreRefused(Exception):
 
 
 class Made(Struct, frozen=True):
-    """A backup that was made: up to which position, of how many files, and which of them are damaged in the store."""
+    """
+    The result of a backup: its log position, its number of files, and those of them that are damaged in the store.
+    """
 
     position: int
     files: int
@@ -47,14 +49,14 @@ class Made(Struct, frozen=True):
 
 
 def backup(folder: Folder, target: Path, clock: Clock, progress: Progress) -> Made:
-    """Write all that the store can't make again into one file, also while a service runs; raise `ArchiveError`."""
+    """Write all that can't be rebuilt into one file, also while a service runs; raise `ArchiveError`."""
     others = [path for path in _kept(folder) if path.suffix != ".db"]
     total = sum(path.stat().st_size for path in (*others, folder.events) if path.exists())
     with writing(target, progress.adding("files", total)) as writer:
         position, last = _add_databases(folder, target, writer, progress)
         for path in _kept(folder):
             name = str(path.relative_to(folder.path))
-            if path.suffix != ".db":  # those were copied at one moment
+            if path.suffix != ".db":  # the databases were copied above
                 _add(writer, name, path)
         members = writer.members
         made_at = instant(clock.now_ms()).isoformat()
@@ -65,7 +67,7 @@ def backup(folder: Folder, target: Path, clock: Clock, progress: Progress) -> Ma
 
 
 def restore(source: Path, path: Path, free_bytes_min: int, progress: Progress) -> Manifest:
-    """Make a data directory of a backup; raise `RestoreRefused`, `ArchiveError`, `FolderError` or `StorageError`."""
+    """Make a data directory from a backup; raise `RestoreRefused`, `ArchiveError`, `FolderError` or `StorageError`."""
     path = path.absolute()
     if not is_empty(path):
         raise RestoreRefused(f"{path} is not empty: a restore overwrites nothing")
@@ -86,7 +88,7 @@ def restore(source: Path, path: Path, free_bytes_min: int, progress: Progress) -
 
 
 def _kept(folder: Folder) -> Iterator[Path]:
-    """Go through the files that can't be made again, but for the log."""
+    """Yield the files that can't be rebuilt, except the log."""
     for name in KEPT_FILES:
         if (folder.path / name).is_file():
             yield folder.path / name
@@ -97,7 +99,7 @@ def _kept(folder: Folder) -> Iterator[Path]:
 
 
 def _add_databases(folder: Folder, target: Path, writer: Writer, progress: Progress) -> tuple[int, str]:
-    """Add the log and the files beside it as they are at one moment; give the log's last position and hash."""
+    """Add the log and the other databases as of one moment; give the log's last position and hash."""
     parts = [Part(folder.events, sqlite.SCHEMA_VERSION)]
     parts += [ledger.part for ledger in ledgers_of(folder)]
     beside = (
@@ -115,7 +117,7 @@ def _add_databases(folder: Folder, target: Path, writer: Writer, progress: Progr
                 _remove(copies[part.path])
                 name = part.path.name
                 copy(db, copies[part.path], lambda done, pages, name=name: progress.tell(name, done, pages))  # type: ignore[misc]
-        for path, copied in copies.items():  # the files are let go, so that the service may shorten its journal
+        for path, copied in copies.items():  # the databases are released, so that the service may shorten its journal
             writer.add(path.name, copied)
             _remove(copied)
     finally:
@@ -127,7 +129,7 @@ def _add_databases(folder: Folder, target: Path, writer: Writer, progress: Progr
 def _add(writer: Writer, name: str, path: Path) -> None:
     try:
         writer.add(name, path)
-    except FileNotFoundError:  # a key whose time is over, taken away since it was listed
+    except FileNotFoundError:  # a retired key, removed since it was listed
         pass
 
 
@@ -149,7 +151,7 @@ def _refuse_full(source: Path, disk: Path, free_bytes_min: int) -> None:
 
 @contextmanager
 def _staging(path: Path) -> Iterator[Path]:
-    """Give an empty folder on the disk of `path`; what a restore that was killed has left there is removed."""
+    """Give an empty folder on the disk of `path`; what a killed restore has left there is removed."""
     staging = path / STAGING if path.is_mount() else path.with_name(f".{path.name}{STAGING}")
     staging.mkdir(mode=0o700, exist_ok=True)
     lock = os.open(staging / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
@@ -186,7 +188,7 @@ def _check_log(source: Path, folder: Folder, manifest: Manifest) -> None:
 
 
 def _forget_ledger(folder: Folder) -> None:
-    """Have Stripe's ledger begin anew: what was charged since the backup is not in it, and has to be looked up."""
+    """Reset Stripe's ledger: what was charged since the backup is not in it, and has to be looked up."""
     if not folder.stripe.exists():
         return
     with cut(Part(folder.events, sqlite.SCHEMA_VERSION)) as (db,):
@@ -202,7 +204,7 @@ def _drop_journal(path: Path) -> None:
 
 
 def _settle(staging: Path, path: Path) -> None:
-    """Give the folder its name; a mount point has it already, so there what makes it a store comes last."""
+    """Give the folder its name; a mount point has it already, so its entries are moved, the log and the lock last."""
     for folder, _, _ in os.walk(staging, topdown=False):
         sync(Path(folder))
     if not path.is_mount():

@@ -1,4 +1,4 @@
-"""What runs beside a part for as long as the part lasts."""
+"""Tasks that run for as long as a block lasts."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
@@ -8,7 +8,7 @@ from typing import Any
 
 @asynccontextmanager
 async def background(*runs: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Let these run for as long as the block lasts; one that fails ends the block."""
+    """Run these coroutines for as long as the block lasts; one that fails ends the block."""
     async with asyncio.TaskGroup() as tasks:
         started = [tasks.create_task(run) for run in runs]
         try:

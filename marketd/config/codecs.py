@@ -1,4 +1,4 @@
-"""Every kind of actor, every read model, and with them what may be said on the bus and kept in the log."""
+"""All kinds of actors and all read models, and the codecs of what is sent on the bus and stored in the log."""
 
 from functools import reduce
 from operator import or_
@@ -83,7 +83,7 @@ ANSWERS: Final = DECISIONS | FINDINGS | Reached | Shown | Spelt | Alike
 
 
 def queries() -> set[Any]:
-    """All queries there are."""
+    """Give the types of all queries."""
     queries: set[Any] = {
         AskReached,
         AwaitChange,
@@ -101,7 +101,7 @@ def queries() -> set[Any]:
 
 
 def micro_services() -> list[Service]:
-    """What is asked here, as the tools of NATS see it."""
+    """Describe the commands and queries for the tools of NATS."""
     answers = {"account": AccountAnswer, "product": ProductAnswer, "order": OrderAnswer, "buyer": BuyerAnswer}
     answers["webhook"] = WebhookAnswer
     actors = [micro.commands(a.kind, a.commands, a.questions, answers[a.kind]) for a in AGGREGATES]

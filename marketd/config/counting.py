@@ -1,4 +1,4 @@
-"""What counts for sellers beside the read models: how often products are looked at, and whose till rings."""
+"""What is counted for sellers beside the read models: views of products, and news of sales."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,7 +17,7 @@ from marketd.storage.views import Views
 async def counting(
     settings: Settings, folder: Folder, bus: Bus, projector: Projector, clock: Clock
 ) -> AsyncIterator[Views]:
-    """Count and listen for as long as the block lasts."""
+    """Count views and watch for sales for as long as the block lasts."""
     limits = settings.analytics
     views = Views(folder.views, clock, visitors_max=limits.visitors_day_max)
     tills = Tills(projector, clock, pause_s=limits.live_pause_s)

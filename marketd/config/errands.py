@@ -1,7 +1,7 @@
 """
-Errands of the command line: what it asks of a service that runs, or of one that it runs for just that long.
+Commands of the command line that need a service: a running one, or one started for the duration of the command.
 
-    ErrandFailed    the service said no, or can't be reached
+    ErrandFailed    the command can't be done, or the service can't be reached
 """
 
 from collections.abc import AsyncIterator
@@ -32,7 +32,7 @@ class ErrandFailed(Exception):
 
 
 class Carrier(msgspec.Struct, frozen=True):
-    """Where a NATS server is, and who we are to it."""
+    """A NATS server's URL, and our credentials for it."""
 
     url: str
     user: str | None
@@ -59,17 +59,17 @@ async def create_admin(settings: Settings, clock: Clock, email: str, password: s
             why = await _ask(bus, settings, clock, command_subject(account.address_of(email)), command)
     except CarrierLost as error:
         raise ErrandFailed(str(error)) from None
-    if why:  # raised out here, where no task group makes a group of it
+    if why:  # raised here, outside the task group that would wrap it in an exception group
         raise ErrandFailed(why)
 
 
 def rotate_keys(settings: Settings, clock: Clock) -> str:
-    """Make a new key for access tokens, which a running service takes up by itself; give its id."""
+    """Make a new key for access tokens, which a running service loads by itself; give its id."""
     return make_signing_key(folder_of(settings).keys, clock)
 
 
 def describe_keys(settings: Settings) -> list[str]:
-    """Say what keys there are: a line each, the newest, which signs, last."""
+    """Describe the keys, one a line; the newest, which signs, comes last."""
     keys = list_keys(folder_of(settings).keys)
     uses = [*("verifies what it has signed" for _ in keys[:-1]), "signs"]
     return [
@@ -78,7 +78,7 @@ def describe_keys(settings: Settings) -> list[str]:
 
 
 async def tell_running(settings: Settings, clock: Clock, subject: str, message: msgspec.Struct) -> None:
-    """Tell a service that runs on the data directory, if one does; raise `ErrandFailed`."""
+    """Send a message to the service that runs on the data directory, if there is one; raise `ErrandFailed`."""
     if not is_in_use(folder_of(settings).path):
         return
     try:
@@ -91,7 +91,7 @@ async def tell_running(settings: Settings, clock: Clock, subject: str, message: 
 
 
 async def _ask(bus: Bus, settings: Settings, clock: Clock, subject: str, command: msgspec.Struct) -> str | None:
-    """Ask, and say why it was not done, or None if it was."""
+    """Send a command, and say why it was not done, or None if it was."""
     command_id = new_id(clock)
     deadline = clock.now_ms() + int(settings.actors.reply_wait_s_max * 1000)
     envelope = Envelope(command_id, command, correlation=command_id, deadline=deadline, principal="command line")
@@ -106,7 +106,7 @@ async def _ask(bus: Bus, settings: Settings, clock: Clock, subject: str, command
 
 @asynccontextmanager
 async def _reached(settings: Settings, clock: Clock) -> AsyncIterator[Bus]:
-    """Reach the service that runs on the data directory, which must be there; if none does, run one for as long."""
+    """Connect to the service that runs on the data directory, which must exist; if none does, run one for the block."""
     folder = folder_of(settings)
     if not is_in_use(folder.path):
         async with running(settings, clock) as service:
@@ -127,7 +127,7 @@ async def _reached(settings: Settings, clock: Clock) -> AsyncIterator[Bus]:
 
 
 def carrier_of(settings: Settings) -> Carrier:
-    """Say where the NATS server of a service that runs is, and who we are to it; raise `ErrandFailed`."""
+    """Give the NATS server of a running service, and our credentials for it; raise `ErrandFailed`."""
     if settings.nats.url is not None:
         return Carrier(settings.nats.url, settings.nats.user, settings.nats.password)
     folder = folder_of(settings)
@@ -139,7 +139,7 @@ def carrier_of(settings: Settings) -> Carrier:
 
 
 def folder_of(settings: Settings) -> Folder:
-    """Find the data directory, which must be there: a slip of the pen must not make an empty store."""
+    """Find the data directory, which must exist, because a typo must not make an empty store; raise `ErrandFailed`."""
     folder = Folder(Path(settings.data.dir))
     if not folder.path.is_dir():
         raise ErrandFailed(f"there is no data directory {folder.path}")

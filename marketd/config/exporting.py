@@ -13,11 +13,11 @@ from marketd.storage.database import Part, cut, rows
 from marketd.storage.log import CorruptLog, chain
 from marketd.storage.records import RECORD
 
-PAGE_RECORDS: Final = 1_000  # read at a time: whoever reads slowly must not hold the log's journal
+PAGE_RECORDS: Final = 1_000  # read at a time: a slow reader must not hold the log's journal
 
 
 class Line(Struct, rename="camel"):
-    """An event in its place: `index` counts those of one record from 0, `event` is what is stored."""
+    """An event and its place: `index` counts those of one record from 0, `event` is the stored JSON."""
 
     position: int
     index: int

@@ -1,4 +1,4 @@
-"""The settings as loading, printing and the documentation see them: one field after the other, by key."""
+"""The settings as fields by key, for loading, printing and the documentation."""
 
 from typing import Any, Final, get_args
 
@@ -20,12 +20,12 @@ class Field(Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        """What it is called everywhere: `http.port`."""
+        """Its key: `http.port`."""
         return f"{self.section}.{self.name}"
 
     @property
     def variable(self) -> str:
-        """What the environment calls it: `MARKETD_HTTP__PORT`."""
+        """Its environment variable: `MARKETD_HTTP__PORT`."""
         return f"MARKETD_{self.section}__{self.name}".upper()
 
 

@@ -1,10 +1,10 @@
 """
-The data directory: whose it is, what lies where in it, and that one service at a time uses it.
+The data directory: its layout, and the lock by which one service at a time uses it.
 
     FolderError
-    ├── FolderForeign     something else is kept there
+    ├── FolderForeign     the directory holds something else
     ├── FolderInUse       another marketd is running on it
-    ├── FolderMissing     there is none, or no store in it
+    ├── FolderMissing     there is no directory, or no store in it
     └── FolderUnusable    it can't be written, or the disk is full
 """
 
@@ -21,7 +21,7 @@ from marketd.storage.archive import is_plain
 
 LOCK: Final = "marketd.lock"
 HARMLESS: Final = frozenset({"lost+found"})
-STAGING: Final = ".restoring"  # what a restore has unpacked on a mount point, until it is whole
+STAGING: Final = ".restoring"  # where a restore into a mount point unpacks
 
 
 class FolderError(Exception):
@@ -45,7 +45,7 @@ class FolderUnusable(FolderError):
 
 
 class Folder:
-    """What lies where in a data directory."""
+    """The layout of a data directory."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -67,7 +67,7 @@ class Folder:
         self.sample_unfinished = path / "sample-unfinished"
 
 
-# What a backup has in it; the rest is made again (read models, index, the broker's store) or is none of the store's.
+# What a backup contains; the rest is rebuilt (read models, index, the broker's store) or not part of the store.
 KEPT_FILES: Final = (
     "sandbox.db",
     "stripe.db",
@@ -84,7 +84,7 @@ PASSING: Final = re.compile(r"files/incoming/.*|.*\.new")
 
 
 def is_kept(name: str) -> bool:
-    """Say whether a path within the data directory is of what a backup has in it."""
+    """Say whether a backup contains this path of the data directory."""
     first, _, rest = name.partition("/")
     if not is_plain(name) or PASSING.fullmatch(name):
         return False
@@ -92,7 +92,7 @@ def is_kept(name: str) -> bool:
 
 
 def found(path: Path) -> Folder:
-    """Find the store in a data directory, which must be there; raise `FolderMissing`."""
+    """Find the store in a data directory, which must exist; raise `FolderMissing`."""
     folder = Folder(path)
     if not path.is_dir():
         raise FolderMissing(f"there is no data directory {path}")
@@ -102,13 +102,13 @@ def found(path: Path) -> Folder:
 
 
 def is_empty(path: Path) -> bool:
-    """Say whether a directory is not there, or has nothing in it."""
+    """Say whether a directory does not exist, or has nothing in it."""
     return not os.path.lexists(path) or (path.is_dir() and not {e.name for e in path.iterdir()} - HARMLESS - {STAGING})
 
 
 @contextmanager
 def opened(path: Path, free_bytes_min: int) -> Iterator[Folder]:
-    """Make the directory if need be and keep it locked; raise `FolderError`."""
+    """Make the directory if needed, and keep it locked for the duration of the block; raise `FolderError`."""
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o750)
         _refuse_foreign(path)
@@ -146,7 +146,7 @@ def _refuse_foreign(path: Path) -> None:
 
 
 def _refuse_headless(folder: Folder) -> None:
-    """Without the log, what is left of a store is not an empty one."""
+    """Refuse a store without its log: what is left of it is not an empty store."""
     left = [part for part in (folder.sandbox, folder.stripe, folder.reads, folder.files) if part.exists()]
     if left and not folder.events.exists():
         raise FolderUnusable(

@@ -1,4 +1,4 @@
-"""The forms that texts in the settings have, each as a pattern and in the words in which an operator is told of it."""
+"""The formats of texts in the settings, each as a pattern and in words for the operator."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""The front: everything between a socket and the bus, made as the settings want it."""
+"""The HTTP front: everything between a socket and the bus, made from the settings."""
 
 import socket
 from collections.abc import AsyncIterator
@@ -63,7 +63,7 @@ from marketd.storage.people import PEOPLE, ReadEnded, ended_since
 
 @asynccontextmanager
 async def front(service: Service, listener: socket.socket, tls: Tls | None = None) -> AsyncIterator[EndedSessions]:
-    """Answer HTTP on a bound socket, and give who has to be whole first; at the end finish the requests in hand."""
+    """Serve HTTP on a bound socket, then finish its requests; yield the ended sessions, which must be whole first."""
     settings, clock = service.settings, service.clock
     signing, linking = load_signing_keys(service.folder.keys, clock), load_link_key(service.folder.keys)
     passwords = Passwords(
@@ -124,7 +124,7 @@ async def front(service: Service, listener: socket.socket, tls: Tls | None = Non
 
 
 def _lockouts(settings: Settings, clock: Clock) -> tuple[Lockout, Lockout]:
-    """Make that of accounts, and that of network addresses."""
+    """Make the lockout of accounts, and that of network addresses."""
     limits = settings.auth
     of_accounts = Lockout(
         clock,
@@ -145,7 +145,7 @@ def _lockouts(settings: Settings, clock: Clock) -> tuple[Lockout, Lockout]:
 
 
 async def _ended(service: Service) -> EndedSessions:
-    """Listen first, then look at what was there before, so that no end is missed."""
+    """Make the ended sessions: listen first, then load the earlier ones, so that no end is missed."""
     limits = service.settings.auth
     ended = EndedSessions(service.clock, access_minutes=limits.access_minutes, sessions_max=limits.ended_sessions_max)
     service.projector.on_applied(ended.on_applied)
@@ -172,7 +172,7 @@ def _front_limits(settings: Settings) -> FrontLimits:
         refresh_days=settings.auth.refresh_days,
         page_hours=settings.auth.page_hours,
         has_sandbox_cards=settings.payments.processor == "sandbox",
-        has_integrators=settings.nats.url is None,  # elsewhere they are users of a server that is not ours
+        has_integrators=settings.nats.url is None,  # at another server they are users that its operator makes
         verify_hours=settings.auth.verify_hours,
         reset_minutes=settings.auth.reset_minutes,
         reset_answer_s=settings.auth.reset_answer_s,

@@ -1,6 +1,6 @@
 """
-What guards the front: first answers, admission, rate limits and connections; and what stands before everything outside:
-circuit breakers. All as the settings want them.
+Makes from the settings what protects the front (stored responses, admission, rate limits, connections and streams), and
+the circuit breakers of external services.
 """
 
 from pathlib import Path
@@ -20,25 +20,25 @@ from marketd.storage.answers import FirstAnswers
 
 
 def make_breaker(name: str, settings: Settings, clock: Clock) -> Breaker:
-    """Make what stands before one thing outside."""
+    """Make the circuit breaker of one external service."""
     limits = settings.breakers
     return Breaker(name, clock, failures_max=limits.failures_max, open_s=limits.open_s)
 
 
 def make_answers(settings: Settings, path: Path, clock: Clock) -> FirstAnswers:
-    """Make the file of first answers; enter and run it."""
+    """Make the store of first responses; enter and run it."""
     limits = settings.idempotency
     return FirstAnswers(path, clock, keep_hours=limits.keep_hours, owner_keys_max=limits.owner_keys_max)
 
 
 def make_once(settings: Settings, answers: FirstAnswers, secret: bytes, clock: Clock) -> Once:
-    """Make who answers a request under a key once."""
+    """Make the executor of requests with an idempotency key."""
     limits = settings.idempotency
     return Once(answers, secret, clock, wait_s_max=limits.wait_s_max, answer_bytes_max=limits.answer_bytes_max)
 
 
 def make_admission(settings: Settings, clock: Clock, fulfilment: Fulfilment) -> Admission:
-    """Make who sends away what is too much; run it."""
+    """Make the admission control; run it."""
     limits = settings.overload
     return Admission(
         clock,
@@ -50,7 +50,7 @@ def make_admission(settings: Settings, clock: Clock, fulfilment: Fulfilment) -> 
 
 
 def make_rates(settings: Settings, clock: Clock) -> Rates:
-    """Make who counts requests."""
+    """Make the rate limits."""
     limits = settings.limits
     return Rates(
         clock,
@@ -63,7 +63,7 @@ def make_rates(settings: Settings, clock: Clock) -> Rates:
 
 
 def make_streams(settings: Settings, ended: EndedSessions) -> Streams:
-    """Make the book of open event streams; it hears of each session that ends."""
+    """Make the register of open event streams, which end with their sessions."""
     limits = settings.http
     streams = Streams(
         StreamLimits(
@@ -77,7 +77,7 @@ def make_streams(settings: Settings, ended: EndedSessions) -> Streams:
 
 
 def make_lines(settings: Settings, clock: Clock, proxies: Proxies) -> Lines:
-    """Make the book of open connections; run it."""
+    """Make the register of open connections; run it."""
     limits = settings.http
     bounds = LineLimits(
         connections_max=limits.connections_max,

@@ -1,4 +1,4 @@
-"""The index process put together: what it is told on standard input, its index, its line to the bus."""
+"""The index process: its settings from standard input, its index, its connection to the bus."""
 
 import asyncio
 import gc
@@ -25,11 +25,11 @@ from marketd.storage.search import SearchIndex, SearchServer
 
 FAILED: Final = 1
 END_S_MAX: Final = 10
-NICENESS: Final = 5  # where there is not enough for both, the service itself goes first
+NICENESS: Final = 5  # where the processor is short, the service itself goes first
 
 
 def main() -> int:
-    """Run the index until the service ends it, or is gone; give the exit code."""
+    """Run the index until the service stops it, or is gone; give the exit code."""
     needs = msgspec.json.decode(sys.stdin.readline(), type=IndexNeeds)
     set_up(needs.log_level, needs.log_format)
     os.nice(NICENESS)
@@ -56,14 +56,17 @@ async def _serve(needs: IndexNeeds) -> None:
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(one) for one in (server.run(), bus.wait_lost(), _freeze(server))]
             await _wait_told_to_end()
-            # The service kills who takes too long; if it is gone, nobody does, and the index can be left at any moment.
+            # The service kills an index that takes too long; if it is gone, the alarm ends it, which is safe at any
+            # moment.
             signal.alarm(END_S_MAX)
             for task in running:
                 task.cancel()
 
 
 async def _freeze(server: SearchServer) -> None:
-    """Have what is read at the start never looked through for garbage: it stays, and that would hold up an answer."""
+    """
+    Exclude what is read at the start from garbage collection: it stays, and a look through it would delay an answer.
+    """
     await server.wait_warm()
     gc.collect()
     gc.freeze()
@@ -77,6 +80,6 @@ async def _wait_told_to_end() -> None:
     loop.add_reader(sys.stdin, told.set)
     await told.wait()
     loop.remove_reader(sys.stdin)
-    # When the service is killed both come, the signal maybe when the loop is half closed, which would complain of it.
+    # When the service is killed both come, and a signal while the loop is closing would be reported as an error.
     loop.remove_signal_handler(signal.SIGTERM)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

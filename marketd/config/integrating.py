@@ -1,5 +1,5 @@
 """
-Integrators on the command line: made, listed and removed, on a service that runs or on one that does not.
+Integrators on the command line: added, listed and removed, whether or not the service runs.
 
     marketd integrator add acme --events 'order.*' --json > acme.json
 """
@@ -63,7 +63,7 @@ asyncio.run(main())
 
 
 class Credentials(Struct, rename="camel"):
-    """All that a client needs."""
+    """All that a client needs to connect."""
 
     url: str
     user: str
@@ -89,7 +89,7 @@ class Listed(Struct, rename="camel"):
 
 
 async def add_integrator(settings: Settings, clock: Clock, name: str, events: Sequence[str]) -> Credentials:
-    """Make an integrator, who can read at once where the service runs, else from its start on; raise `ErrandFailed`."""
+    """Add an integrator, who can read at once if the service runs, else from its start on; raise `ErrandFailed`."""
     folder = _folder_of_ours(settings)
     if not NAME.fullmatch(name) or name in NOT_NAMES:
         raise ErrandFailed(f"expected a name of small letters, digits and hyphens, at most 32, but got {name!r}")
@@ -98,7 +98,7 @@ async def add_integrator(settings: Settings, clock: Clock, name: str, events: Se
     except ValueError as error:
         raise ErrandFailed(f"{error}; there are {', '.join(['*', *DATA])}") from None
     if not is_in_use(folder.path):
-        with opened(folder.path, 0):  # one that never held a store is a data directory from now on
+        with opened(folder.path, 0):  # a directory that never held a store becomes a data directory
             pass
     password = clock.random_bytes(PASSWORD_BYTES).hex()
     made = Integrator(name, tuple(events), hashed(password), clock.now_ms())
@@ -128,9 +128,9 @@ async def add_integrator(settings: Settings, clock: Clock, name: str, events: Se
 
 async def remove_integrator(settings: Settings, clock: Clock, name: str) -> None:
     """
-    Let it in no more, and forget what it has read; raise `ErrandFailed`. The list comes first and is not undone: where
-    the service can't be told, its next start lets nobody in whom somebody wanted out. So who is not in the list may be
-    in all the same, and the service is told to look again for them too.
+    Revoke an integrator's access and remove its consumer; raise `ErrandFailed`. The list is changed first and stays
+    changed: if the service can't be told, its next start refuses the integrator. So one that is not in the list may
+    still have access, and the service is told to look again then too.
     """
     folder = _folder_of_ours(settings)
     with Register(folder.integrators).changing() as known:
@@ -146,7 +146,7 @@ async def remove_integrator(settings: Settings, clock: Clock, name: str) -> None
 
 
 def list_integrators(settings: Settings) -> list[Listed]:
-    """Say who there is, in the order in which they came; raise `ErrandFailed`."""
+    """List the integrators in the order in which they were added; raise `ErrandFailed`."""
     return [
         Listed(one.name, one.events, one.subjects, instant(one.created_at))
         for one in Register(_folder_of_ours(settings).integrators).read()
@@ -154,14 +154,14 @@ def list_integrators(settings: Settings) -> list[Listed]:
 
 
 def _url(settings: Settings, folder: Folder) -> str:
-    """Say where the server is, or will be: a port that was chosen once stays."""
+    """Give the URL of the NATS server, also before it runs: a port that was chosen once stays."""
     if is_in_use(folder.path):
         return carrier_of(settings).url
     return f"nats://{HOST}:{settings.nats.port or reserve_port(folder.nats)}"
 
 
 def _folder_of_ours(settings: Settings) -> Folder:
-    """Find the data directory of a service that has a NATS server of its own."""
+    """Find the data directory of a service that has its own NATS server; raise `ErrandFailed`."""
     if settings.nats.url is not None:
         raise ErrandFailed(OUTSIDE.format(url=settings.nats.url))
     return folder_of(settings)

@@ -1,4 +1,4 @@
-"""The ledgers that a store may have beside its log: what was done with the money, by each processor it ever had."""
+"""The ledgers beside the log of a store: the charges and refunds of each processor that it ever used."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from marketd.storage.database import Connection, Part, Row
 
 
 class Ledger(NamedTuple):
-    """A ledger's file, and how it is read: order, minor units, currency, outcome of the charge, of the refund."""
+    """A ledger's file, and how to read it: order, minor units, currency, outcome of the charge, of the refund."""
 
     part: Part
     entries: Callable[[Path, Connection], Iterator[Row]]
@@ -24,6 +24,6 @@ KNOWN: Final = {
 
 
 def ledgers_of(folder: Folder) -> list[Ledger]:
-    """Give those that are there."""
+    """Give the ledgers that exist."""
     paths = {folder.path / name: known for name, known in KNOWN.items()}
     return [Ledger(Part(path, version), entries) for path, (version, entries) in paths.items() if path.exists()]

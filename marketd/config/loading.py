@@ -1,8 +1,8 @@
 """
-Where the values come from: defaults, then a TOML file, then the environment, then flags; the later wins.
+Loads the settings: defaults, then a TOML file, then the environment, then flags; the later wins.
 
-The one rule: what somebody wrote is in force or is refused by name; it is never dropped in silence, and a wrong value
-is refused even where a later one would have won.
+The one rule: a value that was given takes effect or is refused by name; it is never dropped in silence, and a wrong
+value is refused even if a later one would override it.
 
 SettingsError
 ├── FileUnreadable   the file is missing, may not be read, or is not TOML
@@ -26,8 +26,8 @@ from marketd.config.shown import shown, shown_key
 
 FLAGS: Final = {"--data": "data.dir", "--host": "http.host", "--port": "http.port", "--nats": "nats.url"}
 
-LIVE: Final = "_live_"  # in a key of Stripe's that moves real money
-PATTERN: Final = "matching regex"  # in what msgspec says of a text that does not fit one
+LIVE: Final = "_live_"  # in a Stripe key that moves real money
+PATTERN: Final = "matching regex"  # in msgspec's message about a text that does not match a pattern
 SECRET_WORDS: Final = ("password", "secret", "token", "key", "credential")
 
 
@@ -55,7 +55,7 @@ class ImpossibleValue(SettingsError):
 
 
 class Given(Struct, frozen=True):
-    """A value somebody wrote; `is_text` where the place it comes from knows nothing but text."""
+    """A given value; `is_text` if its source has only text."""
 
     field: Field
     value: Any
@@ -123,7 +123,7 @@ def from_flags(flags: Mapping[str, Any]) -> Iterator[Given]:
 
 
 def unknown(key: str, value: object, source: str) -> UnknownSetting:
-    """Say so, with the nearest key there is. What may be a misspelt secret is masked like a secret."""
+    """Make the error for an unknown key, with the nearest known one; what may be a misspelt secret is masked."""
     name = key.rpartition(".")[2].lower()
     secret = any(word in name for word in SECRET_WORDS) or bool(get_close_matches(name, SECRET_WORDS))
     near = [FIELDS[match] for match in get_close_matches(key, FIELDS, n=1, cutoff=0.7)]
@@ -132,7 +132,7 @@ def unknown(key: str, value: object, source: str) -> UnknownSetting:
 
 
 def converted(given: Given) -> Any:
-    """Make what was written into what the field holds, or raise `ImpossibleValue`."""
+    """Convert a given value to the type of its field, or raise `ImpossibleValue`."""
     kind, value = given.field.type, given.value
     if is_optional(kind) and (value == "" or (given.is_text and value.lower() == "null")):
         return None
@@ -157,7 +157,7 @@ def impossible(given: Given, expected: str) -> ImpossibleValue:
 
 
 def expectation(given: Given, complaint: str) -> str:
-    """Say what would have done: msgspec says it well, but not which words a `Literal` has, or what a pattern means."""
+    """Say what was expected: as msgspec does, but for the words of a `Literal` and the meaning of a pattern."""
     words = get_args(get_args(given.field.type)[0]) if is_choice(given.field.type) else ()
     if words:
         return "one of " + ", ".join(words)
@@ -168,14 +168,14 @@ def expectation(given: Given, complaint: str) -> str:
 
 
 def in_words(kind: Any) -> str | None:
-    """Find what the pattern in a type expects."""
+    """Find the words for the pattern in a type."""
     if isinstance(kind, Meta):
         return (kind.extra or {}).get("expected")
     return next((words for part in get_args(kind) if (words := in_words(part))), None)
 
 
 def is_unicode(text: str) -> bool:
-    """Say whether it came in as UTF-8: Python keeps other bytes of the environment as lone surrogates (PEP 383)."""
+    """Say whether a text was UTF-8: Python keeps other bytes of the environment as lone surrogates (PEP 383)."""
     return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
@@ -201,7 +201,7 @@ def refuse_crossed_limits(values: Mapping[str, Any], sources: Mapping[str, str])
 
 
 def refuse_keyless_stripe(values: Mapping[str, Any], sources: Mapping[str, str]) -> None:
-    """Raise `ImpossibleValue` for Stripe without its key, or with a key to real money that everybody could read."""
+    """Raise `ImpossibleValue` for Stripe without its key, or with a live key that is sent without TLS."""
     processor, key, url = (values[f"payments.{name}"] for name in ("processor", "stripe_secret_key", "stripe_url"))
     if processor != "stripe":
         return
@@ -222,7 +222,7 @@ def refuse_half_of_tls(values: Mapping[str, Any], sources: Mapping[str, str]) ->
 
 
 def refuse_leaf_of_others(values: Mapping[str, Any], sources: Mapping[str, str]) -> None:
-    """Raise `ImpossibleValue` for a hub that only a NATS server of our own could connect to."""
+    """Raise `ImpossibleValue` for a leaf hub without a NATS server of our own to connect to it."""
     hub, elsewhere = values["nats.leaf_url"], values["nats.url"]
     if hub is not None and elsewhere is not None:
         expected = f"none, because the server at nats.url = {shown(elsewhere)} is not ours ({sources['nats.url']})"

@@ -1,14 +1,14 @@
 """
-What the service writes to stderr: one line a record, `2026-01-01T00:00:00.000Z info marketd.http started`. What belongs
-to a request, also in an actor, a saga's step or the index, names it before the message: `request=… trace=…`.
+Logging to stderr: one line a record, `2026-01-01T00:00:00.000Z info marketd.http started`. A record that belongs to a
+request, also in an actor, a saga's step or the index, names it before the message: `request=… trace=…`.
 
 The one rule: a record stays one line, whatever a client, a library or a traceback put into it. A line break is written
-as `\\n`, so `sed 's/\\\\n/\\n/g'` unfolds a traceback. Nobody logs a secret; those that a library puts into a message,
-in the address of a server or as a signed token, are masked here. What libraries do is nobody's business at any level:
-aiosqlite would tell all that it writes.
+as `\\n`, so `sed 's/\\\\n/\\n/g'` unfolds a traceback. Our code logs no secrets; those that a library puts into a
+message, in the URL of a server or as a signed token, are masked here. Libraries do not log below info at any level:
+aiosqlite would log all that it writes.
 
-For who reads logs by program a line is a JSON object instead: `time`, `level`, `logger`, `message`, and where there is
-such a thing `request`, `trace` and `traceback`.
+In the format `json` a line is a JSON object instead: `time`, `level`, `logger`, `message`, and where there are such
+`request`, `trace`, `traceback` and `stack`.
 """
 
 import logging
@@ -27,7 +27,7 @@ OURS: Final = "marketd"
 # C0 and C1 controls, DEL, and Unicode's own line breaks: they would break the line, or move a terminal's cursor.
 CONTROLS: Final = {code: repr(chr(code))[1:-1] for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)}
 
-# Of those, what JSON leaves as it is within a text; what it must escape, it has.
+# Those of them that JSON leaves as they are in a string; the others it escapes.
 ESCAPED: Final = {code: f"\\u{code:04x}" for code in CONTROLS if code >= 0x7F}
 
 # A JSON Web Token (RFC 7519) in its compact form: its header is an object in base64url, so it begins with `{"`.
@@ -74,8 +74,8 @@ def _masked(text: str) -> str:
 
 def set_up(level: str, form: Literal["text", "json"] = "text") -> None:
     """
-    Send the records of `level` and above to stderr; of those who are not ours none below info. Requests are measured,
-    not logged, so aiohttp's are left out.
+    Log records of `level` and above to stderr, but none of libraries below info. Requests are measured, not logged, so
+    aiohttp's access log is left out.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLine() if form == "json" else OneLine())

@@ -1,7 +1,7 @@
 """
-How people are told things, for the composition root: over what, from whom, how patiently, what the links lead to.
+Makes what sends notices to users, for the composition root: the carriers, the sender, the retries and the links.
 
-    async with notifying(...) as notices:     # the file of what was sent, the line to push services; then run them
+    async with notifying(...) as notices:     # opens the file of sent notices and the HTTP client; then run them
 """
 
 import logging
@@ -42,7 +42,7 @@ log = logging.getLogger("marketd.notices")
 
 @dataclass
 class Notices:
-    """All who tell people things."""
+    """All parts that send notices to users."""
 
     tokens: MailTokens
     push_key: PushKey
@@ -59,8 +59,8 @@ class Notices:
 
     def parts(self) -> dict[str, dict[str, Any]]:
         """
-        Say how they are. Who waits for somebody outside keeps nobody from anything else, so it has no say in whether
-        the service is ready.
+        Give the state of each part. Waiting for an external service holds up nothing else, so it does not affect
+        readiness.
         """
         mail = {"state": _state(self.mail_breaker), **self.postman.statistics(), "orders": self.by_mail.statistics()}
         return {"mail": mail, "push": {"state": _state(self.push_services), **self.by_push.statistics()}}
@@ -70,7 +70,7 @@ class Notices:
 async def notifying(
     settings: Settings, folder: Folder, clock: Clock, bus: Bus, events: EventLog, projector: Projector, url: str | None
 ) -> AsyncIterator[Notices]:
-    """Make all who tell people things; raise `TemplateFault`, `KeyUnusable` or `StorageError`."""
+    """Make all parts that send notices; raise `TemplateFault`, `KeyUnusable` or `StorageError`."""
     tokens, push_key = MailTokens(load_mail_key(folder.keys)), PushKey(load_push_key(folder.keys))
     templates = make_templates(settings)
     known, finding = known_url(settings, url), account_finder(projector)
@@ -97,12 +97,12 @@ async def notifying(
 
 
 def make_carrier(settings: Settings, folder: Folder) -> Carrier:
-    """Send over SMTP where there is a server; else keep the mails as files."""
+    """Make the carrier of mails: SMTP if there is a server, else files."""
     wanted = settings.mail
     sender = Sender(wanted.from_address, wanted.from_name)
     if wanted.host is None:
         return Outbox(folder.mail, sender, files_max=wanted.files_max)
-    from marketd.actors.notices.smtp import SmtpCarrier, SmtpServer  # and its library, 0.4 MB, where mails are sent
+    from marketd.actors.notices.smtp import SmtpCarrier, SmtpServer  # imported here: its library takes 0.4 MB
 
     server = SmtpServer(
         host=wanted.host,
@@ -117,18 +117,18 @@ def make_carrier(settings: Settings, folder: Folder) -> Carrier:
 
 
 def make_templates(settings: Settings) -> Templates:
-    """Take our templates, and in their place those of the operator's folder; raise `TemplateFault`."""
+    """Load our templates, replaced by those in the operator's folder; raise `TemplateFault`."""
     folder = settings.mail.templates
     return Templates(settings.mail.from_name, Path(folder) if folder else None)
 
 
 def known_as(settings: Settings, url: str | None) -> str:
-    """Say what clients call the service, or else where it listens."""
+    """Give the public URL of the service, or else where it listens."""
     return settings.http.public_url or url or f"http://{settings.http.host}:{settings.http.port}"
 
 
 def known_url(settings: Settings, url: str | None) -> str:
-    """Say where the links of mails lead."""
+    """Give the base URL of the links in mails."""
     known = known_as(settings, url)
     if settings.mail.host and not settings.http.public_url:
         log.warning("http.public_url is not set: the links in mails lead to %s", known)
@@ -138,7 +138,7 @@ def known_url(settings: Settings, url: str | None) -> str:
 def make_notice_letters(
     settings: Settings, folder: Folder, clock: Clock, tokens: MailTokens, templates: Templates, url: str
 ) -> NoticeLetters:
-    """Write letters about orders, with links that download what was bought, and about webhooks."""
+    """Make the writer of letters about orders, with links to download what was bought, and about webhooks."""
     links = DownloadLinks(load_link_key(folder.keys), clock, minutes=settings.downloads.link_minutes)
 
     def link(order_id: str, file: File, until: int) -> str:
@@ -149,7 +149,7 @@ def make_notice_letters(
 
 
 def account_finder(projector: Projector) -> FindAccount:
-    """Find accounts in the read model of people."""
+    """Make a function that finds accounts in the read model of people."""
 
     async def find_account(user_id: str, position: int) -> Address | None:
         await projector.wait_reached(position)
@@ -160,7 +160,7 @@ def account_finder(projector: Projector) -> FindAccount:
 
 
 def postman_limits(settings: Settings) -> PostmanLimits:
-    """How patient the postman is."""
+    """Give the limits of the postman."""
     limits = settings.mail
     return PostmanLimits(
         retry_s=limits.retry_s,
@@ -173,7 +173,7 @@ def postman_limits(settings: Settings) -> PostmanLimits:
 
 
 def mail_limits(settings: Settings) -> NotifierLimits:
-    """How patient, and how fast, notices are sent by mail."""
+    """Give the limits of notices by mail."""
     limits = settings.mail
     return NotifierLimits(
         retry_s=limits.retry_s,
@@ -187,7 +187,7 @@ def mail_limits(settings: Settings) -> NotifierLimits:
 
 
 def push_limits(settings: Settings) -> NotifierLimits:
-    """How patient, and how fast, push messages are sent."""
+    """Give the limits of push messages."""
     limits = settings.push
     return NotifierLimits(
         retry_s=limits.retry_s,

@@ -1,4 +1,4 @@
-"""What the parts count, under the names that docs/metrics.md explains: read from each part when somebody looks."""
+"""The metrics of all parts, under the names that docs/metrics.md explains: read from each part on each scrape."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, get_args
@@ -34,22 +34,22 @@ ENDS: Final = ("sent", "rejected", "given_up")  # of notices
 
 
 def counter(name: str, told: str, value: float) -> Measure:
-    """Tell of a count without labels."""
+    """Make a counter without labels."""
     return Measure("counter", name, told, (), [Sample((), value)])
 
 
 def gauge(name: str, told: str, value: float) -> Measure:
-    """Tell of a value without labels."""
+    """Make a gauge without labels."""
     return Measure("gauge", name, told, (), [Sample((), value)])
 
 
 def histogram(name: str, told: str, value: Histogram) -> Measure:
-    """Tell of a histogram without labels."""
+    """Make a histogram without labels."""
     return Measure("histogram", name, told, (), [Sample((), value)])
 
 
 def outcomes(name: str, told: str, label: str, found: Outcomes) -> Iterable[Measure]:
-    """Tell how often each thing ended how, and how long it took."""
+    """Make a counter of outcomes and a histogram of durations."""
     counts = [Sample(key, count) for key, count in found.counts.items()]
     yield Measure("counter", f"{name}s_total", f"{told}, by how they ended", (label, "outcome"), counts)
     times = [Sample((key,), value) for key, value in found.times.items()]
@@ -57,13 +57,13 @@ def outcomes(name: str, told: str, label: str, found: Outcomes) -> Iterable[Meas
 
 
 def of_build() -> Iterable[Measure]:
-    """Tell which marketd this is."""
+    """Give the version of marketd."""
     version = [Sample((__version__,), 1)]
     yield Measure("gauge", "marketd_build_info", "The version that runs", ("version",), version)
 
 
 def of_breakers(circuits_now: Callable[[], Sequence[Circuit]]) -> Source:
-    """Tell of the breakers: the state that each is in has the value 1, the others 0."""
+    """Measure the circuit breakers: the state that each is in has the value 1, the others 0."""
 
     def tell() -> Iterable[Measure]:
         circuits = circuits_now()
@@ -83,7 +83,7 @@ def of_breakers(circuits_now: Callable[[], Sequence[Circuit]]) -> Source:
 
 
 def of_bus(bus: NatsBus) -> Source:
-    """Tell what is asked on the bus, and how the line to NATS is."""
+    """Measure what is asked on the bus, and the connection to NATS."""
 
     def tell() -> Iterable[Measure]:
         line = bus.statistics()
@@ -96,7 +96,7 @@ def of_bus(bus: NatsBus) -> Source:
 
 
 def of_actors(house: House) -> Source:
-    """Tell who is awake, what waits for them, and what their turns came to."""
+    """Measure the actors that are awake, their mailboxes, and their turns."""
 
     def tell() -> Iterable[Measure]:
         now, kinds = house.statistics(), house.kinds()
@@ -115,7 +115,7 @@ def of_actors(house: House) -> Source:
 
 
 def of_log(events: SqliteLog) -> Source:
-    """Tell how the log is written."""
+    """Measure how the log is written."""
 
     def tell() -> Iterable[Measure]:
         now = events.statistics()
@@ -131,7 +131,7 @@ def of_log(events: SqliteLog) -> Source:
 
 
 def of_models(projector: Projector, events: SqliteLog) -> Source:
-    """Tell how far the read models are behind the log."""
+    """Measure how far the read models are behind the log."""
 
     def tell() -> Iterable[Measure]:
         standings, head = projector.statistics(), events.head
@@ -144,7 +144,7 @@ def of_models(projector: Projector, events: SqliteLog) -> Source:
 
 
 def of_saga(fulfilment: Fulfilment) -> Source:
-    """Tell of the steps of the sagas; how the orders ended is in `marketd_events_total`."""
+    """Measure the steps of the sagas; how the orders ended is in `marketd_events_total`."""
 
     def tell() -> Iterable[Measure]:
         now = fulfilment.statistics()
@@ -158,7 +158,7 @@ def of_saga(fulfilment: Fulfilment) -> Source:
 def of_followers(
     fulfilment: Fulfilment, notices: Notices, courier: Courier, relay: Relay, events: SqliteLog, clock: Clock
 ) -> Source:
-    """Tell how far those who act on the log are behind it, what they have in hand, and what became of notices."""
+    """Measure how far the followers of the log are behind it, what they have in progress, and how notices ended."""
 
     def tell() -> Iterable[Measure]:
         postman, channels = notices.postman, {"email": notices.by_mail, "push": notices.by_push}
@@ -195,7 +195,7 @@ def of_room(room: Room) -> Source:
 
 
 def of_relay(relay: Relay) -> Source:
-    """Tell how the public events go out; how far the relay is behind is told among the followers."""
+    """Measure how the public events are published; the lag of the relay is among those of the followers."""
 
     def tell() -> Iterable[Measure]:
         yield gauge("marketd_events_relay_up", "0 while public events wait in the log", float(relay.trouble is None))
@@ -206,7 +206,7 @@ def of_relay(relay: Relay) -> Source:
 
 
 def of_webhooks(courier: Courier) -> Source:
-    """Tell of the webhooks, and how posting to them goes."""
+    """Measure the webhooks, and the posts to them."""
 
     def tell() -> Iterable[Measure]:
         now = courier.statistics()
@@ -222,7 +222,7 @@ def of_webhooks(courier: Courier) -> Source:
 
 
 def of_index(index: IndexProcess) -> Source:
-    """Tell of the process of the search index."""
+    """Measure the process of the search index."""
 
     def tell() -> Iterable[Measure]:
         now = index.statistics()
@@ -234,7 +234,7 @@ def of_index(index: IndexProcess) -> Source:
 
 
 def of_front(admission: Admission, lines: Lines, streams: Streams) -> Source:
-    """Tell what is at the front door."""
+    """Measure the connections, event streams and requests of the front."""
 
     def tell() -> Iterable[Measure]:
         now = admission.statistics()
@@ -248,25 +248,25 @@ def of_front(admission: Admission, lines: Lines, streams: Streams) -> Source:
 
 
 def of_views(views: Views) -> Source:
-    """Tell of the visits of products that are in no seller's figures."""
+    """Count the visits of products that are in no seller's figures."""
     told = "Visits that were not counted: too many in a second, or visitors in a day"
     return lambda: [counter("marketd_views_uncounted_total", told, views.statistics()["uncounted"])]
 
 
 def of_pulse(pulse: Pulse) -> Source:
-    """Tell how late the event loop is."""
+    """Measure how late the event loop is."""
     told = "How late something due was done"
     return lambda: [histogram("marketd_event_loop_lag_seconds", told, pulse.late)]
 
 
 def of_news(news: StripeNews | None) -> Source:
-    """Tell of refunds that Stripe took on, and that failed."""
+    """Count the refunds that Stripe accepted, and that failed later."""
     told = "Refunds that the processor took on, and then reported as failed"
     return lambda: [counter("marketd_payments_refunds_failed_total", told, news.failed_refunds if news else 0)]
 
 
 async def of_deliveries(courier: Courier) -> list[Measure]:
-    """Tell what waits for webhooks; nothing where it can't be read."""
+    """Measure the deliveries that wait; nothing if they can't be read."""
     try:
         found = await courier.backlog()
     except StorageError:
@@ -279,7 +279,7 @@ async def of_deliveries(courier: Courier) -> list[Measure]:
 
 
 async def of_alerts(projector: Projector) -> list[Measure]:
-    """Tell of the open alerts; nothing where they can't be read."""
+    """Count the open alerts; nothing if they can't be read."""
     try:
         found = await projector.read(count_open_alerts, None)
     except StorageError:
@@ -290,7 +290,7 @@ async def of_alerts(projector: Projector) -> list[Measure]:
 def make_metrics(
     service: Service, traffic: Traffic, pulse: Pulse, admission: Admission, lines: Lines, streams: Streams
 ) -> Metrics:
-    """Make who is asked for the metrics; whoever else has something to tell adds it to `service.measures`."""
+    """Make the metrics of the service; other parts add theirs to `service.measures`."""
     measures, events, courier = service.measures, service.log, service.webhooks.courier
     for source in (
         of_build,

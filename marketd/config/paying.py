@@ -1,4 +1,4 @@
-"""Who moves the money, for the composition root."""
+"""Makes the payment processor, for the composition root."""
 
 from contextlib import AbstractAsyncContextManager
 
@@ -15,11 +15,11 @@ from marketd.config.settings import Settings
 def make_processor(
     settings: Settings, folder: Folder, clock: Clock, breaker: Breaker
 ) -> AbstractAsyncContextManager[PaymentProcessor]:
-    """Make the processor that the settings want; enter it."""
+    """Make the payment processor of the settings; enter it."""
     wanted = settings.payments
     if wanted.processor == "sandbox":
         return SandboxProcessor(folder.sandbox, clock, breaker, delay_ms=wanted.sandbox_delay_ms)
-    from marketd.actors.payments.stripe import StripeProcessor  # its library is large: who does without it has none
+    from marketd.actors.payments.stripe import StripeProcessor  # imported here: its library is large
 
     assert wanted.stripe_secret_key, "the settings are refused without the key"
     return StripeProcessor(
@@ -33,7 +33,7 @@ def make_processor(
 
 
 def make_news(settings: Settings, clock: Clock, breaker: Breaker, fulfilment: Fulfilment) -> StripeNews | None:
-    """Make who takes in what Stripe posts to us, if it does."""
+    """Make the receiver of what Stripe posts to us, if its endpoint is set up."""
     wanted = settings.payments
     if wanted.processor != "stripe" or wanted.stripe_webhook_secret is None:
         return None

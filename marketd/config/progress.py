@@ -1,4 +1,4 @@
-"""How far something long has come, for whoever sits at the terminal; anybody else is told nothing."""
+"""The progress of long commands, shown on a terminal only."""
 
 import sys
 from typing import Final, TextIO
@@ -10,7 +10,7 @@ WIDTH: Final = 30
 
 
 class Progress:
-    """A line at the bottom of the screen, written over itself; enter it, so that it is gone at the end."""
+    """A line at the bottom of the screen, overwritten in place; enter it, so that it is cleared at the end."""
 
     def __init__(self, clock: Clock, screen: TextIO = sys.stderr) -> None:
         self._clock, self._screen = clock, screen
@@ -26,7 +26,7 @@ class Progress:
             self._screen.flush()
 
     def tell(self, label: str, done: int, total: int) -> None:
-        """Say that so much of something is done."""
+        """Show that `done` of `total` is done."""
         now_s = self._clock.monotonic_s()
         is_news = label != self._label or done >= total
         if not self._is_shown or (now_s - self._shown_s < SHOWN_S and not is_news):
@@ -38,7 +38,7 @@ class Progress:
         self._screen.flush()
 
     def adding(self, label: str, total: int) -> "Adding":
-        """Give somebody who is told of each piece."""
+        """Give a function that is told of each piece."""
         return Adding(self, label, total)
 
 

@@ -1,8 +1,8 @@
 """
 Rebuilding: the read models and the search index made again from the log, beside the old ones, which they replace when
-they are whole. Killed on the way, it leaves the old ones, or none, which the next start makes.
+they are complete. If it is killed, the old ones stay, or none, which the next start makes.
 
-    RebuildFailed    a read model can't take in the log
+    RebuildFailed    a read model can't apply the log
 """
 
 import shutil
@@ -26,12 +26,12 @@ class RebuildFailed(Exception):
 
 
 async def rebuild(settings: Settings, clock: Clock, progress: Progress) -> int:
-    """Make read models and index again where no service runs; give the position that they have come to."""
+    """Rebuild read models and index while no service runs; give the log position that they have reached."""
     found(Path(settings.data.dir))
     with opened(Path(settings.data.dir), settings.storage.free_bytes_min) as folder:
         fresh = folder.reads.with_name(f"{folder.reads.name}.new")
         position = await _make_models(folder, fresh, progress)
-        (folder.search / "stamp.json").unlink(missing_ok=True)  # an index without its stamp is none
+        (folder.search / "stamp.json").unlink(missing_ok=True)  # an index without its stamp counts as missing
         _remove(folder.reads)
         fresh.rename(folder.reads)
         if settings.search.enabled:
@@ -50,7 +50,9 @@ async def _make_models(folder: Folder, fresh: Path, progress: Progress) -> int:
 
 
 async def _make_index(folder: Folder, clock: Clock, progress: Progress) -> None:
-    from marketd.storage.search import SearchIndex  # and Whoosh, 3 MB, which a service has in another process
+    from marketd.storage.search import (
+        SearchIndex,
+    )  # imported here: Whoosh, 3 MB, which a service has in another process
 
     fresh = folder.search.with_name(f"{folder.search.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
@@ -66,6 +68,6 @@ async def _make_index(folder: Folder, clock: Clock, progress: Progress) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Remove a database, and what SQLite has beside it."""
+    """Remove a database, and SQLite's files beside it."""
     for suffix in ("", "-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)

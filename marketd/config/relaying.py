@@ -1,4 +1,6 @@
-"""How public events go out, for the composition root: into which streams, for how long, and who may read them."""
+"""
+Makes what publishes events, for the composition root: the streams, how long they keep events, and who may read them.
+"""
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -34,7 +36,7 @@ log = logging.getLogger("marketd.events")
 
 
 def make_server(settings: Settings, folder: Folder, clock: Clock) -> NatsServer:
-    """Make the server of our own, with room for the streams, and with the integrators let in."""
+    """Make our own NATS server, with room for the streams, and with accounts for the integrators."""
     nats = settings.nats
     kept = len(STREAMS) * settings.events.keep_bytes_max
     return NatsServer(
@@ -45,7 +47,7 @@ def make_server(settings: Settings, folder: Folder, clock: Clock) -> NatsServer:
         hub=Hub(nats.leaf_url, nats.leaf_user, nats.leaf_password) if nats.leaf_url else None,
         limits=Limits(
             store_bytes_max=max(kept + BESIDE_BYTES, Limits().store_bytes_max),
-            heap_bytes_max=kept + HEAP_BESIDE_BYTES,  # twice what the kept ones can need of it
+            heap_bytes_max=kept + HEAP_BESIDE_BYTES,  # twice the memory that the kept events can need
         ),
     )
 
@@ -67,7 +69,7 @@ def make_stream(settings: Settings, name: str, url: str | None, user: str | None
 
 
 def source_of(settings: Settings) -> str:
-    """What the events name as their source."""
+    """Give what the events name as their source."""
     return settings.events.source or settings.http.public_url or "/marketd"
 
 
@@ -91,7 +93,7 @@ async def renewing(relay: Relay, server: NatsServer, room: Room, clock: Clock) -
 async def made_relay(
     settings: Settings, folder: Folder, server: NatsServer | None, bus: Bus, events: EventLog, clock: Clock
 ) -> AsyncIterator[Relay]:
-    """Make the relay, and before a server of our own the gate for integrators."""
+    """Make the relay and, for our own server, the gate for integrators."""
     url, user, password = (server.url, server.user, server.password) if server else (None, None, None)
     wanted = settings.events
     limits = RelayLimits(

@@ -1,8 +1,8 @@
 """
-Replaying: older public events out of the log again, in the words and under the ids that they had, to who asks for it.
+Replaying: publishes older events from the log again, with the content and the ids that they had.
 
-Whoever follows the events live sees none of it: what is replayed goes into a stream of its own, for one integrator or
-for all, or to any other subject.
+Live readers see none of it: replayed events go into a stream of their own, for one integrator or for all, or to any
+other subject.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from marketd.storage.records import LogReader
 
 
 class Target:
-    """Where replayed events go: below `market.replay` each under a subject of its own; else all under the one given."""
+    """Where replayed events go: below `market.replay` each has its own subject; else all go to the given one."""
 
     def __init__(self, to: str) -> None:
         self._to = to.removesuffix(".>")
@@ -38,12 +38,12 @@ class Target:
             raise ErrandFailed(f"expected a subject of one's own, or one below {REPLAYS}, but got {to!r}")
 
     def subject(self, event: PublicEvent) -> str:
-        """Say where one event goes."""
+        """Give the subject of one event."""
         return f"{self._to}.{event.name}.{event.body.subject}" if self.is_kept else self._to
 
 
 async def replay(settings: Settings, clock: Clock, since: int, to: str | None, progress: Progress) -> int:
-    """Publish again what happened at a time (ms since the epoch) or later; give how many events that were."""
+    """Publish the events since a time (ms since the epoch) again; give their number."""
     folder, target = found(Path(settings.data.dir)), Target(to or f"{REPLAYS}.{FOR_ALL}")
     carrier, run = carrier_of(settings), new_id(clock)
     guests = Register(folder.integrators).read() if settings.nats.url is None else []

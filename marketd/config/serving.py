@@ -1,5 +1,5 @@
 """
-Serving: from the bound socket to the ready line, until somebody asks for the end.
+Serving: from the bound socket to the ready line, until the service is told to stop.
 
     CannotListen    the address or port can't be had
 """
@@ -58,7 +58,7 @@ async def serve(settings: Settings, clock: Clock, *, sample: bool) -> None:
 
 
 async def _start(service: Service, ended: EndedSessions, url: str, *, sample: bool) -> None:
-    """Catch up, fill an empty store, or one whose filling was cut off, and say that we are ready."""
+    """Catch up, fill an empty store, or one whose filling was interrupted, and print the ready line."""
     folder = service.folder
     service.is_filling = sample and (service.log.head == 0 or folder.sample_unfinished.exists())
     await wait_caught_up(service)
@@ -76,14 +76,14 @@ async def _start(service: Service, ended: EndedSessions, url: str, *, sample: bo
 
 
 def _sample_password(folder: Folder) -> str:
-    """Read the password, or make it: it lasts as the log does, in which its people are."""
+    """Read the password of the sample users, or make it: it lasts as long as the log, which has these users."""
     if not folder.sample_password.exists():
         write_whole(folder.sample_password, f"Aa1-{secrets.token_urlsafe(12)}\n".encode())
     return folder.sample_password.read_text(encoding="utf-8").strip()
 
 
 def _make_room(connections_max: int) -> None:
-    """Let the process open as many files as there may be connections, and some beside them."""
+    """Let the process open as many files as there may be connections, and `FILES_BESIDE` more."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = connections_max + FILES_BESIDE
     if soft == resource.RLIM_INFINITY or soft >= wanted:
@@ -95,7 +95,7 @@ def _make_room(connections_max: int) -> None:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Bind before anything else is touched: a port in use is found out at once."""
+    """Bind before anything else is touched, so that a port in use is found at once; raise `CannotListen`."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = socket.create_server((str(address[0]), port), family=family)
@@ -106,7 +106,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _certificate(settings: Settings, clock: Clock) -> Certificate | None:
-    """Read the certificate, if there is to be one, before anything else is touched."""
+    """Load the certificate, if TLS is set up, before anything else is touched."""
     chain, key = settings.http.tls_certificate, settings.http.tls_key
     if chain is None or key is None:
         return None
@@ -114,7 +114,7 @@ def _certificate(settings: Settings, clock: Clock) -> Certificate | None:
 
 
 def _url(scheme: str, host: str, listener: socket.socket) -> str:
-    """Say where the service is reached: an address that stands for all of them is reached by loopback."""
+    """Give the URL of the service: an address that stands for all of them is replaced by loopback."""
     port = listener.getsockname()[1]
     shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"{scheme}://[{shown}]:{port}" if ":" in shown else f"{scheme}://{shown}:{port}"

@@ -1,10 +1,10 @@
 """
-Every setting of the system and every limit it keeps: its type, its bounds, its default and its sentence.
+Every setting and every limit of the system: its type, its bounds, its default and its description.
 
 The one rule: a setting is one line here and nowhere else. Loading, checking, printing and the documentation follow from
-that line, so `Meta` has a description always, bounds for every number, `extra=SECRET` for what must not be shown, and
-`extra={"check": …}` for what no bounds can say: a function from a value to what was expected instead of it, or None.
-A limit is named with its unit before the `max`; a field `x` beside a field `x_max` may not be above it.
+that line, so `Meta` always has a description, bounds for every number, `extra=SECRET` for what must not be shown, and
+`extra={"check": …}` for what bounds can't express: a function from a value to what was expected instead, or None. A
+limit is named with its unit before the `max`; a field `x` beside a field `x_max` may not be above it.
 """
 
 from ipaddress import ip_network
@@ -22,7 +22,7 @@ GIB: Final = 1024 * MIB
 
 
 def _networks_fault(networks: tuple[str, ...]) -> str | None:
-    """Say what was expected of networks that are none."""
+    """Say what was expected, if these are not networks."""
     try:
         for network in networks:
             ip_network(network)
@@ -32,7 +32,7 @@ def _networks_fault(networks: tuple[str, ...]) -> str | None:
 
 
 class Http(Struct, frozen=True):
-    """The front: where it listens and what it takes in."""
+    """The HTTP front: where it listens and what it accepts."""
 
     host: Annotated[str, Meta(description="the address to listen on", min_length=1)] = "127.0.0.1"
     port: Annotated[int, Meta(description="the TCP port to listen on; 0 takes a free one", ge=0, le=65535)] = 8080
@@ -102,7 +102,7 @@ class Http(Struct, frozen=True):
 
 
 class Data(Struct, frozen=True):
-    """Where everything that lasts is kept."""
+    """Where persistent data is kept."""
 
     dir: Annotated[str, Meta(description="the directory of the log, the read models and the uploads", min_length=1)] = (
         "data"
@@ -110,7 +110,7 @@ class Data(Struct, frozen=True):
 
 
 class Nats(Struct, frozen=True):
-    """The carrier of messages: a server of our own, or one that already runs."""
+    """The NATS server that carries messages: our own, or one that already runs."""
 
     url: Annotated[NatsUrl | None, Meta(description="a server that already runs; our own is started if empty")] = None
     user: Annotated[str | None, Meta(description="who we are to the server at `url`")] = None
@@ -191,7 +191,7 @@ class Metrics(Struct, frozen=True):
 
 
 class Traces(Struct, frozen=True):
-    """Traces, as OpenTelemetry has them; they need the extra `otel`."""
+    """Traces by OpenTelemetry; they need the extra `otel`."""
 
     endpoint: Annotated[
         WebUrl | None, Meta(description="where spans are sent by OTLP over HTTP, such as `http://host:4318/v1/traces`")
@@ -202,7 +202,7 @@ class Traces(Struct, frozen=True):
 
 
 class Auth(Struct, frozen=True):
-    """Sessions, and what guessing a password costs."""
+    """Sessions, and the protection against guessed passwords."""
 
     access_minutes: Annotated[int, Meta(description="how long an access token is good", ge=1, le=1440)] = 15
     refresh_days: Annotated[int, Meta(description="how long a refresh token is good", ge=1, le=3650)] = 30
@@ -242,7 +242,7 @@ class Auth(Struct, frozen=True):
 
 
 class Idempotency(Struct, frozen=True):
-    """First answers, kept for requests that come again under their Idempotency-Key."""
+    """Responses stored for requests that are repeated with their Idempotency-Key."""
 
     keep_hours: Annotated[float, Meta(description="how long an answer is kept", gt=0, le=8760)] = 24.0
     wait_s_max: Annotated[
@@ -255,7 +255,7 @@ class Idempotency(Struct, frozen=True):
 
 
 class Limits(Struct, frozen=True):
-    """How much one client may ask for. The lockout of accounts is in `[auth]`."""
+    """How much one client may request. The lockout of accounts is in `[auth]`."""
 
     enabled: Annotated[bool, Meta(description="whether there are such limits; without them, one can test the load")] = (
         True
@@ -275,7 +275,7 @@ class Limits(Struct, frozen=True):
 
 
 class Overload(Struct, frozen=True):
-    """When more comes than can be done: what is taken in hand, and what is sent away at once."""
+    """Overload: how many requests are accepted, and which are rejected at once."""
 
     delay_s_max: Annotated[
         float, Meta(description="how long what is in hand may take at the pace at which it goes", gt=0, le=60)
@@ -289,7 +289,7 @@ class Overload(Struct, frozen=True):
 
 
 class Uploads(Struct, frozen=True):
-    """What sellers send us."""
+    """Uploads by sellers."""
 
     bytes_max: Annotated[int, Meta(description="the largest upload", ge=1, le=KIB * GIB)] = GIB
     free_bytes_min: Annotated[
@@ -320,7 +320,7 @@ class Images(Struct, frozen=True):
 
 
 class Downloads(Struct, frozen=True):
-    """What buyers fetch."""
+    """Downloads by buyers."""
 
     link_minutes: Annotated[int, Meta(description="how long a download link is good", ge=1, le=525_600)] = 15
     mail_link_hours: Annotated[
@@ -329,7 +329,7 @@ class Downloads(Struct, frozen=True):
 
 
 class Frontends(Struct, frozen=True):
-    """The answers for apps and pages, gathered from parts; a part that takes longer is left out."""
+    """The responses for apps and pages, assembled from parts; a part that takes longer is left out."""
 
     reviews_wait_s_max: Annotated[float, Meta(description="the longest wait for reviews", gt=0, le=60)] = 1.0
     related_wait_s_max: Annotated[float, Meta(description="the longest wait for related products", gt=0, le=60)] = 1.0
@@ -404,14 +404,14 @@ class Analytics(Struct, frozen=True):
 
 
 class Breakers(Struct, frozen=True):
-    """The circuit breakers before everything outside."""
+    """The circuit breakers of external services."""
 
     failures_max: Annotated[int, Meta(description="failures in a row that open one", ge=1, le=1000)] = 5
     open_s: Annotated[float, Meta(description="how long nobody is let through then", gt=0, le=3600)] = 30.0
 
 
 class Saga(Struct, frozen=True):
-    """How patiently an order is led along its steps."""
+    """The steps of an order: how they are retried, and how long they may take."""
 
     retry_s: Annotated[float, Meta(description="the first pause before a step is asked again", gt=0, le=86400)] = 0.2
     retry_s_max: Annotated[
@@ -434,7 +434,7 @@ class Saga(Struct, frozen=True):
 
 
 class Payments(Struct, frozen=True):
-    """Who moves the money."""
+    """The payment processor."""
 
     processor: Annotated[Literal["sandbox", "stripe"], Meta(description="who charges and refunds")] = "sandbox"
     sandbox_delay_ms: Annotated[int, Meta(description="how long the sandbox takes to answer", ge=0, le=600_000)] = 0
@@ -455,7 +455,7 @@ class Payments(Struct, frozen=True):
 
 
 class Settings(Struct, frozen=True):
-    """All that can be set; a field is a section of the TOML file."""
+    """All settings; a field is a section of the TOML file."""
 
     http: Http = Http()
     data: Data = Data()

@@ -32,7 +32,7 @@ def describe(loaded: Loaded) -> list[str]:
 
 def shown(value: object, secret: bool = False) -> str:
     """
-    Write a value as TOML. What is not set is `""`, which TOML has no word for and which loads as "not set" again.
+    Write a value as TOML. An unset value is `""`, because TOML has no null, and is loaded as unset again.
 
     Tables are `{…}`: no setting is one, and what a mistaken one holds may be secret.
     """
@@ -63,6 +63,8 @@ def without_credentials(text: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """Write a TOML basic string, which is nearly JSON's. Bytes of the environment that are no UTF-8 stay readable."""
+    """
+    Write a TOML basic string, nearly the same as JSON's; bytes of the environment that are not UTF-8 stay readable.
+    """
     readable = text.encode(errors="backslashreplace").decode()
     return json.dumps(readable, ensure_ascii=False).translate(UNESCAPED)

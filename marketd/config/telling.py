@@ -1,7 +1,4 @@
-"""
-Two sections of the settings (settings.py, whose rules hold here as well): how people are told things, by mail and by
-push messages.
-"""
+"""Two sections of the settings, by the rules of settings.py: notices by mail, and by push messages."""
 
 from typing import Annotated, Final, Literal
 

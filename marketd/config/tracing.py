@@ -1,7 +1,7 @@
 """
-Where spans go, for the composition root.
+Makes the recorder of spans, for the composition root.
 
-    ExtraMissing    traces are wanted, and what records them is not installed
+    ExtraMissing    traces are enabled, but the extra that records them is not installed
 """
 
 import asyncio
@@ -17,17 +17,17 @@ class ExtraMissing(Exception):
 
 
 SERVICE: Final = "marketd"
-INDEX: Final = "marketd-index"  # a process of its own, so that one can tell whose spans are whose
+INDEX: Final = "marketd-index"  # a process of its own, so its spans have another service name
 
 
 @asynccontextmanager
 async def traced(endpoint: str | None, share: float, service: str = SERVICE) -> AsyncIterator[None]:
-    """Record spans for as long as the block lasts, if there is where to send them; raise `ExtraMissing`."""
+    """Record spans for as long as the block lasts, if an endpoint is set; raise `ExtraMissing`."""
     if endpoint is None:
         yield
         return
     try:
-        from marketd.otel import OtelRecorder, Sending  # it is large, and not there without the extra
+        from marketd.otel import OtelRecorder, Sending  # imported here: it is large, and missing without the extra
     except ImportError as error:
         told = "traces.endpoint is set, and the extra is not installed: pip install 'marketd[otel]'"
         raise ExtraMissing(f"{told} ({error})") from None

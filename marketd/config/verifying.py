@@ -1,7 +1,7 @@
 """
-Verifying a store: the whole log, the books it must agree with, the files it refers to, and what is made from it.
+Verifying a store: the whole log, the ledgers that it must agree with, the files it refers to, and the read models.
 
-Nothing is written, so a service may run meanwhile. Log and ledger are seen at one moment.
+Nothing is written, so a service may run meanwhile. Log and ledgers are read as of one moment.
 """
 
 import hashlib
@@ -29,14 +29,14 @@ VERDICTS: Final = {0: "all is well", 1: "1 fault"}
 
 
 class Model(Struct, frozen=True):
-    """A read model: how far it has come, and why it stands still if it does."""
+    """A read model: its position, and why it is halted, if it is."""
 
     position: int
     halted: str | None
 
 
 class Report(Struct, rename="camel"):
-    """What was looked at, and what is wrong with it."""
+    """What was verified, and its faults."""
 
     data: str
     ok: bool = True
@@ -55,8 +55,8 @@ class Report(Struct, rename="camel"):
 
 def verify(folder: Folder, tell: Tell, *, files: bool = False, models: bool = False) -> Report:
     """
-    Look at everything; with `files` at every byte of what was uploaded too, with `models` at every row of the read
-    models. What can't be read is a fault.
+    Verify everything; with `files` every byte of the uploaded files too, with `models` every row of the read models.
+    What can't be read is a fault.
     """
     faults, report = Faults(), Report(str(folder.path))
     try:
@@ -72,7 +72,7 @@ def verify(folder: Folder, tell: Tell, *, files: bool = False, models: bool = Fa
 
 
 def describe(report: Report) -> Iterator[str]:
-    """Say it line by line, the faults first."""
+    """Write the report line by line, the faults first."""
     for fault in report.faults:
         yield f"fault: {fault}"
     if report.fault_count > FAULTS_MAX:
@@ -119,7 +119,7 @@ def _verify(folder: Folder, report: Report, faults: Faults, tell: Tell, *, files
 
 
 def _readable(folder: Folder, faults: Faults) -> list[Ledger]:
-    """Give the ledgers that can be read: what is wrong with one keeps nobody from looking at the log."""
+    """Give the ledgers that can be read: a fault in one does not keep the log from being verified."""
     readable = []
     for ledger in ledgers_of(folder):
         try:
@@ -150,10 +150,10 @@ def _file_fault(path: Path, digest: str, size: int | None, *, whole: bool) -> st
 
 
 def _models(folder: Folder, faults: Faults) -> dict[str, Model]:
-    """Look at the read models: what is halted, or ahead of the log. Those that are behind catch up by themselves."""
+    """Check the read models: none may be halted, or ahead of the log. Those that are behind catch up by themselves."""
     with cut(Part(folder.reads, projector.SCHEMA_VERSION)) as (reads,):
         found = list(rows(folder.reads, reads, "SELECT name, version, position, halted FROM models"))
-    with cut(Part(folder.events, sqlite.SCHEMA_VERSION)) as (db,):  # later, so that nothing can have overtaken it
+    with cut(Part(folder.events, sqlite.SCHEMA_VERSION)) as (db,):  # later, so that no model is ahead by timing alone
         ((head,),) = rows(folder.events, db, "SELECT coalesce(max(position), 0) FROM commits")
     versions: dict[str, Any] = {model.name: model.version for model in MODELS}
     models = {name: Model(at, halted) for name, version, at, halted in found if versions.get(name) == version}
@@ -166,7 +166,7 @@ def _models(folder: Folder, faults: Faults) -> dict[str, Model]:
 
 
 def _replay(folder: Folder, faults: Faults, tell: Tell) -> None:
-    """Hold the read models against a fresh replay. The log is looked at later, so that it has all that they know."""
+    """Compare the read models with a fresh replay. The log is opened later, so that it has all that they know."""
     codec = log_codec()
     versions = {model.name: model.version for model in MODELS}
     with (

@@ -8,7 +8,7 @@ Pause = Annotated[float, Meta(ge=0, le=604_800)]
 
 
 class Webhooks(Struct, frozen=True):
-    """Where events are posted that people have asked for, and how patiently."""
+    """Webhooks: where events may be posted, and how often it is tried."""
 
     allow_http: Annotated[bool, Meta(description="whether they may be posted without TLS")] = False
     allow_private: Annotated[

@@ -1,4 +1,4 @@
-"""How events reach webhooks, for the composition root: who follows the log, over which line, and how patiently."""
+"""Makes what posts events to webhooks, for the composition root: the courier, its HTTP client, and its limits."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,7 +23,7 @@ from marketd.storage.log import EventLog, Recorded
 
 
 class Webhooking(NamedTuple):
-    """Who posts the events, and who knows the secrets that they are signed with."""
+    """The courier that posts the events, and the signer that has the secrets of webhooks."""
 
     courier: Courier
     signer: WebhookSigner
@@ -33,7 +33,7 @@ class Webhooking(NamedTuple):
 async def webhooking(
     settings: Settings, folder: Folder, bus: Bus, events: EventLog, clock: Clock
 ) -> AsyncIterator[Webhooking]:
-    """Make the courier and let it be asked; run it."""
+    """Make the courier, and let it answer queries; run it."""
     source = source_of(settings)
     signer = WebhookSigner(load_webhook_key(folder.keys))
     async with Deliveries(folder.webhooks) as deliveries, Line(_line_limits(settings)) as line:
@@ -48,13 +48,13 @@ async def webhooking(
 
 
 def webhook_limits(settings: Settings) -> WebhookLimits:
-    """What the front lets people have."""
+    """Give the limits that the front applies."""
     limits = settings.webhooks
     return WebhookLimits(limits.endpoints_max, limits.allow_http, limits.allow_private, limits.replay_wait_s_max)
 
 
 def teller(events: EventLog, source: str) -> Tell:
-    """Make what tells the public events of one record after the other, as they are posted."""
+    """Make a function that gives the public events of one record after the other, as they are posted."""
     public = PublicEvents(events, source)
 
     async def tell(record: Recorded) -> list[Telling]:

@@ -1,10 +1,10 @@
 """
-The one composition root: which part is made of what, in which order they come up, and how all go down again.
+The one composition root: what each part is made of, in which order they start, and how they all stop.
 
     async with running(settings, clock) as service:     # log, bus, actors, read models: the service without its front
         async with front(service, listener):            # and with it (fronting.py)
 
-Each part is up before those that lean on it, and goes down after them.
+Each part starts before those that depend on it, and stops after them.
 """
 
 import logging
@@ -61,7 +61,7 @@ log = logging.getLogger("marketd")
 
 @dataclass
 class Service:
-    """Everything that runs, without its front."""
+    """Everything that runs, except the front."""
 
     settings: Settings
     clock: Clock
@@ -90,7 +90,7 @@ class Service:
 
     @property
     def nats_url(self) -> str:
-        """Where NATS is."""
+        """The URL of the NATS server."""
         return self.server.url if self.server else str(self.settings.nats.url)
 
     def readiness(self) -> Readiness:
@@ -124,7 +124,7 @@ class Service:
         return Readiness(is_ready, parts)
 
     def circuits(self) -> list[Circuit]:
-        """Show the breaker before each thing outside; those of all webhooks as one."""
+        """Show the circuit breaker of each external service; those of all webhooks as one."""
         return [*(breaker.statistics() for breaker in self.breakers), self.webhooks.courier.rounds.circuit()]
 
     def _state_of_search(self) -> str:
@@ -133,13 +133,16 @@ class Service:
         return "ok" if self.finder.generation else "fallback"
 
     def _state_of(self, circuit: str) -> str:
-        """What waits for somebody outside keeps nobody from anything else, so it has no say in whether we are ready."""
+        """
+        Give the state of a circuit; it does not affect readiness: waiting for an external service holds up nothing
+        else.
+        """
         return "ok" if all(b.state == "closed" for b in self.breakers if b.name == circuit) else "down"
 
 
 @asynccontextmanager
 async def running(settings: Settings, clock: Clock, url: str | None = None) -> AsyncIterator[Service]:
-    """Run everything but the front, which is found at `url`; raise what stands in the way of starting."""
+    """Run everything but the front, which is at `url`; raise what prevents the start."""
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         await enter(traced(settings.traces.endpoint, settings.traces.share))
@@ -200,7 +203,7 @@ async def running(settings: Settings, clock: Clock, url: str | None = None) -> A
 
 
 async def wait_caught_up(service: Service) -> None:
-    """Wait until the read models have come to where the log is, saying how far they are."""
+    """Wait until the read models have caught up with the log, and log the progress."""
     async with aclosing(service.projector.wait_caught_up()) as steps:
         told_s = service.clock.monotonic_s()
         async for position, head in steps:
@@ -210,7 +213,7 @@ async def wait_caught_up(service: Service) -> None:
 
 
 async def _indexing(projector: Projector, index: IndexProcess, finder: Finder) -> None:
-    """Keep the index once the catalogue is whole: an index of half of it would hide the other half."""
+    """Run the index once the catalogue has caught up: an index of half of it would hide the other half."""
     async with aclosing(projector.wait_caught_up()) as steps:
         async for _ in steps:
             pass
@@ -232,7 +235,7 @@ def event_log(folder: Folder, settings: Settings) -> SqliteLog:
 
 @asynccontextmanager
 async def _bus(settings: Settings, server: NatsServer | None, clock: Clock) -> AsyncIterator[NatsBus]:
-    """Run the carrier, and show what is asked over it to the tools of NATS."""
+    """Connect to NATS, and show the tools of NATS what is asked over it."""
     wanted = settings.nats
     bus = NatsBus(
         server.url if server else str(wanted.url),

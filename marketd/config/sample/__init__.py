@@ -1,9 +1,9 @@
 """
-How an empty store is filled with the sample catalogue: by the HTTP requests that users would send.
+Fills an empty store with the sample catalogue, by the HTTP requests that users would send.
 
-The one rule: nothing reaches the store by another way than its public API, so a store that holds the sample has
-accepted every request of it. Who and what there is stands in `catalogue.toml`. Loading may be killed and done again:
-who has an account already looks at what they have listed, bought and said, and does the rest.
+The one rule: nothing reaches the store except by its public API, so a store that holds the sample has accepted every
+request of it. The people and products are in `catalogue.toml`. Loading may be killed and repeated: a user whose account
+exists looks up what they have listed, bought and reviewed, and does the rest.
 """
 
 from asyncio import TaskGroup
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 class Counts(NamedTuple):
-    """What the store has been given."""
+    """What was put into the store."""
 
     sellers: int
     buyers: int
@@ -45,7 +45,7 @@ class Counts(NamedTuple):
 
 
 class SampleFailed(Exception):
-    """The store gave another answer than the sample needs; its message shows the beginning of the body."""
+    """The store gave another response than the sample needs; the message shows the beginning of the body."""
 
     def __init__(self, method: str, path: str, status: int, body: str, expected: str) -> None:
         said = body[:SHOWN_BODY_CHARS_MAX]
@@ -54,7 +54,7 @@ class SampleFailed(Exception):
 
 
 class Upload(msgspec.Struct, frozen=True):
-    """What the store says of a file that it has taken in."""
+    """What the store says of a file that it has stored."""
 
     url: str
     name: str
@@ -63,7 +63,7 @@ class Upload(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True, rename="camel"):
-    """The few fields, of all answers, that the sample goes on with."""
+    """The few fields, of all responses, that the sample needs."""
 
     id: str = ""
     order_id: str = ""
@@ -91,7 +91,7 @@ class Entries(msgspec.Struct, frozen=True):
 
 
 class Visitor(NamedTuple):
-    """Somebody at the store's door; signed in where there is a token, known where there was an account before."""
+    """A client of the store; signed in if there is a token, known if the account existed before."""
 
     http: ClientSession
     token: str = ""
@@ -99,7 +99,7 @@ class Visitor(NamedTuple):
     is_known: bool = False
 
     async def call(self, method: str, path: str, expected: int, body: bytes | None = None, **headers: str) -> bytes:
-        """Send one request and give the answer's body; raise SampleFailed at any status but the expected one."""
+        """Send one request and give the response's body; raise SampleFailed at any status but the expected one."""
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -118,7 +118,7 @@ class Visitor(NamedTuple):
         return msgspec.json.decode(await self.call("GET", path, 200), type=Entries)
 
     async def upload(self, name: str) -> Upload:
-        # The names of sample files need no quoting; a test sees to it.
+        # The names of sample files need no quoting, which a test checks.
         path = f"/uploads?name={name}"
         said = await self.call("POST", path, 201, read_file(name), Content_Type=media_type(name))
         return msgspec.json.decode(said, type=Upload)
@@ -126,14 +126,15 @@ class Visitor(NamedTuple):
 
 async def load_sample(base_url: str, password: str, *, requests_open_max: int = 8) -> Counts:
     """
-    Fill the store at `base_url` with the sample catalogue, and say what it was given.
+    Fill the store at `base_url` with the sample catalogue, and count what was put into it.
 
     All sample accounts get the one password, which has to satisfy the store's own rule. Raises SampleFailed at the
-    first unexpected answer, and aiohttp.ClientError where there is none; what the store had accepted stays in it.
+    first unexpected response, and aiohttp.ClientError where there is none; what the store has accepted stays in it.
     """
     catalogue = read_catalogue()
     timeout = ClientTimeout(total=None, sock_connect=ANSWER_WAIT_S_MAX, sock_read=ANSWER_WAIT_S_MAX)
-    # A request that finds no free connection waits for one. Who answers is ourselves, whatever name a certificate has.
+    # A request that finds no free connection waits for one. The server is this process, whatever name its certificate
+    # has.
     connector = TCPConnector(limit=requests_open_max, ssl=False)
     async with ClientSession(base_url, connector=connector, timeout=timeout) as http:
         visitors = await sign_in_all(Visitor(http), catalogue, password)
@@ -144,7 +145,7 @@ async def load_sample(base_url: str, password: str, *, requests_open_max: int = 
 
 
 async def sign_in_all(door: Visitor, catalogue: Catalogue, password: str) -> dict[str, Visitor]:
-    """Register everybody and sign them in; give them by their handles."""
+    """Register and sign in all users; give them by their handles."""
     sellers = [sign_in(door, person, "seller", password) for person in catalogue.sellers]
     buyers = [sign_in(door, person, "buyer", password) for person in catalogue.buyers]
     people = [*catalogue.sellers, *catalogue.buyers]
@@ -166,7 +167,7 @@ async def sign_in(door: Visitor, person: Person, role: str, password: str) -> Vi
 
 
 async def offer(seller: Visitor, products: list[Product]) -> dict[str, str]:
-    """List the products one after another, but for those that are there, and give their ids by their keys."""
+    """List the products one after another, except those that exist, and give their ids by their keys."""
     there = (await seller.lists(f"/products?seller={seller.user_id}&size=100")).products if seller.is_known else []
     ids = {entry.title: entry.id for entry in there}
     return {product.key: ids.get(product.title) or await list_product(seller, product) for product in products}
@@ -205,7 +206,7 @@ async def shop(visitors: dict[str, Visitor], person: Person, catalogue: Catalogu
 
 
 async def buy(buyer: Visitor, product_id: str) -> str:
-    """Place the order, or the very one that a filling began which was cut off; give its id."""
+    """Place the order, or the same one again if an earlier filling was interrupted; give its id."""
     wanted = {"productId": product_id, "paymentMethodId": PAYMENT_METHOD}
     return (await buyer.post("/orders", wanted, 202, Idempotency_Key=f"sample-{product_id}")).order_id
 
@@ -213,7 +214,7 @@ async def buy(buyer: Visitor, product_id: str) -> str:
 async def complete(buyer: Visitor, order_id: str) -> None:
     """Wait until the order is completed."""
     path = f"/orders/{order_id}"
-    for _ in range(ORDER_WAITS_MAX):  # a disk that others keep busy may stand still for longer than one wait
+    for _ in range(ORDER_WAITS_MAX):  # a disk that is busy for others may stand still for longer than one wait
         said = await buyer.call("GET", path, 200, Prefer=f"wait={ORDER_WAIT_S_MAX}")
         status = msgspec.json.decode(said, type=Answer).status
         if status != "pending":
@@ -223,7 +224,7 @@ async def complete(buyer: Visitor, order_id: str) -> None:
 
 
 async def review(buyer: Visitor, seller: Visitor, product_id: str, said: Review) -> None:
-    """Write the buyer's review, and the seller's reply where there is one."""
+    """Write the buyer's review, and the seller's reply if there is one."""
     path = f"/products/{product_id}/reviews"
     try:
         review_id = (await buyer.post(path, {"rating": said.rating, "title": said.title, "body": said.body})).id
@@ -237,7 +238,7 @@ async def review(buyer: Visitor, seller: Visitor, product_id: str, said: Review)
 
 
 async def together(*errands: Coroutine[Any, Any, T]) -> list[T]:
-    """Run them side by side, give what they bring in their order, and raise the first failure by itself."""
+    """Run coroutines concurrently and give their results in order; raise the first failure, not a group of them."""
     try:
         async with TaskGroup() as group:
             tasks = [group.create_task(errand) for errand in errands]

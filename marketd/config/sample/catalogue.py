@@ -2,7 +2,7 @@
 What the sample catalogue holds, and how it is read.
 
 Its data lie beside this module and are read as package data, so it is the same in a checkout, a wheel and a frozen
-binary. The one rule: the order in `catalogue.toml` is the order in which everybody acts.
+binary. The one rule: the order in `catalogue.toml` is the order in which its users act.
 """
 
 from decimal import Decimal
