@@ -1,8 +1,8 @@
 """
-The program: the command line, or one of the processes that the service itself starts: the search index, and whoever
-makes an image smaller.
+The program: the command line, or one of the processes that the service itself starts: the search index, and the
+shrinker of images.
 
-Each imports only what it needs, because those have to be small and quick to start.
+Each imports only what it needs, because these processes have to be small and quick to start.
 """
 
 import sys
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line says; give the exit code."""
+    """Run the command that the command line names; give the exit code."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     if given == ["index"]:
         # nats-py imports aiohttp for a carrier over WebSocket, which this process does not use: 10 MB.

@@ -1,4 +1,4 @@
-"""Child processes: what every one of ours has in common."""
+"""What all our child processes have in common."""
 
 import ctypes
 import os
@@ -10,17 +10,17 @@ from typing import Final
 
 PR_SET_PDEATHSIG: Final = 1  # <linux/prctl.h>
 AUTOGROUP: Final = "/proc/self/autogroup"
-SESSION_NICENESS: Final = b"10"  # a tenth of what the service gets, where there is not enough for all
+SESSION_NICENESS: Final = b"10"  # a tenth of the service's share, where the processor is short
 
 
 def subordinate() -> Callable[[], None] | None:
     """
-    Make what a child does between fork and exec, so that it ends with its parent, lest an orphan keep what it has open,
-    and waits for the processor rather than its parent does; Linux only.
+    Make the function that a child runs between fork and exec, so that it ends with its parent, because an orphan would
+    hold its files open, and gets the processor after its parent; Linux only.
 
-    Nobody has to make room for a child that wakes up (sched(7), SCHED_BATCH). Where the kernel shares the processor out
-    by sessions (sched(7), the autogroup feature) neither that nor the child's own niceness counts for another session,
-    and ours lives in one of its own: so the session is nice.
+    A child that wakes up preempts nobody (sched(7), SCHED_BATCH). Where the kernel shares the processor among sessions
+    (sched(7), the autogroup feature), neither that nor the child's own niceness counts against another session, and the
+    child has a session of its own: so the session's niceness is raised.
 
     The signal comes when the *thread* that forked ends, which is the event loop's: run the loop on the main thread.
     libc is looked up before the fork, because afterwards a lock that another thread held is never released.
@@ -32,12 +32,12 @@ def subordinate() -> Callable[[], None] | None:
 
     def bind() -> None:
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-        with suppress(OSError):  # there is no such thing, or there it is not ours to say
+        with suppress(OSError):  # there is no autogroup, or we may not change it
             session = os.open(AUTOGROUP, os.O_WRONLY)
             os.write(session, SESSION_NICENESS)
             os.close(session)
         prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-        if os.getppid() != parent:  # dead before we had asked
+        if os.getppid() != parent:  # it had died before the call
             os._exit(1)
 
     return bind

@@ -1,7 +1,7 @@
 """
 Time, ids and chance: everything that differs from run to run comes from here, as an argument.
 
-Nobody else calls `now()` or `sleep()`, so that a test or a simulation holds the clock.
+No other module calls `now()` or `sleep()`, so that a test or a simulation controls the clock.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ DAY_MS: Final = 24 * HOUR_MS
 CHANCE_BYTES: Final = 4_096
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
-Instant = Annotated[datetime, Meta(tz=True)]  # a time that says where it counts from; `instant` makes them
+Instant = Annotated[datetime, Meta(tz=True)]  # a time with its UTC offset; `instant` makes them
 
 
 class Clock(Protocol):
-    """What the system may know of time and chance."""
+    """The source of time and chance."""
 
     def now_ms(self) -> int:
         """Milliseconds since 1970-01-01T00:00:00Z."""
@@ -40,11 +40,11 @@ class Clock(Protocol):
         ...
 
 
-COUNTED: Final = 12  # digits
+COUNTED: Final = 12  # the digits of an id that are counted up
 
 
 class SystemClock:
-    """The machine's own clock and its own randomness, which is fetched ahead: a call to the kernel costs 10 µs."""
+    """The machine's own clock and its own randomness, which is fetched in advance: a call to the kernel costs 10 µs."""
 
     _chance = b""
     _used = 0
@@ -52,7 +52,7 @@ class SystemClock:
     def now_ms(self) -> int:
         return time.time_ns() // 1_000_000
 
-    monotonic_s = staticmethod(time.monotonic)  # asked many times for each request, so without a call between
+    monotonic_s = staticmethod(time.monotonic)  # called many times for each request, so without a call between
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -70,7 +70,7 @@ def new_id(clock: Clock) -> str:
 
 
 def id_of(ms: int, drawn: bytes) -> str:
-    """Make the same UUIDv7 each time from a time and ten bytes that were drawn for it."""
+    """Make a UUIDv7 from a time and ten random bytes, the same each time."""
     time, chance = f"{ms:012x}", drawn[:10].hex()
     variant = "89ab"[drawn[1] & 0b11]
     return f"{time[:8]}-{time[8:]}-7{chance[:3]}-{variant}{chance[4:7]}-{chance[7:19]}"
@@ -78,8 +78,8 @@ def id_of(ms: int, drawn: bytes) -> str:
 
 class Ids:
     """
-    Makes UUIDv7 for what is named often, and may be guessed: within a millisecond they are counted up from a start that
-    was drawn (RFC 9562, section 6.2), which takes a fifth of the time.
+    Makes UUIDv7 for what needs many, and may be guessed: within a millisecond they count up from a random start (RFC
+    9562, section 6.2), which takes a fifth of the time.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -87,7 +87,7 @@ class Ids:
         self._ms, self._begin, self._count = -1, "", 0
 
     def make(self) -> str:
-        """Make the next."""
+        """Make the next id."""
         ms = self._clock.now_ms()
         if ms != self._ms:
             first = new_id(self._clock)

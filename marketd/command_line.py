@@ -4,20 +4,20 @@ The command line.
     marketd serve            run the service
     marketd config           print the settings in force
     marketd admin create     make an administrator's account
-    marketd integrator add   let a program of others read public events
+    marketd integrator add   let an external program read public events
     marketd integrator list  list those programs
-    marketd integrator remove  let one in no more
+    marketd integrator remove  revoke one's access
     marketd events replay    publish older public events again
     marketd keys rotate      make a new key for access tokens
     marketd keys list        list the keys of access tokens
-    marketd verify           say whether everything in the store is as it must be
+    marketd verify           check the store for faults
     marketd backup           write the store into one file
-    marketd restore          make a store of such a file
+    marketd restore          make a store from such a file
     marketd rebuild          make the read models and the search index again
     marketd export           write all events as lines of JSON
 
-Exit codes: 0 done, 1 it could not be done or the store is not as it must be, 2 the settings or the command line are
-wrong.
+Exit codes: 0 done, 1 the command failed or the store has faults, 2 the settings or the command line are wrong, 130
+interrupted.
 """
 
 import argparse
@@ -67,8 +67,8 @@ T = TypeVar("T")
 FAILED: Final = 1
 MISUSED: Final = 2
 INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
-PRIVATE: Final = 0o077  # what is in the data directory is for nobody else on the machine
-# What may stand in the way, each with a message that is one line for the operator; anything else is a defect.
+PRIVATE: Final = 0o077  # what is in the data directory is only for the user of the service
+# The expected errors, each with a message that is one line for the operator; any other is a defect.
 KNOWN: Final = (
     FolderError,
     CannotListen,
@@ -120,7 +120,7 @@ complete export: e-mail addresses, password hashes, licence keys and file addres
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line says; give the exit code."""
+    """Run the command that the command line names; give the exit code."""
     wanted = parser().parse_args(arguments)
     try:
         loaded = load(wanted.config, os.environ, _flags(vars(wanted)))
@@ -180,7 +180,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_integrators(commands: Any, common: argparse.ArgumentParser) -> None:
-    """Add the commands about who follows the public events."""
+    """Add the commands about integrators and public events."""
     integrator = commands.add_parser("integrator", help="programs of others that read public events")
     several = integrator.add_subparsers(title="commands", required=True, metavar="COMMAND")
     adding = several.add_parser(
@@ -213,13 +213,13 @@ def _add_integrators(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def _time(text: str) -> int:
-    """Read a time (RFC 3339, or a day of it); without a zone it is UTC."""
+    """Read a time or a date (RFC 3339); without a zone it is UTC."""
     time = datetime.fromisoformat(text)
     return ms_of(time if time.tzinfo else time.replace(tzinfo=UTC))
 
 
 def _add_care(commands: Any, common: argparse.ArgumentParser) -> None:
-    """Add the commands that care for the data."""
+    """Add the commands that maintain the data."""
     check = commands.add_parser(
         "verify", parents=[common], help="say whether everything in the store is as it must be", description=VERIFYING
     )
@@ -277,9 +277,9 @@ def _create_admin(loaded: Loaded, wanted: argparse.Namespace) -> int:
 
 
 def _typed(prompt: str) -> str:
-    """Ask at the terminal for what is not to be seen; raise `ErrandFailed` where there is none, or nothing is typed."""
+    """Ask at the terminal without echo; raise `ErrandFailed` if there is no terminal, or its input has ended."""
     with warnings.catch_warnings():
-        warnings.simplefilter("error", getpass.GetPassWarning)  # that it would be seen
+        warnings.simplefilter("error", getpass.GetPassWarning)  # that the input would be echoed
         try:
             return getpass.getpass(prompt)
         except (EOFError, getpass.GetPassWarning):
@@ -368,7 +368,7 @@ def _export(loaded: Loaded, wanted: argparse.Namespace) -> int:
         for line in export(found(Path(loaded.settings.data.dir)), max(0, wanted.after)):
             sys.stdout.buffer.write(line)
         sys.stdout.buffer.flush()
-    except BrokenPipeError:  # whoever reads has had enough
+    except BrokenPipeError:  # the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the end
     return 0
 

@@ -1,9 +1,9 @@
 """
-Deadlines: waits that end when their time is over, many of them by one timer.
+Deadlines: waits with a timeout, many of which share one timer.
 
-`asyncio.timeout` takes a timer from the loop for each wait and gives it back. Nearly every wait is over long before its
-time, and there were twenty in a purchase, which took a twelfth of it. Here a wait is noted, and while there is any,
-they are looked at every `LOOK_S`: so much longer one may last than it should.
+`asyncio.timeout` schedules a timer for each wait, and cancels it. Nearly every wait ends long before its deadline, and
+there were twenty in a purchase, which took a twelfth of its time. Here a wait is only recorded, and while there are
+any, their deadlines are checked every `LOOK_S`: a timeout may come that much too late.
 """
 
 import asyncio
@@ -15,20 +15,20 @@ LOOK_S: Final = 0.05
 
 
 class Deadlines:
-    """The waits of one loop."""
+    """The waits of one event loop."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._waits: dict[Deadline, None] = {}  # in the order that they began, so that a simulation is the same again
-        self._first_s = inf  # when the first of them is over
+        self._waits: dict[Deadline, None] = {}  # in the order in which they began, so that a simulation is reproducible
+        self._first_s = inf  # the earliest deadline
         self._is_looking = False
 
     def within(self, seconds: float) -> "Deadline":
-        """`with deadlines.within(seconds):` ends the block by `TimeoutError` if it takes longer."""
+        """`with deadlines.within(seconds):` ends the block with `TimeoutError` if it takes longer."""
         return Deadline(self, seconds)
 
     def begin(self, wait: "Deadline", seconds: float) -> None:
-        """Note that somebody waits."""
+        """Record a wait of the current task."""
         loop = self._loop
         if loop is None:
             loop = self._loop = asyncio.get_running_loop()
@@ -42,7 +42,7 @@ class Deadlines:
             loop.call_later(LOOK_S, self._look, loop)
 
     def end(self, wait: "Deadline") -> None:
-        """They do not wait any more."""
+        """Remove a wait that has ended."""
         self._waits.pop(wait, None)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -60,7 +60,9 @@ class Deadlines:
 
 
 class Deadline:
-    """One wait, which `Deadlines.within` makes; to who is cancelled meanwhile it behaves as `asyncio.timeout` does."""
+    """
+    One wait, made by `Deadlines.within`; when its task is cancelled meanwhile it behaves as `asyncio.timeout` does.
+    """
 
     __slots__ = ("_cancelling", "_deadlines", "_seconds", "is_over", "task", "until_s")
 

@@ -1,8 +1,8 @@
 """
-What is counted, and how it is told to who looks.
+Metrics: what the parts count, and how it is reported.
 
-The one rule: counting costs next to nothing. Each part counts for itself, in plain numbers; what they are called and
-how they are written is made of them when somebody looks, which is seldom.
+The one rule: counting costs next to nothing. Each part counts for itself, in plain numbers; names and formats are added
+when the metrics are read, which is seldom.
 """
 
 from bisect import bisect_left
@@ -15,7 +15,7 @@ SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
 class Histogram:
-    """How many values were no larger than each bound, and what all of them add up to."""
+    """How many values fell into each bucket, up to and including its bound, and the sum of all values."""
 
     __slots__ = ("bounds", "counts", "total")
 
@@ -34,14 +34,14 @@ class Histogram:
 
 
 class Outcomes:
-    """How often each thing ended how, and how long it took. Names and ends are few: no id is ever one."""
+    """How often each operation ended in which way, and how long it took. Names and ends must be few: never ids."""
 
     def __init__(self) -> None:
         self.counts: Counter[tuple[str, str]] = Counter()
         self.times: dict[str, Histogram] = {}
 
     def note(self, name: str, end: str, seconds: float) -> None:
-        """Count one."""
+        """Count one operation."""
         self.counts[name, end] += 1
         times = self.times.get(name)
         if times is None:
@@ -57,7 +57,7 @@ class Sample(NamedTuple):
 
 
 class Measure(NamedTuple):
-    """Something that is measured: in Prometheus' words a metric family. A counter's name ends in `_total`."""
+    """A metric family, as Prometheus calls it. A counter's name ends in `_total`."""
 
     kind: Literal["counter", "gauge", "histogram"]
     name: str
@@ -70,16 +70,16 @@ Source = Callable[[], Iterable[Measure]]
 
 
 class Measures:
-    """All who have something to tell; whoever comes later adds itself."""
+    """All sources of metrics; parts made later add theirs."""
 
     def __init__(self, sources: Iterable[Source] = ()) -> None:
         self._sources = [*sources]
 
     def add(self, source: Source) -> None:
-        """Ask this one too whenever somebody looks."""
+        """Add a source, to be read with the others."""
         self._sources.append(source)
 
     def read(self) -> Iterator[Measure]:
-        """Ask all."""
+        """Read all sources."""
         for source in self._sources:
             yield from source()

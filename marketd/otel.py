@@ -1,7 +1,7 @@
 """
-Spans as OpenTelemetry has them, sent by OTLP over HTTP: for who sets `traces.endpoint`, with the extra `otel`.
+OpenTelemetry spans, sent by OTLP over HTTP: for services with `traces.endpoint` and the extra `otel`.
 
-The one rule: what a caller has decided about a trace is kept; of those that begin here, so many in a hundred are
+The one rule: a caller's decision to record a trace or not is kept; of those that begin here, the given share is
 recorded. Spans are sent by a thread of their own, in batches; what can't be sent is dropped.
 """
 
@@ -28,7 +28,7 @@ KINDS: Final[dict[Kind, SpanKind]] = {
     "client": SpanKind.CLIENT,
     "internal": SpanKind.INTERNAL,
 }
-LINKS_MAX: Final = 8  # to so many others that a span was done for
+LINKS_MAX: Final = 8  # links of a span to its further parents
 QUEUE_MAX: Final = 4_096
 SEND_EVERY_S: Final = 2.0
 SEND_S_MAX: Final = 5.0
@@ -38,14 +38,17 @@ log = logging.getLogger("marketd.traces")
 
 
 class Sending(BatchSpanProcessor):
-    """Sends spans to a collector, in batches; at the end for some seconds, because one that is away holds up nobody."""
+    """
+    Sends spans to a collector, in batches; at the end for some seconds only, so that an absent collector holds up
+    nothing.
+    """
 
     def __init__(self, endpoint: str) -> None:
         self._line = OTLPSpanExporter(endpoint, timeout=SEND_S_MAX)
         super().__init__(self._line, max_queue_size=QUEUE_MAX, schedule_delay_millis=SEND_EVERY_S * 1000)
 
     def shutdown(self) -> None:
-        """Send what is left; when the time is over the line is cut, which ends the wait for another attempt."""
+        """Send what is left; after `END_S_MAX` the exporter is shut down, which ends its wait for a retry."""
         cut = Timer(END_S_MAX, self._line.shutdown)
         cut.daemon = True
         cut.start()
@@ -76,7 +79,7 @@ class OtelRecorder:
 
 
 class OtelSpan:
-    """One span of OpenTelemetry's."""
+    """An OpenTelemetry span."""
 
     def __init__(self, span: trace.Span) -> None:
         self._span = span
@@ -84,7 +87,7 @@ class OtelSpan:
         self.traceparent = f"00-{known.trace_id:032x}-{known.span_id:016x}-{int(known.trace_flags) & 1:02x}"
 
     def say(self, name: str, value: str | int) -> None:
-        """Note a fact about it."""
+        """Set an attribute."""
         self._span.set_attribute(name, value)
 
     def __enter__(self) -> Self:
@@ -93,7 +96,7 @@ class OtelSpan:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End it; of an error its name alone is told, since its words may be anybody's."""
+        """End the span; of an error only the type is recorded, because its message may hold anything."""
         if kind is not None:
             self._span.set_status(Status(StatusCode.ERROR, kind.__name__))
         self._span.end()

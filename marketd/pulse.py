@@ -1,4 +1,6 @@
-"""The pulse of the event loop: how late it is when something is due, which everybody who waits in it is at least."""
+"""
+The lag of the event loop: how late a timer fires, which delays everything that waits in the loop at least as much.
+"""
 
 from typing import Final
 
@@ -9,14 +11,14 @@ BEAT_S: Final = 0.25
 
 
 class Pulse:
-    """Looks four times a second; `run` it."""
+    """Measures the lag four times a second; `run` it."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.late = Histogram()
 
     async def run(self) -> None:
-        """Look for ever."""
+        """Measure for ever."""
         while True:
             due_s = self._clock.monotonic_s() + BEAT_S
             await self._clock.sleep(BEAT_S)

@@ -1,10 +1,10 @@
 """
-Spans: what was done within a trace, from when to when. Nobody keeps them unless a recorder was put up (otel.py).
+Spans: the operations of a trace, with their times. They are kept only if a recorder is installed (otel.py).
 
     with span("ask", "order.place", kind="client", parents=[envelope.trace]) as asking:
-        asking.traceparent      # what goes on in there belongs to it; empty where nobody records
+        asking.traceparent      # to pass on to what is called in there; empty without a recorder
 
-The one rule: a span tells what kind of thing was done and how it ended, never what was in it.
+The one rule: a span tells what kind of operation it was and how it ended, never its content.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ Kind = Literal["server", "client", "internal"]
 
 
 class Span(Protocol):
-    """Something that is being done; leave it to end it, by an error to say that it failed."""
+    """An operation in progress; leaving the block ends it, leaving it by an error says that it failed."""
 
     @property
     def traceparent(self) -> str:
@@ -23,7 +23,7 @@ class Span(Protocol):
         ...
 
     def say(self, name: str, value: str | int) -> None:
-        """Note a fact about it."""
+        """Set an attribute."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -34,10 +34,10 @@ class Span(Protocol):
 
 
 class Recorder(Protocol):
-    """Who keeps spans."""
+    """Keeps spans."""
 
     def begin(self, name: str, kind: Kind, parents: Sequence[str]) -> Span:
-        """Begin one, within the first of these traceparents and because of the others too."""
+        """Begin a span, within the first of these traceparents and linked to the others."""
         ...
 
 
@@ -61,20 +61,20 @@ _recorders: Final[list[Recorder]] = []
 
 
 def record_with(recorder: Recorder | None) -> None:
-    """Put a recorder up for this process, or take it down."""
+    """Install a recorder for this process, or remove it."""
     _recorders[:] = [] if recorder is None else [recorder]
 
 
 def is_recording() -> bool:
-    """Say whether there is one."""
+    """Say whether a recorder is installed."""
     return bool(_recorders)
 
 
 def within(trace: str) -> str:
-    """Give the trace that asks go on with: the same where each will have a span of its own in it, else none yet."""
+    """Give the trace to pass on to the asked: the same if each will have its own span in it, else none."""
     return trace if _recorders else ""
 
 
 def span(what: str, of: str = "", *, kind: Kind = "internal", parents: Sequence[str] = ()) -> Span:
-    """Begin a span; it is nobody's where nobody records."""
+    """Begin a span; without a recorder it is kept nowhere."""
     return _recorders[0].begin(f"{what} {of}" if of else what, kind, parents) if _recorders else NOBODYS

@@ -1,9 +1,8 @@
 """
-What anything is done for: the request that began it, and the trace that it belongs to (W3C Trace Context, section 3).
+The cause of any work: the request that began it, and the trace that it belongs to (W3C Trace Context, section 3).
 
-Both travel in every envelope and stay in every record of the log. In between they are here, so that whoever writes a
-log line need not be told. The one rule: who works on behalf of a message, in a task that is not its sender's own, does
-so inside `doing_for`.
+Both are in every envelope and in every record of the log. In between they are here, so that a log line can name them.
+The one rule: a task that works on a message of another task does so inside `doing_for`.
 """
 
 import re
@@ -14,21 +13,21 @@ from typing import Final
 
 from marketd.clock import Clock
 
-NAMED_MAX: Final = 8  # of how many requests at once a log line says that it concerns them
+NAMED_MAX: Final = 8  # how many requests a log line names at most
 
 # Later versions may have more fields after these; version 00 may not, and there is no version ff.
 _TRACEPARENT: Final = re.compile(
     r"(?!ff)([0-9a-f]{2})-((?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(-.*)?"
 )
-_SAMPLED: Final = 0b01  # flags that nobody has defined are not passed on
+_SAMPLED: Final = 0b01  # undefined flags are not passed on
 
 
 class Cause:
     """
-    The id of the request, and a traceparent; both are empty for what nobody asked for.
+    The id of the request, and a traceparent; both are empty for work that no request has caused.
 
-    With a clock, `trace` is what the caller sent as one, which is taken up when it is first asked for: most requests
-    are answered without ever naming it.
+    With a clock, `trace` is the header that the client sent, which is validated and continued on first use: most
+    requests are answered without it.
     """
 
     __slots__ = ("_clock", "_trace", "request_id")
@@ -52,12 +51,12 @@ NOBODY: Final = Cause("", "")
 
 _causes: ContextVar[tuple[Cause, ...]] = ContextVar("causes", default=())
 
-# What `doing_for` does, for who counts each microsecond: set the causes; with what that gave back, put back the old.
+# The same as `doing_for` for hot paths: `begin` sets the causes, and `end` restores the old ones with what that gave.
 begin, end = _causes.set, _causes.reset
 
 
 class doing_for:
-    """`with doing_for(cause):` what is done and logged in there is done for it, or for all of several."""
+    """`with doing_for(cause):` the work and the log lines in the block belong to this cause, or to several."""
 
     __slots__ = ("_causes", "_token")
 
@@ -74,31 +73,31 @@ class doing_for:
 
 
 def current() -> Cause:
-    """Say for whom the work at hand is done: nobody, also where it is done for several."""
+    """Give the cause of the current work; `NOBODY` if there is none, or more than one."""
     causes = _causes.get()
     return causes[0] if len(causes) == 1 else NOBODY
 
 
 def described() -> str:
-    """Say for whom the work at hand is done as a log line does: `request=… trace=…`, or nothing."""
+    """Name the causes of the current work as in a log line: `request=… trace=…`, or nothing."""
     return " ".join(f"{name}={ids}" for name, ids in named().items())
 
 
 def named() -> dict[str, str]:
-    """Name the requests and traces that the work at hand is done for: `request` and `trace`, where there are any."""
+    """Name the requests and traces of the current work: `request` and `trace`, where there are any."""
     causes = _causes.get()[:NAMED_MAX]
     ids = {"request": _joined(c.request_id for c in causes), "trace": _joined(c.trace_id for c in causes)}
     return {name: joined for name, joined in ids.items() if joined}
 
 
 def is_sound(given: str) -> bool:
-    """Say whether this is a traceparent."""
+    """Say whether this is a valid traceparent."""
     found = _TRACEPARENT.fullmatch(given)
     return found is not None and not (found[1] == "00" and found[4])
 
 
 def taken_up(given: str, clock: Clock) -> str:
-    """Go on with the trace of a traceparent, as a span of our own; begin a new one where it is none."""
+    """Continue the trace of a traceparent, as a span of our own; begin a new one if it is invalid."""
     found = _TRACEPARENT.fullmatch(given)
     if found is None or (found[1] == "00" and found[4]):
         chance = clock.random_bytes(24).hex()

@@ -1,10 +1,10 @@
 """
-Where the binary has unpacked itself: a folder that its launcher makes at each start and removes when all is over.
+The folder into which the binary was unpacked: its launcher makes it at each start and removes it at the end.
 
-The one rule: who lives in such a folder holds a lock on it, and only what nobody holds is removed. The lock (flock(2))
-is on the folder itself, which also keeps systemd-tmpfiles from taking out what has become old (tmpfiles.d(5)).
+The one rule: a process that runs from such a folder holds a lock on it, and only unlocked folders are removed. The lock
+(flock(2)) is on the folder itself, which also keeps systemd-tmpfiles from removing old files in it (tmpfiles.d(5)).
 
-The launcher is PyInstaller's: it unpacks, starts this very program from what it has unpacked, passes signals on to it,
+The launcher is PyInstaller's: it unpacks, starts this very program from the unpacked files, passes signals on to it,
 and waits. The processes that the service starts use the same folder, and end before it.
 """
 
@@ -21,20 +21,20 @@ from typing import Final
 from marketd.children import end_with_parent
 
 NAMES: Final = "_MEI*"  # as the launcher calls them
-INHABITED: Final = ".inhabited"  # there from when somebody has locked the folder
+INHABITED: Final = ".inhabited"  # made once a process has locked the folder
 OURS: Final = "marketd/py.typed"  # other programs are packed in the same way
 INIT: Final = 1
-UNPACKING_S_MAX: Final = 600.0  # a folder that nobody lives in by then was left before it was whole
+UNPACKING_S_MAX: Final = 600.0  # a folder that is not locked by then was abandoned while it was unpacked
 
 
 def own_folder() -> Path | None:
-    """Say where the binary lives; None where this is no binary."""
+    """Give the folder of the binary; None if this is no binary."""
     home = getattr(sys, "_MEIPASS", None)
     return Path(home) if home is not None else None
 
 
 def move_in() -> None:
-    """Hold our own folder until the process ends, end with the launcher, and remove what killed runs have left."""
+    """Lock our own folder until the process ends, end with the launcher, and remove the folders of killed runs."""
     if (home := own_folder()) is None:
         return
     if not end_with_parent(signal.SIGKILL, _launcher()):
@@ -44,7 +44,7 @@ def move_in() -> None:
 
 
 def inhabit(home: Path) -> bool:
-    """Lock a folder for as long as this process lives; False where the file system knows no locks."""
+    """Lock a folder for as long as this process lives; False if the file system has no locks."""
     held = os.open(home, os.O_RDONLY | os.O_DIRECTORY)  # never closed; processes that we start do not inherit it
     try:
         fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -61,7 +61,7 @@ def remove_dead(home: Path) -> list[Path]:
 
 
 def _left_beside(home: Path) -> Iterator[Path]:
-    """Name what is ours, and was lived in or begun long before our own folder was."""
+    """Yield this program's folders that were used, or begun long before our own."""
     made_s = home.stat().st_mtime
     for path in home.parent.glob(NAMES):
         try:
@@ -76,7 +76,7 @@ def _left_beside(home: Path) -> Iterator[Path]:
 
 
 def _removed(path: Path) -> bool:
-    """Remove a folder, unless somebody holds it."""
+    """Remove a folder, unless it is locked."""
     try:
         held = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError:
@@ -93,11 +93,11 @@ def _removed(path: Path) -> bool:
 
 
 def _launcher() -> int | None:
-    """Say who has started us, who runs the same file as we do; None if it is dead and we are somebody else's."""
+    """Give the launcher's process id, whose executable is ours; None if it is dead and we have another parent."""
     parent = os.getppid()
     try:
         return parent if os.path.samefile(f"/proc/{parent}/exe", "/proc/self/exe") else None
-    except PermissionError:  # it may not be looked at, as init, or who runs a file with capabilities
+    except PermissionError:  # unreadable, as for init, or for a process that runs a file with capabilities
         return parent if parent != INIT else None
     except OSError:
         return None

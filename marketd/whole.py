@@ -1,9 +1,8 @@
 """
-Files that are there whole or not at all, for their owner's eyes only: written beside their place, put there at one
-stroke; and how what was written comes to the disk.
+Atomic writes of files that only their owner can read: written under another name, then renamed; and syncing to disk.
 
-Who reads sees all of the old bytes or all of the new, whatever happens meanwhile. One at a time may write a file; who
-can't see to that needs names of their own for what is under way, as `storage/files.py` has them.
+A reader sees all of the old bytes or all of the new ones, whatever happens meanwhile. Only one writer at a time may
+write a file; a caller that can't ensure that needs temporary names of its own, as in `storage/files.py`.
 """
 
 import os
@@ -12,11 +11,12 @@ from pathlib import Path
 
 def write_whole(path: Path, data: bytes, *, lasts: bool = True) -> None:
     """
-    Write or replace a file; raise `OSError`, and then the old one is still there. It outlasts a power cut, but where it
-    need not (`lasts`): the disk is not waited for, and what the cut took has to be made anew by whoever misses it.
+    Write or replace a file; raise `OSError`, and then the old one is still there, unless only the final sync failed.
+    The file survives a power cut, unless `lasts` is false: then the disk is not waited for, and a file that was lost
+    has to be made again.
     """
     fresh = path.with_name(f"{path.name}.new")
-    fresh.unlink(missing_ok=True)  # one that was left behind may be open to others
+    fresh.unlink(missing_ok=True)  # a file that was left behind may be readable by others
     with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(data)
         if lasts:
@@ -28,7 +28,7 @@ def write_whole(path: Path, data: bytes, *, lasts: bool = True) -> None:
 
 
 def sync(path: Path) -> None:
-    """Bring a file, or the names in a folder, to the disk."""
+    """Sync a file, or the entries of a folder, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
