@@ -134,7 +134,8 @@ def carrier_of(settings: Settings) -> Carrier:
     try:
         return msgspec.json.decode((folder.nats / "endpoint.json").read_bytes(), type=Carrier)
     except OSError:
-        why = "is still starting" if is_in_use(folder.path) else "does not run"
+        busy = "is still starting, or uses a NATS server that this command has to be told of too, by MARKETD_NATS__URL"
+        why = busy if is_in_use(folder.path) else "does not run"
         raise ErrandFailed(f"the service on {folder.path} {why}") from None
 
 

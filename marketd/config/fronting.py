@@ -28,6 +28,7 @@ from marketd.http.keys import (
     ENCODINGS,
     ENDED,
     FILES,
+    FILLING,
     LIMITS,
     LINKS,
     LOCKOUT,
@@ -88,6 +89,7 @@ async def front(service: Service, listener: socket.socket, tls: Tls | None = Non
     app[LINKS] = DownloadLinks(linking, clock, minutes=settings.downloads.link_minutes)
     app[LOCKOUT], app[ADDRESS_LOCKOUT] = _lockouts(settings, clock)
     app[LIMITS] = _front_limits(settings)
+    app[FILLING] = lambda: service.is_filling
     limits = settings.http
     app[CORS] = Cors(limits.cors_origins, limits.cors_max_age_s)
     app[ENCODINGS] = Encodings(limits.compressed_bytes_min, limits.compressed_kept_bytes_max)
@@ -95,7 +97,7 @@ async def front(service: Service, listener: socket.socket, tls: Tls | None = Non
     ring = KeyRing(service.folder.keys, tokens, clock, check_s=settings.auth.keys_check_s)
     app[ADMISSION] = admission = make_admission(settings, clock, service.fulfilment)
     if settings.limits.enabled:
-        app[RATES] = make_rates(settings, clock)
+        app[RATES] = make_rates(settings, clock, app[FILLING])
     if service.news is not None:
         app[STRIPE_NEWS] = service.news
     lines, answers = make_lines(settings, clock, app[PROXIES]), make_answers(settings, service.folder.answers, clock)

@@ -3,6 +3,7 @@ Makes from the settings what protects the front (stored responses, admission, ra
 the circuit breakers of external services.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from marketd.actors.fulfilment import Fulfilment
@@ -49,8 +50,8 @@ def make_admission(settings: Settings, clock: Clock, fulfilment: Fulfilment) -> 
     )
 
 
-def make_rates(settings: Settings, clock: Clock) -> Rates:
-    """Make the rate limits."""
+def make_rates(settings: Settings, clock: Clock, is_lifted: Callable[[], bool]) -> Rates:
+    """Make the rate limits, which do not hold as long as they are lifted."""
     limits = settings.limits
     return Rates(
         clock,
@@ -59,6 +60,7 @@ def make_rates(settings: Settings, clock: Clock) -> Rates:
         address_requests_max=limits.address_requests_max,
         auth_requests_max=limits.auth_requests_max,
         clients_max=limits.clients_max,
+        is_lifted=is_lifted,
     )
 
 

@@ -12,6 +12,7 @@ SettingsError
 
 import tomllib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
@@ -131,6 +132,14 @@ def unknown(key: str, value: object, source: str) -> UnknownSetting:
     return UnknownSetting(shown_key(key), shown(value, secret), source, meant[0] if meant else None)
 
 
+def _list_of(text: str) -> list[Any]:
+    """Read a list as in a TOML file, `["a", "b"]`, or one without signs around it, `a, b`."""
+    if text.strip().startswith("["):
+        with suppress(tomllib.TOMLDecodeError):
+            return list(tomllib.loads(f"list = {text}")["list"])
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 def converted(given: Given) -> Any:
     """Convert a given value to the type of its field, or raise `ImpossibleValue`."""
     kind, value = given.field.type, given.value
@@ -139,7 +148,7 @@ def converted(given: Given) -> Any:
     if given.is_text and not is_unicode(value):
         raise impossible(given, "UTF-8")
     if is_list(kind) and given.is_text:
-        value = [part.strip() for part in value.split(",") if part.strip()]
+        value = _list_of(value)
     try:
         result = msgspec.convert(value, kind, strict=not given.is_text)
     except msgspec.ValidationError as error:

@@ -163,6 +163,7 @@ PASSWORDS: Final = web.AppKey("passwords", Passwords)
 PROXIES: Final = web.AppKey("proxies", Proxies)
 CIRCUITS: Final[web.AppKey[Callable[[], list[Circuit]]]] = web.AppKey("circuits")
 RATES: Final[web.AppKey[Quotas]] = web.AppKey("rates")
+FILLING: Final[web.AppKey[Callable[[], bool]]] = web.AppKey("filling")  # with the sample, which no limit must stop
 READINESS: Final[web.AppKey[Callable[[], Readiness]]] = web.AppKey("readiness")
 STREAMS: Final = web.AppKey("streams", Streams)
 STRIPE_NEWS: Final[web.AppKey[News]] = web.AppKey("stripe_news")

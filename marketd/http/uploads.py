@@ -6,10 +6,10 @@ from aiohttp import web
 from msgspec import Struct
 
 from marketd.http.answers import answered
-from marketd.http.arriving import arriving
+from marketd.http.arriving import arriving, upload_bytes_max
 from marketd.http.bodies import FileName, media_type_fault, parameters
 from marketd.http.identity import signed_in
-from marketd.http.keys import FILES, LIMITS
+from marketd.http.keys import FILES
 from marketd.http.operation import SELLERS, Answer, Bytes, operation
 from marketd.http.problems import (
     RETRY_AFTER_S,
@@ -25,7 +25,7 @@ from marketd.http.ranges import FILE_ANSWERS, FILE_CONDITIONS, file_response
 from marketd.http.tokens import Principal
 from marketd.storage.catalog import PREVIEWS
 from marketd.storage.files import SCHEME, FileTooLarge, digest_of
-from marketd.storage.images import VARIANT_TYPE, ImagesBusy, ImageUnfit, has_variant
+from marketd.storage.images import VARIANT_TYPE, ImagesBusy, has_variant
 
 routes = web.RouteTableDef()
 
@@ -65,7 +65,7 @@ async def store_upload(request: web.Request, seller: Principal) -> Upload:
     wanted, media_type = parameters(request, UploadParameters), _media_type(request)
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise WrongContentType("expected the file's own bytes, in no content coding")  # it could expand to a huge one
-    bytes_max = request.app[LIMITS].upload_bytes_max
+    bytes_max = upload_bytes_max(request)
     if (request.content_length or 0) > bytes_max:
         raise TooLarge(f"a file may have at most {bytes_max} bytes")
 
@@ -73,8 +73,6 @@ async def store_upload(request: web.Request, seller: Principal) -> Upload:
         stored = await request.app[FILES].receive(arriving(request), bytes_max, request.content_type)
     except FileTooLarge as error:
         raise TooLarge(str(error)) from None
-    except ImageUnfit as error:
-        raise BadRequest([Fault("", str(error))]) from None
     except ImagesBusy as error:
         raise Unavailable(str(error), retry_after_s=RETRY_AFTER_S) from None
     if not stored.size:

@@ -7,7 +7,7 @@ way, reach the disk, and only then get their name. The same bytes are kept once,
 
     FileTooLarge    more bytes came than are allowed; nothing is kept
     DiskTrouble (storage.database)
-    ImageUnfit, ImagesBusy (storage.images)
+    ImagesBusy (storage.images)
 """
 
 import asyncio
@@ -87,7 +87,7 @@ class FileStore:
 
     async def receive(self, chunks: AsyncIterable[bytes], bytes_max: int, media_type: str = "") -> Stored:
         """
-        Keep what comes, an image with its smaller variant; raise `FileTooLarge`, `ImageUnfit`, `ImagesBusy` or
+        Keep what comes, an image with its smaller variant if there can be one; raise `FileTooLarge`, `ImagesBusy` or
         `DiskTrouble`, and then keep nothing.
         """
         incoming = self._incoming / secrets.token_hex(16)
@@ -106,9 +106,12 @@ class FileStore:
                 await self._on_disk(self._write, file.fileno(), waiting, digest)
                 await self._on_disk(os.fsync, file.fileno())
             path = self.path(digest.hexdigest())
+            is_unfit = False
             if has_variant(media_type) and not await self._on_disk(_size, _variant(path)):
-                await self._vary(incoming, _variant(path))
+                is_unfit = not await self._vary(incoming, _variant(path))
             await self._on_disk(_settle, incoming, path)
+            if is_unfit:
+                await self._on_disk(_variant(path).touch)
         finally:
             incoming.unlink(missing_ok=True)
         return Stored(digest.hexdigest(), size)
@@ -121,12 +124,9 @@ class FileStore:
         """Give the smaller variant of an image, made now where it is missing; None where there can be none."""
         path = self.path(digest)
         size = await self._on_disk(_size, _variant(path))
-        if size is None:
-            try:
-                await self._vary(path, _variant(path))
-            except ImageUnfit:
-                await self._on_disk(_variant(path).touch)
-                return None
+        if size is None and not await self._vary(path, _variant(path)):
+            await self._on_disk(_variant(path).touch)
+            return None
         return None if size == 0 else _variant(path)
 
     async def note_owner(self, digest: str, owner: str) -> None:
@@ -145,12 +145,17 @@ class FileStore:
         """Give the size of a file that this person uploaded; None if they did not."""
         return await self._on_disk(self._size_if_owned, digest, owner)
 
-    async def _vary(self, source: Path, target: Path) -> None:
+    async def _vary(self, source: Path, target: Path) -> bool:
+        """Make the smaller variant, and say whether there can be one."""
         incoming = self._incoming / secrets.token_hex(16)
         try:
             await self._shrinker.shrink(source, incoming)
             await self._on_disk(sync, incoming)
             await self._on_disk(_settle, incoming, target)
+        except ImageUnfit:
+            return False
+        else:
+            return True
         finally:
             incoming.unlink(missing_ok=True)
 

@@ -134,10 +134,21 @@ def test_a_number_that_is_text_where_text_is_wanted_stays_text() -> None:
     assert "1234" == load(None, {"MARKETD_NATS__PASSWORD": "1234"}, {}).settings.nats.password
 
 
-def test_a_list_is_read_from_text_between_commas() -> None:
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a, b,", ("a", "b")),
+        ('["a", "b"]', ("a", "b")),
+        (" [ ] ", ()),
+        ("", ()),
+        ("[::1], b", ("[::1]", "b")),
+        ('["a"', ('["a"',)),
+    ],
+)
+def test_a_list_is_read_from_text_between_commas_or_as_in_a_file(text: str, expected: tuple[str, ...]) -> None:
     field = Field("http", "origins", Annotated[tuple[str, ...], Meta(description="")], (), "", secret=False)
 
-    assert ("a", "b") == converted(Given(field, "a, b,", "environment X", is_text=True))
+    assert expected == converted(Given(field, text, "environment X", is_text=True))
 
 
 def test_a_whole_number_in_the_file_will_do_for_seconds(folder: Path) -> None:

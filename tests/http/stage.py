@@ -36,6 +36,7 @@ from marketd.http.keys import (
     CORS,
     ENDED,
     FILES,
+    FILLING,
     LIMITS,
     LINKS,
     LOCKOUT,
@@ -89,7 +90,7 @@ HEAD = 7  # the log position that every answer of the fake bus stands for
 ONCE_WAIT_S = 5
 SLOW_S = 2
 SCRAPER = "the-scrapers-own-token"
-RATES_HERE = {
+RATES_HERE: dict[str, Any] = {
     "window_s": 60,
     "user_requests_max": 10,
     "address_requests_max": 5,
@@ -247,6 +248,7 @@ class Stage:
     orders: Orders = field(default=Orders(0, 0))
     cards: FakeCards = field(default_factory=FakeCards)
     views: FakeViews = field(default_factory=FakeViews)
+    is_filling: bool = False
     readiness: Readiness = field(default=Readiness(True, {}))
     pages: KeptPages = field(default_factory=lambda: KeptPages(PAGES_MAX))
     breakers: list[Breaker] = field(default_factory=list)
@@ -322,6 +324,7 @@ async def staged(
     app[LOCKOUT], app[PASSWORDS], app[TOKENS] = stage.lockout, stage.passwords, stage.tokens
     app[ADDRESS_LOCKOUT], app[ENDED], app[MAIL_TOKENS] = stage.address_lockout, stage.ended, stage.mail_tokens
     app[WEBHOOK_SIGNER], app[PUSH_KEY] = WebhookSigner(bytes(32)), PUBLIC_KEY
+    app[FILLING] = lambda: stage.is_filling
     app[READINESS] = lambda: stage.readiness
     app[PAGES], app[CIRCUITS] = stage.pages, lambda: [breaker.statistics() for breaker in stage.breakers]
     app[CORS], app[PROXIES] = cors or app[CORS], proxies or app[PROXIES]

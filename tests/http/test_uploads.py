@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from marketd.http.arriving import SAMPLE_BYTES_MAX
 from marketd.storage.images import ImageLimits, Shrinker
 from tests.clock import settle
 from tests.http.stage import LIMITS_HERE, Reply, Stage
@@ -205,18 +206,19 @@ async def test_an_image_is_taken_like_any_file(stage: Stage) -> None:
     assert (201, "image/png") == (answer.status, answer.json()["type"])
 
 
+async def test_the_sample_is_taken_in_whatever_the_limit_is(stage: Stage) -> None:
+    stage.is_filling = True
+    taken = await upload(stage, bytes(max(LIMITS_HERE.upload_bytes_max + 1, SAMPLE_BYTES_MAX)))
+    refused = await upload(stage, bytes(max(LIMITS_HERE.upload_bytes_max + 1, SAMPLE_BYTES_MAX + 1)))
+
+    assert (201, 413) == (taken.status, refused.status)
+
+
 @pytest.mark.parametrize("media_type", ["image/png", "image/jpeg", "image/gif", "image/webp", "Image/PNG; q=1"])
-async def test_a_broken_image_is_refused_by_name(stage: Stage, media_type: str) -> None:
+async def test_what_is_called_an_image_and_is_none_is_kept_as_it_is(stage: Stage, media_type: str) -> None:
     answer = await upload(stage, b"abc", Content_Type=media_type)
 
-    expected = [{"pointer": "", "detail": "Expected a PNG, JPEG, GIF or WebP image"}]
-    assert (400, expected) == (answer.status, answer.json()["errors"])
-
-
-async def test_of_a_broken_image_nothing_is_kept(stage: Stage) -> None:
-    await upload(stage, b"abc", Content_Type="image/png")
-
-    assert (False, []) == (stage.files.path(ABC).exists(), left_over(stage))
+    assert (201, b"abc", []) == (answer.status, stage.files.path(ABC).read_bytes(), left_over(stage))
 
 
 async def test_a_drawing_in_svg_is_not_looked_into(stage: Stage) -> None:

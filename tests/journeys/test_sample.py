@@ -47,6 +47,24 @@ async def test_a_catalogue_that_was_cut_off_is_completed(tmp_path: Path, session
     assert not (data / "sample-unfinished").exists()
 
 
+async def test_the_catalogue_is_put_in_whatever_clients_may_do(tmp_path: Path, session: ClientSession) -> None:
+    limits = {
+        "MARKETD_LIMITS__ENABLED": "true",
+        "MARKETD_LIMITS__AUTH_REQUESTS_MAX": "2",
+        "MARKETD_LIMITS__ADDRESS_REQUESTS_MAX": "3",
+        "MARKETD_LIMITS__USER_REQUESTS_MAX": "2",
+        "MARKETD_UPLOADS__BYTES_MAX": "1024",
+    }
+    async with running(tmp_path / "data", "--sample", settings=limits) as service:
+        statuses, total = [], 0
+        for _ in range(4):
+            async with session.get(f"{service.url}/products") as answer:
+                statuses.append(answer.status)
+                total = (await answer.json()).get("total", 0) or total
+
+    assert (len(CATALOGUE.products), [200, 200, 200, 429]) == (total, statuses)
+
+
 async def test_while_the_catalogue_is_put_in_the_service_is_not_ready(tmp_path: Path, session: ClientSession) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -12,7 +12,7 @@ import pytest
 
 from marketd.storage.database import DiskTrouble
 from marketd.storage.files import FileStore, FileTooLarge, Stored, digest_of
-from marketd.storage.images import ImageLimits, ImagesBusy, ImageUnfit, Shrinker
+from marketd.storage.images import ImageLimits, ImagesBusy, Shrinker
 from tests.storage.pictures import opened, picture
 
 pytestmark = pytest.mark.asyncio
@@ -293,12 +293,11 @@ async def test_what_is_not_said_to_be_an_image_is_kept_alone(tmp_path: Path) -> 
     assert [PICTURE_PATH] == kept(tmp_path)
 
 
-async def test_of_a_broken_image_nothing_is_kept(tmp_path: Path) -> None:
+async def test_a_broken_image_is_kept_and_has_no_variant(tmp_path: Path) -> None:
     files = await store(tmp_path)
-    with pytest.raises(ImageUnfit):
-        await files.receive(chunks(PICTURE[:-30]), MIB, "image/png")
+    stored = await files.receive(chunks(PICTURE[:-30]), MIB, "image/png")
 
-    assert [] == kept(tmp_path)
+    assert (len(PICTURE) - 30, None) == (stored.size, await files.variant(stored.digest))
 
 
 async def test_of_an_image_that_is_not_made_smaller_in_time_nothing_is_kept(tmp_path: Path) -> None:
@@ -308,15 +307,6 @@ async def test_of_an_image_that_is_not_made_smaller_in_time_nothing_is_kept(tmp_
         await files.receive(chunks(PICTURE), MIB, "image/png")
 
     assert [] == kept(tmp_path)
-
-
-async def test_a_broken_image_leaves_the_same_bytes_of_others_alone(tmp_path: Path) -> None:
-    files = await store(tmp_path)
-    await hello(files)
-    with pytest.raises(ImageUnfit):
-        await files.receive(chunks(b"hello"), MIB, "image/png")
-
-    assert [f"{HELLO[:2]}/{HELLO}"] == kept(tmp_path)
 
 
 async def test_a_variant_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -307,9 +307,7 @@ async def test_a_new_model_is_built_from_the_beginning(tmp_path: Path) -> None:
 
 async def test_a_log_that_has_lost_records_is_refused(tmp_path: Path) -> None:
     await projected(tmp_path, await log_of("1", "2", "3"))
-    with pytest.raises(
-        LogTooShort, match=r"was made of 3 records, but the log has 2: .* `marketd rebuild` goes on"
-    ):
+    with pytest.raises(LogTooShort, match=r"was made of 3 records, but the log has 2: .* `marketd rebuild` goes on"):
         await projected(tmp_path, await log_of("1", "2"))
 
     assert [1, 2, 3] == noted(tmp_path)
