@@ -226,7 +226,7 @@ async def show(request: web.Request) -> web.Response:
         raise NotFound("no such product")
     note_visit(request, shown.seller_id, product_id, viewer)
     if viewer and viewer.user_id == shown.seller_id:
-        return tagged(shown.own, tag=_own_tag(shown), headers=FOR_ONE)
+        return tagged(shown.own, tag=own_tag(shown), headers=FOR_ONE)
     return tagged(shown.public, tag=shown.tag, headers=FOR_ALL)
 
 
@@ -244,7 +244,7 @@ async def revise(request: web.Request) -> web.Response:
 
     shown = await change_product(request, seller, await examine(request, ProductChange), expected(request))
 
-    return tagged(shown.own, tag=_own_tag(shown))
+    return tagged(shown.own, tag=own_tag(shown))
 
 
 async def change_product(
@@ -303,7 +303,7 @@ async def list_product(request: web.Request) -> web.Response:
     product_id, shown = await put_on_sale(request, seller, await examine(request, NewProduct))
 
     headers = {"Location": address_of(request, f"/products/{product_id}")}
-    return tagged(shown.own, tag=_own_tag(shown), status=201, headers=headers)
+    return tagged(shown.own, tag=own_tag(shown), status=201, headers=headers)
 
 
 async def put_on_sale(request: web.Request, seller: Principal, new: Examined[NewProduct]) -> tuple[str, EncodedProduct]:
@@ -412,7 +412,7 @@ async def access(request: web.Request) -> web.Response:
     return answered(HasAccess(checked.has_access))
 
 
-def _own_tag(card: EncodedProduct) -> str:
+def own_tag(card: EncodedProduct) -> str:
     """The tag of a product as its seller sees it, which shows more than others see."""
     return f"{card.tag}-own" if card.tag else ""
 

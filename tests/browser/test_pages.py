@@ -225,6 +225,43 @@ async def test_a_product_is_changed(fair: Fair) -> None:
     assert (24.5, None, []) == (seen["price"], seen["stock"], surfer.troubles)
 
 
+async def test_an_open_form_puts_nothing_back_that_was_sold_meanwhile(fair: Fair) -> None:
+    sam, ann = await fair.joins("seller"), await fair.joins("buyer")
+    product = await sam.offers(stock=5)
+    surfer = await fair.surfer()
+    await surfer.signs_in(sam.email, f"/dashboard/products/{product['id']}")
+    page = surfer.page
+    await ann.buys(product)
+    await page.get_by_label("Title").fill("Tin roof")
+
+    await page.get_by_role("button", name="Save").click()
+    await page.get_by_text("Saved.").wait_for()
+
+    seen = (await sam.get(f"/products/{product['id']}")).expect(200)
+    assert ("Tin roof", 4, "4") == (
+        seen["title"],
+        seen["stock"],
+        await page.get_by_label("How many there are").input_value(),
+    )
+    assert [] == surfer.troubles
+
+
+async def test_an_open_form_overwrites_no_newer_product(fair: Fair) -> None:
+    sam = await fair.joins("seller")
+    product = await sam.offers()
+    surfer = await fair.surfer()
+    await surfer.signs_in(sam.email, f"/dashboard/products/{product['id']}")
+    await surfer.page.get_by_label("Title").fill("Mine")
+    (await sam.ask("PATCH", f"/products/{product['id']}", {"title": "Newer"})).expect(200)
+
+    await surfer.page.get_by_role("button", name="Save").click()
+
+    await surfer.page.get_by_role("alert").get_by_text("changed meanwhile").wait_for()
+    surfer.forgives("412")
+    seen = (await sam.get(f"/products/{product['id']}")).expect(200)
+    assert ("Newer", []) == (seen["title"], surfer.troubles)
+
+
 async def test_the_keyboard_alone_is_enough_to_buy(fair: Fair) -> None:
     sam, ann = await fair.joins("seller"), await fair.joins("buyer")
     product = await sam.offers()

@@ -7,6 +7,7 @@ from marketd.http import products, uploads
 from marketd.http.answers import answered
 from marketd.http.asking import find, read
 from marketd.http.bodies import Paging, examine, parameters
+from marketd.http.etags import expected
 from marketd.http.operation import SELLERS, Answer, Bytes, operation
 from marketd.http.pages.dashboard import PAGE
 from marketd.http.pages.entrance import ENTERED
@@ -15,7 +16,7 @@ from marketd.http.pages.frame import sent_on, shown
 from marketd.http.pages.web_session import sender, viewer_of
 from marketd.http.parts import cards_of
 from marketd.http.problems import NotFound, WrongContentType
-from marketd.http.products import NewProduct, ProductChange
+from marketd.http.products import NewProduct, ProductChange, own_tag
 from marketd.http.uploads import Upload, UploadParameters
 from marketd.storage.cards import EncodedProduct, ReadProduct
 from marketd.storage.catalog import BrowseProducts
@@ -62,7 +63,7 @@ async def show(request: web.Request) -> web.Response:
     if found is None or found.seller_id != viewer.principal.user_id:
         raise NotFound("you have no such product")
     (card,) = cards_of([found.own])
-    return shown(request, "dashboard-product.html", product=card)
+    return shown(request, "dashboard-product.html", product=card, tag=own_tag(found))
 
 
 @routes.post("/dashboard/uploads")
@@ -91,11 +92,19 @@ async def list_product(request: web.Request) -> web.Response:
 
 
 @routes.post("/dashboard/products/{id:(?!new$)[^/]+}")
-@operation(access=SELLERS, body=ProductChange, answers={200: Answer(Kept)}, problems=(NotFound,), part_of="script")
+@operation(
+    access=SELLERS,
+    body=ProductChange,
+    answers={200: Answer(Kept)},
+    problems=(NotFound,),
+    takes=("If-Match",),
+    part_of="script",
+)
 async def revise(request: web.Request) -> web.Response:
     """Change a product."""
     viewer = await sender(request, "seller")
-    await products.change_product(request, viewer.principal, await examine(request, ProductChange))
+    change = await examine(request, ProductChange)
+    await products.change_product(request, viewer.principal, change, expected(request))
     product_id = request.match_info["id"]
     return answered(Kept(product_id, f"/dashboard/products/{product_id}"))
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from aiohttp.test_utils import make_mocked_request
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from marketd.actors import account, order, product
@@ -311,6 +312,39 @@ async def test_a_product_is_listed_in_the_name_of_who_is_signed_in(stage: Stage,
     assert (201, "sam", "Lamp") == (listed.status, command.seller_id, command.offer.title)
 
 
+async def test_the_form_of_a_product_knows_the_state_that_it_was_written_in(stage: Stage, browser: Browser) -> None:
+    stage.bus.answers(ReadProduct, replace(ENCODED, tag="v1.3-d1"))
+
+    page = await body_of(browser, "/dashboard/products/lamp")
+
+    assert 'data-tag="v1.3-d1-own"' in page
+
+
+async def test_a_product_is_changed_only_where_it_is_what_the_form_showed(stage: Stage, browser: Browser) -> None:
+    await browser.signs_in("seller", "sam")
+    token = await browser.token("/dashboard")
+
+    await by_script(browser, "/dashboard/products/lamp", token, {"title": "Torch"}, **{"If-Match": '"v1.3-d1-own"'})
+
+    (command,) = asked_of_products(stage)
+    assert (("v1.3",), "Torch", UNSET) == (command.expected, command.title, command.stock)
+
+
+@pytest.mark.parametrize("path", ["/dashboard/products/new", "/dashboard/products/lamp"])
+async def test_without_its_script_the_form_of_a_product_sends_nothing(browser: Browser, path: str) -> None:
+    """By itself a form is sent by GET, and what is written into it is in the address then: licence keys."""
+    page = await body_of(browser, path)
+    form = page[page.index("<form class=") : page.index("</form>", page.index("<form class="))]
+
+    assert ('method="post"' in form, "<button data-send disabled>" in form) == (True, True)
+
+
+async def test_what_is_withdrawn_has_no_form_and_no_script(stage: Stage, browser: Browser) -> None:
+    stage.bus.answers(ReadProduct, own(replace(CARD, status="withdrawn")))
+
+    assert "product.js" not in await body_of(browser, "/dashboard/products/lamp")
+
+
 async def test_an_upload_belongs_to_who_is_signed_in(stage: Stage, browser: Browser) -> None:
     await browser.signs_in("seller", "sam")
     headers = OURS | {"Cookie": browser.cookie, "X-CSRF-Token": await browser.token("/dashboard")}
@@ -326,9 +360,9 @@ def own(card: ProductCard) -> EncodedProduct:
     return EncodedProduct("sam", True, written(card), written(card))
 
 
-async def by_script(browser: Browser, path: str, token: str) -> Any:
-    headers = browser._headers(OURS | ({"X-CSRF-Token": token} if token else {}))
-    return await browser.stage.call("POST", path, LISTING, headers=headers)
+async def by_script(browser: Browser, path: str, token: str, body: Any = LISTING, **more: str) -> Any:
+    headers = browser._headers(OURS | more | ({"X-CSRF-Token": token} if token else {}))
+    return await browser.stage.call("POST", path, body, headers=headers)
 
 
 def asked_of_products(stage: Stage) -> list[Any]:

@@ -1,10 +1,13 @@
 "use strict";
 
-// The form of a product: sends each file by itself and shows how far it is, then the product.
+// The form of a product: sends each file by itself and shows how far it is, then the product; of one that there is
+// already what was changed here, and only if nobody has changed it since the page was written.
 const form = document.querySelector("form[data-product]");
 const faults = form.querySelector("[data-faults]"), done = form.querySelector("[data-done]");
 const progress = form.querySelector("[data-progress]"), bar = progress.querySelector("progress");
 const percent = progress.querySelector("[data-percent]"), button = form.querySelector("[data-send]");
+const tag = form.dataset.tag, isNew = tag === undefined;
+const SAVED = "?saved";
 
 const WORDS = {title: "Title", description: "Description", price: "Price", currency: "Currency", category: "Category",
   stock: "How many there are", licenceKeys: "Licence keys", files: "Files", previews: "Pictures"};
@@ -52,12 +55,12 @@ const number = text => (/^\d+(\.\d+)?$/.test(text.trim()) ? Number(text) : text)
 
 const written = () => {
   const fields = form.elements, product = {};
-  for (const name of ["title", "description", "category"]) product[name] = fields[name].value;
-  product.price = number(fields.price.value);
-  product.currency = fields.currency.value.trim().toUpperCase();
+  const isChanged = name => fields[name].value !== fields[name].defaultValue;
+  for (const name of ["title", "description", "category"]) if (isNew || isChanged(name)) product[name] = fields[name].value;
+  if (isNew || isChanged("price")) product.price = number(fields.price.value);
+  if (isNew || isChanged("currency")) product.currency = fields.currency.value.trim().toUpperCase();
   const stock = fields.stock.value.trim(), keys = fields.licenceKeys.value.split("\n").map(key => key.trim()).filter(Boolean);
-  if (stock) product.stock = number(stock);
-  else if (stock !== fields.stock.defaultValue) product.stock = null;
+  if (isChanged("stock")) product.stock = stock ? number(stock) : null;
   if (keys.length) product.licenceKeys = keys;
   return product;
 };
@@ -76,12 +79,13 @@ form.addEventListener("submit", async event => {
     if (pictures.length) product.previews = kept.slice(files.length).map(({name, type, url}) => ({name, type, url}));
     const answer = await fetch(form.dataset.product, {
       method: "POST",
-      headers: {"Content-Type": "application/json", "X-CSRF-Token": form.dataset.csrf},
+      headers: {"Content-Type": "application/json", "X-CSRF-Token": form.dataset.csrf, ...(tag && {"If-Match": `"${tag}"`})},
       body: JSON.stringify(product),
     });
     const body = await answer.json();
     if (answer.status === 201) location.assign(form.dataset.base + body.page);
-    else if (answer.ok) { done.hidden = false; done.scrollIntoView({block: "nearest"}); form.elements.licenceKeys.value = ""; }
+    else if (answer.ok) location.assign(form.dataset.base + body.page + SAVED);  // with what is so now, for the next change
+    else if (answer.status === 412) complain(["This was changed meanwhile: load the page again."]);
     else complain((body.errors || []).map(fault => {
       const name = fault.pointer.split("/")[1];
       return `${WORDS[name] || name || "The product"}: ${fault.detail}`;
@@ -92,3 +96,8 @@ form.addEventListener("submit", async event => {
   progress.hidden = true;
   button.disabled = false;
 });
+button.disabled = false;
+if (done && location.search === SAVED) {
+  done.hidden = false;
+  history.replaceState(null, "", location.pathname);
+}
