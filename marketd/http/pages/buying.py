@@ -14,13 +14,13 @@ from marketd.actors.watch import AwaitOutcome
 from marketd.clock import id_of, made_at
 from marketd.http import reviews
 from marketd.http.asking import ask, find, read
-from marketd.http.bodies import Currency, Paging, Text, Title, formed, parameters
+from marketd.http.bodies import Currency, Paging, Text, Title, formed
 from marketd.http.doing import DOING, Doing
 from marketd.http.keys import CLOCK, ONCE
 from marketd.http.operation import SIGNED_IN, Answer, Bytes, operation
 from marketd.http.orders import NewOrder, download_of, place_order, visible
 from marketd.http.pages.entrance import ENTERED
-from marketd.http.pages.forms import signed_form
+from marketd.http.pages.forms import looked_for, signed_form
 from marketd.http.pages.frame import HTML, sent_on, shown
 from marketd.http.pages.web_session import Viewer, viewer_of
 from marketd.http.problems import NotFound, WrongState
@@ -107,7 +107,7 @@ async def file(request: web.Request) -> web.Response:
 async def library(request: web.Request) -> web.Response:
     """Show the products that the user owns."""
     viewer = await viewer_of(request)
-    wanted = parameters(request, Paging)
+    wanted = looked_for(request, Paging)
 
     found = await read(request, ReadLibrary(viewer.principal.user_id, wanted.wanted), Library)
 

@@ -10,14 +10,14 @@ from msgspec import Meta, Struct
 
 from marketd.actors import account
 from marketd.http.asking import ask, find, read
-from marketd.http.bodies import Paging, parameters
+from marketd.http.bodies import Paging
 from marketd.http.events import LAST_ID, EventStream, streamed
 from marketd.http.operation import EVENT_STREAM, SELLERS, Answer, Bytes, operation
 from marketd.http.orders import request_refund
 from marketd.http.pages.chart import Chart, bars
 from marketd.http.pages.entrance import ENTERED
 from marketd.http.pages.figures import Figures, Taking, figures
-from marketd.http.pages.forms import signed_form
+from marketd.http.pages.forms import looked_for, signed_form
 from marketd.http.pages.frame import HTML, count, day, money, sent_on, shown
 from marketd.http.pages.till import Till
 from marketd.http.pages.web_session import Viewer, viewer_of
@@ -59,7 +59,7 @@ class RefundForm(Struct, forbid_unknown_fields=True):
 async def show(request: web.Request) -> web.Response:
     """Show a seller's dashboard."""
     viewer = await viewer_of(request, "seller")
-    wanted = parameters(request, Looking)
+    wanted = looked_for(request, Looking)
 
     facts = await _facts(request, viewer, wanted)
 
@@ -86,7 +86,7 @@ async def live(request: web.Request) -> EventStream:
 async def export(request: web.Request) -> web.Response:
     """Export the figures of each day, week or month as CSV."""
     viewer = await viewer_of(request, "seller")
-    wanted = parameters(request, Looking)
+    wanted = looked_for(request, Looking)
 
     found = await figures(request, viewer.principal.user_id, wanted.days, wanted.by or "day", known(viewer.zone))
 
@@ -117,7 +117,7 @@ async def choose_zone(request: web.Request) -> web.Response:
 async def orders(request: web.Request) -> web.Response:
     """Show a seller all sales, each with what can be done about it."""
     viewer = await viewer_of(request, "seller")
-    wanted = parameters(request, Paging)
+    wanted = looked_for(request, Paging)
 
     found = await read(request, ListOrders(viewer.principal.user_id, "seller", wanted.wanted), OrderPage)
 

@@ -1,10 +1,15 @@
-"""Decodes forms: `application/x-www-form-urlencoded` (WHATWG URL, section 5), strictly converted."""
+"""
+Decodes forms: `application/x-www-form-urlencoded` (WHATWG URL, section 5), strictly converted.
+
+The query of a page may hold parameters that the page does not know, such as those of trackers; they are ignored.
+"""
 
 from typing import Final, TypeVar
 from urllib.parse import parse_qsl
 
 from aiohttp import web
 from msgspec import Struct
+from msgspec.structs import fields
 
 from marketd.actors.account import Role
 from marketd.http.bodies import from_texts, read_body
@@ -26,6 +31,13 @@ class Nothing(Struct, forbid_unknown_fields=True):
 Pairs = list[tuple[str, str]]
 
 GIVEN: Final[web.RequestKey[dict[str, str]]] = web.RequestKey("given")
+
+
+def looked_for(request: web.Request, kind: type[T]) -> T:
+    """Give what is in the query of a page, as far as the page knows it (not `utm_source`), and was not left empty."""
+    assert_declared(request, "query", kind)
+    known = {field.encode_name for field in fields(kind)}
+    return from_texts([(name, text) for name, text in request.query.items() if name in known and text], kind)
 
 
 async def signed_form(request: web.Request, kind: type[T], *roles: Role) -> tuple[Viewer, T]:

@@ -6,12 +6,12 @@ from msgspec import Struct
 from marketd.http import products, uploads
 from marketd.http.answers import answered
 from marketd.http.asking import find, read
-from marketd.http.bodies import Paging, examine, parameters
+from marketd.http.bodies import Paging, examine
 from marketd.http.etags import expected
 from marketd.http.operation import SELLERS, Answer, Bytes, operation
 from marketd.http.pages.dashboard import PAGE
 from marketd.http.pages.entrance import ENTERED
-from marketd.http.pages.forms import Nothing, signed_form
+from marketd.http.pages.forms import Nothing, looked_for, signed_form
 from marketd.http.pages.frame import sent_on, shown
 from marketd.http.pages.web_session import sender, viewer_of
 from marketd.http.parts import cards_of
@@ -37,7 +37,7 @@ class Kept(Struct):
 async def browse(request: web.Request) -> web.Response:
     """Show a seller's products on sale."""
     viewer = await viewer_of(request, "seller")
-    wanted = parameters(request, Paging)
+    wanted = looked_for(request, Paging)
 
     query = BrowseProducts(seller=viewer.principal.user_id, sort="newest", page=wanted.wanted)
     found = await read(request, query, FoundPage)

@@ -10,14 +10,13 @@ from msgspec import Struct
 
 from marketd import __version__
 from marketd.http.asking import read
-from marketd.http.bodies import parameters
 from marketd.http.keys import CIRCUITS, READINESS, TRAFFIC
 from marketd.http.operation import ADMINS, Answer, Bytes, operation
 from marketd.http.operations import resolve_alert
 from marketd.http.operations import shown as alert_of
 from marketd.http.pages.entrance import ENTERED
 from marketd.http.pages.followers import followers
-from marketd.http.pages.forms import Nothing, signed_form
+from marketd.http.pages.forms import Nothing, looked_for, signed_form
 from marketd.http.pages.frame import HTML, sent_on, shown
 from marketd.http.pages.web_session import viewer_of
 from marketd.http.problems import NotFound
@@ -57,7 +56,7 @@ class Looking(Struct, frozen=True, forbid_unknown_fields=True):
 async def show(request: web.Request) -> web.Response:
     """Show the state of the service."""
     await viewer_of(request, "admin")
-    wanted = parameters(request, Looking)
+    wanted = looked_for(request, Looking)
 
     found = await read(request, ListAlerts(Page(1, ALERTS)), OrderPage)
     readiness = request.app[READINESS]()

@@ -9,9 +9,10 @@ from msgspec import Meta
 from marketd.actors.money import from_amount
 from marketd.clock import new_id
 from marketd.http.asking import read
-from marketd.http.bodies import Paging, from_texts
+from marketd.http.bodies import Paging
 from marketd.http.keys import CLOCK, LIMITS
-from marketd.http.operation import SIGNED_IN_OR_NOT, Answer, Bytes, assert_declared, operation
+from marketd.http.operation import SIGNED_IN_OR_NOT, Answer, Bytes, operation
+from marketd.http.pages.forms import looked_for
 from marketd.http.pages.frame import HTML, shown_to_anybody
 from marketd.http.pages.web_session import viewer
 from marketd.http.parts import cards_of
@@ -64,8 +65,7 @@ class Search(Paging, frozen=True, forbid_unknown_fields=True, rename="camel"):
 async def home(request: web.Request) -> web.Response:
     """Show the products for sale that match the search."""
     await viewer(request)
-    assert_declared(request, "query", Search)
-    wanted = from_texts([(name, text) for name, text in request.query.items() if text], Search)
+    wanted = looked_for(request, Search)
 
     query = BrowseProducts(
         q=wanted.q,

@@ -287,6 +287,13 @@ async def test_a_product_of_somebody_else_can_not_be_seen_to_be_changed(stage: S
     assert 404 == (await browser.get("/dashboard/products/lamp")).status
 
 
+@pytest.mark.parametrize("path", ["", "/sales.csv", "/orders", "/products", "/products/lamp"])
+async def test_what_a_link_has_collected_on_its_way_is_passed_over(browser: Browser, path: str) -> None:
+    await browser.signs_in("seller", "sam")
+
+    assert 200 == (await browser.get(f"/dashboard{path}?utm_source=mail")).status
+
+
 async def test_a_script_needs_the_token(stage: Stage, browser: Browser) -> None:
     await browser.signs_in("seller", "sam")
 

@@ -49,6 +49,10 @@ async def body_of(browser: Browser, path: str = "/ops") -> str:
     return page.body.decode()
 
 
+async def test_what_a_link_has_collected_on_its_way_is_passed_over(browser: Browser) -> None:
+    assert "Operations" in await body_of(browser, "/ops?utm_source=mail")
+
+
 async def test_an_open_alert_has_a_button(browser: Browser) -> None:
     assert 'action="/ops/alerts/o1/resolve"' in await body_of(browser)
 

@@ -125,6 +125,15 @@ async def test_what_nobody_can_be_narrowed_to_is_refused_by_a_page(browser: Brow
     assert (400, "text/html") == (refused.status, refused.media_type)
 
 
+@pytest.mark.parametrize("path", ["/?q=lamp&", "/shop/library?", "/shop/products/lamp?"])
+async def test_what_a_link_has_collected_on_its_way_is_passed_over(browser: Browser, path: str) -> None:
+    await browser.signs_in()
+
+    page = await browser.get(f"{path}utm_source=mail&fbclid=1&utm_source=")
+
+    assert (200, False) == (page.status, b"utm_source" in page.body)
+
+
 async def test_a_part_is_the_results_alone(browser: Browser) -> None:
     part = await browser.get("/?part=results")
 
@@ -135,7 +144,7 @@ async def test_what_was_looked_for_is_kept_by_the_links(browser: Browser) -> Non
     assert b'href="/?q=a+%26+b&amp;category=light&amp;"' in (await browser.get("/?q=a+%26+b")).body
 
 
-async def test_parameters_that_there_are_not_are_refused_by_a_page(browser: Browser) -> None:
+async def test_an_order_that_there_is_not_is_refused_by_a_page(browser: Browser) -> None:
     refused = await browser.get("/?sort=cheapest")
 
     assert (400, "text/html") == (refused.status, refused.media_type)
