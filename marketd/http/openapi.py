@@ -47,6 +47,7 @@ from marketd.http.schemas import Schema, as_text, components, reference
 
 VERSION: Final = "3.1.1"
 PROBLEM: Final = "application/problem+json"
+ACCEPT: Final = "Accept"
 DESCRIPTION: Final = """\
 A self-hosted marketplace of digital goods.
 
@@ -225,7 +226,7 @@ def _operation(
         "operationId": _operation_id(room, route),
         "tags": [_name(room)],
         "summary": summary,
-        "description": "\n\n".join([*more, who(declared)]),
+        "description": "\n\n".join([*more, *_choice(declared), who(declared)]),
         "parameters": [*_parameters(route, declared, schemas)],
         "responses": _responses(route, declared, schemas, problems),
     }
@@ -245,6 +246,13 @@ def _operation_id(room: ModuleType, route: web.RouteDef) -> str:
     return words[0] + "".join(word.capitalize() for word in words[1:])
 
 
+def _choice(declared: Operation) -> Iterator[str]:
+    """Say what `Accept` chooses from: as a parameter it is not to be described (section 4.8.12)."""
+    if ACCEPT in declared.takes:
+        others = [f"`{other}`" for answer in declared.answers.values() for other in answer.others]
+        yield f"`Accept` chooses between `{JSON}` and {' and '.join(others)}, by weight (RFC 9110, section 12.5.1)."
+
+
 def who(declared: Operation) -> str:
     """Say in words who may call an operation."""
     access = declared.access
@@ -261,20 +269,27 @@ def _parameters(route: web.RouteDef, declared: Operation, schemas: dict[str, Sch
     if declared.query:
         whole = schemas[declared.query.__name__]
         for name, schema in whole["properties"].items():
-            yield {
-                "name": name,
-                "in": "query",
-                "required": name in whole.get("required", ()),
-                "schema": as_text(schema),
-                "example": example(as_text(schema), schemas, declared.query.__name__, name),
-            }
+            text, is_required = as_text(schema), name in whole.get("required", ())
+            described = {"schema": text, "example": example(text, schemas, declared.query.__name__, name)}
+            shown = described if is_required else _unasked(described)
+            yield {"name": name, "in": "query", "required": is_required, **shown}
     once = ("Idempotency-Key",) if route.method == "POST" else ()
     for name in (*declared.takes, *once, *ALL_TAKE):
-        yield {"$ref": f"#/components/parameters/{name}"}
+        if name != ACCEPT:
+            yield {"$ref": f"#/components/parameters/{name}"}
 
 
 def _request_header(name: str) -> dict[str, Any]:
-    return {"name": name, "in": "header", "required": False, **REQUEST_HEADERS[name]}
+    return {"name": name, "in": "header", "required": False, **_unasked(REQUEST_HEADERS[name])}
+
+
+def _unasked(described: Schema) -> Schema:
+    """
+    Put the example of what nobody has to send into its schema, as JSON Schema has it: an `example` beside the schema
+    is what pages that try an operation out fill in, and then send.
+    """
+    rest = {key: value for key, value in described.items() if key != "example"}
+    return rest | {"schema": described["schema"] | {"examples": [described["example"]]}}
 
 
 def _header(name: str) -> dict[str, Any]:

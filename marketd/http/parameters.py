@@ -61,11 +61,6 @@ REQUEST_HEADERS: Final[dict[str, dict[str, Any]]] = {
         "schema": {"type": "string"},
         "example": "t=1795426200,v1=5257a869e7ecebeda32affa62cdca3fa51cad7e77a0e56ff536d0ce8e108d8bd",
     },
-    "Accept": {
-        "description": "what is preferred, by weight (RFC 9110, section 12.5.1): JSON where nothing else is",
-        "schema": {"type": "string"},
-        "example": "text/event-stream",
-    },
     "Last-Event-ID": {
         "description": "the id of the last event that was seen, after which the stream goes on (HTML, section 9.2)",
         "schema": {"type": "string"},

@@ -279,6 +279,22 @@ async def test_the_keyboard_alone_is_enough_to_buy(fair: Fair) -> None:
     await surfer.page.get_by_text("Thank you!").wait_for()
 
 
+async def test_what_is_tried_out_in_the_docs_is_sent_without_made_up_conditions(fair: Fair) -> None:
+    product = await (await fair.joins("seller")).offers()
+    surfer = await fair.surfer()
+    await surfer.goes("/docs#/products/productsShow")
+    page = surfer.page
+    await page.get_by_role("button", name="Try it out").click()
+    await page.get_by_placeholder("id", exact=True).fill(product["id"])
+
+    async with page.expect_response(f"**/products/{product['id']}") as answer:
+        await page.get_by_role("button", name="Execute").click()
+
+    sent = await (await answer.value).request.all_headers()
+    made_up = {"if-match", "if-none-match", "x-request-id", "traceparent"} & {*sent}
+    assert (200, set(), []) == ((await answer.value).status, made_up, surfer.troubles)
+
+
 async def loss(fair: Fair) -> str:
     """Have a payment that can't go back; give its order."""
     sam, ann = await fair.joins("seller"), await fair.joins("buyer")

@@ -38,11 +38,19 @@ def operations() -> Iterator[tuple[str, dict[str, Any]]]:
             yield f"{method.upper()} {path}", operation
 
 
+def shown_of(parameter: dict[str, Any]) -> Any:
+    """Give the example of a parameter: of one that nobody has to send it is in the schema."""
+    if parameter["required"]:
+        return parameter["example"]
+    (shown,) = parameter["schema"]["examples"]
+    return shown
+
+
 def examples() -> Iterator[tuple[str, Any, Any]]:
     """Give every example with its schema, and say where it is."""
     for name, operation in operations():
         for parameter in map(resolved, operation["parameters"]):
-            yield f"{name} {parameter['name']}", parameter["schema"], parameter["example"]
+            yield f"{name} {parameter['name']}", parameter["schema"], shown_of(parameter)
         contents = [("body", operation.get("requestBody", {}).get("content", {}))]
         contents += [(status, resolved(answer).get("content", {})) for status, answer in operation["responses"].items()]
         for where, content in contents:
@@ -173,6 +181,28 @@ def test_what_needs_a_token_says_so_and_what_happens_without() -> None:
 
 
 # Examples.
+
+
+def test_what_nobody_has_to_send_is_filled_in_by_no_page_that_tries_it_out() -> None:
+    filled_in = {
+        f"{name} {parameter['name']}"
+        for name, operation in operations()
+        for parameter in map(resolved, operation["parameters"])
+        if not parameter["required"] and ("example" in parameter or "examples" in parameter)
+    }
+
+    assert set() == filled_in
+
+
+def test_what_openapi_ignores_as_a_header_is_told_in_words() -> None:
+    """`Accept`, `Content-Type` and `Authorization` (section 4.8.12)."""
+    headers = {
+        name for name, parameter in document()["components"]["parameters"].items() if parameter["in"] == "header"
+    }
+    said = document()["paths"]["/orders/{id}/events"]["get"]["description"]
+
+    assert set() == headers & {"Accept", "Content-Type", "Authorization"}
+    assert "`Accept` chooses between `application/json` and `text/event-stream`" in said
 
 
 def test_every_example_fits_its_schema() -> None:
