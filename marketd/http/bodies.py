@@ -57,7 +57,13 @@ _BLANK: Final = r" \u00a0\u1680\u2000-\u200a\u200c-\u200f\u202f\u205f\u3000"
 LINE: Final = rf"[{_BLANK}]*{SEEN}[^{UNSEEN}]*"
 LINES: Final = rf"[\t\n\r{_BLANK}]*{SEEN}[^{_UNSEEN_BUT_BREAKS}]*"
 MEDIA_TYPE: Final = r"[a-z0-9][a-z0-9!#$&^_.+-]*/[a-z0-9][a-z0-9!#$&^_.+-]*"
-_FILE_NAME: Final = rf"[{_BLANK}]*[^/\\\s\u200c-\u200f{UNSEEN}][^/\\{UNSEEN}]*"
+# The name of a file: a line without slashes that is neither `.` nor `..`. A lookahead or a `not` beside it would be
+# shorter, but many code generators support neither.
+_OTHERS: Final = rf"[^/\\{UNSEEN}]"
+_FIRST: Final = rf"/\\\s\u200c-\u200f{UNSEEN}"
+_FILE_NAME: Final = (
+    rf"[{_BLANK}]+[^{_FIRST}]{_OTHERS}*|[^.{_FIRST}]{_OTHERS}*|\.[^./\\{UNSEEN}]{_OTHERS}*|\.\.{_OTHERS}+"
+)
 # Strings are matched so that numbers in them are skipped, even an unterminated string: otherwise each quote in it would
 # begin another one. Digits before a point or an exponent are not an integer.
 _TEXT_OR_LONG_NUMBER: Final = re.compile(
@@ -66,15 +72,14 @@ _TEXT_OR_LONG_NUMBER: Final = re.compile(
 _PLAIN_NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
-def formed(pattern: str, fault: str, but_not: tuple[str, ...] = ()) -> dict[str, Any]:
+def formed(pattern: str, fault: str) -> dict[str, Any]:
     """Make arguments for `Meta` that require a whole text to match a pattern: the check and the schema."""
     form = re.compile(pattern)
 
     def check(text: str) -> str | None:
-        return None if form.fullmatch(text) and text not in but_not else fault
+        return None if form.fullmatch(text) else fault
 
-    schema: dict[str, Any] = {"pattern": f"^(?:{pattern})$"} | ({"not": {"enum": list(but_not)}} if but_not else {})
-    return {"extra": {"check": check}, "extra_json_schema": schema}
+    return {"extra": {"check": check}, "extra_json_schema": {"pattern": f"^(?:{pattern})$"}}
 
 
 def _price_fault(price: object) -> str | None:
@@ -102,7 +107,7 @@ def _currency_fault(code: str) -> str | None:
 
 _LINE: Final = formed(LINE, "Expected one line with something to read, without control characters")
 _LINES: Final = formed(LINES, "Expected something to read, and no control characters but line breaks and tabs")
-_NAME: Final = formed(_FILE_NAME, "Expected the name of a file, without folders", but_not=(".", ".."))
+_NAME: Final = formed(_FILE_NAME, "Expected the name of a file, without folders")
 
 Price = Annotated[
     Raw,

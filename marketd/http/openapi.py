@@ -48,6 +48,8 @@ from marketd.http.schemas import Schema, as_text, components, reference
 VERSION: Final = "3.1.1"
 PROBLEM: Final = "application/problem+json"
 ACCEPT: Final = "Accept"
+OCTETS: Final = "application/octet-stream"
+BINARY: Final = {"type": "string", "format": "binary"}  # as OpenAPI 3.0 has it, and those who make code of 3.1 know
 DESCRIPTION: Final = """\
 A self-hosted marketplace of digital goods.
 
@@ -298,7 +300,8 @@ def _header(name: str) -> dict[str, Any]:
 
 def _body(declared: Operation, schemas: dict[str, Schema]) -> dict[str, Any]:
     if declared.body is Bytes:
-        return {"description": "The bytes themselves, at least one.", "required": True, "content": {ANY: {}}}
+        content = {media_type: {"schema": BINARY} for media_type in (OCTETS, ANY)}
+        return {"description": "The bytes themselves, at least one.", "required": True, "content": content}
     assert declared.body
     return {"required": not declared.body_is_optional, "content": {JSON: _content(declared.body, schemas)}}
 
@@ -338,7 +341,7 @@ def _answer(status: int, answer: Answer, schemas: dict[str, Schema]) -> dict[str
     headers |= {name: _header(name) | {"required": False} for name in (*answer.maybe, *RATE_HEADERS)}
     described: dict[str, Any] = {"description": TITLES.get(status, "As asked"), "headers": headers}
     if answer.kind is Bytes:
-        described["content"] = {answer.media_type: {}}
+        described["content"] = {answer.media_type: {"schema": BINARY} if answer.media_type == ANY else {}}
     elif answer.kind:
         described["content"] = {answer.media_type: _content(answer.kind, schemas)}
     for other in answer.others:

@@ -16,10 +16,10 @@ from msgspec import Struct
 from marketd.clock import SystemClock
 from marketd.http.app import ROOMS, make_app
 from marketd.http.bodies import faults_of
-from marketd.http.openapi import declared_routes
+from marketd.http.openapi import BINARY, declared_routes
 from marketd.http.operation import Bytes, operation_of
 from marketd.http.problems import SORTS
-from marketd.http.products import NewProduct, ProductChange
+from marketd.http.products import FileBody, NewProduct, ProductChange
 from tests.http.conformance import Differs, assert_conforms, document, faults, resolved
 from tests.http.stage import Stage
 
@@ -180,6 +180,20 @@ def test_what_needs_a_token_says_so_and_what_happens_without() -> None:
     assert needing and needing <= refusing
 
 
+def test_no_schema_says_what_a_value_is_not() -> None:
+    """Makers of code have no type for that, and call it one that nothing is of."""
+    assert '"not":' not in json.dumps(document())
+
+
+def test_bytes_are_bytes_to_who_makes_code_of_it() -> None:
+    paths, bytes_ = document()["paths"], {"schema": {"type": "string", "format": "binary"}}
+    sent = paths["/uploads"]["post"]["requestBody"]["content"]
+    got = resolved(paths["/downloads/{token}"]["get"]["responses"]["200"])["content"]
+
+    assert {"application/octet-stream": bytes_, "*/*": bytes_} == sent
+    assert {"*/*": bytes_} == got
+
+
 # Examples.
 
 
@@ -215,7 +229,7 @@ def test_everything_that_has_a_schema_has_an_example() -> None:
         for _, operation in operations()
         for holder in (operation.get("requestBody", {}), *map(resolved, operation["responses"].values()))
         for media in holder.get("content", {}).values()
-        if "schema" in media
+        if media.get("schema", BINARY) != BINARY
     ]
 
     assert contents and all("example" in media or media["examples"] for media in contents)
@@ -264,6 +278,16 @@ def test_a_text_fits_the_schema_if_and_only_if_it_passes_the_check(kind: type[St
     refused = [fault for fault in faults_of(kind, {name: text}) if fault.pointer == pointer]
 
     assert bool(refused) == bool(faults(schema, text)), (refused, faults(schema, text))
+
+
+@settings(deadline=None, database=None)
+@given(name=st.one_of(TEXTS, st.text(alphabet=". \u00a0\u200da/\n", max_size=5)))
+def test_the_name_of_a_file_fits_the_schema_if_and_only_if_it_passes_the_check(name: str) -> None:
+    schema = document()["components"]["schemas"]["FileBody"]["properties"]["name"]
+
+    refused = [fault for fault in faults_of(FileBody, {"name": name}) if fault.pointer == "/name"]
+
+    assert bool(refused) == bool(faults(schema, name))
 
 
 @settings(deadline=None, database=None)
