@@ -389,7 +389,12 @@ def _problem(status: int, slugs: list[str]) -> dict[str, Any]:
                 "schema": {
                     "allOf": [
                         reference(ProblemDocument),
-                        {"properties": {"type": {"enum": types}, "status": {"const": status}}},
+                        {
+                            "properties": {
+                                "type": {"type": "string", "enum": types},
+                                "status": {"type": "integer", "enum": [status]},
+                            }
+                        },
                     ]
                 },
                 "examples": {slug: {"value": _example_of(slug)} for slug in slugs},

@@ -21,7 +21,7 @@ PATH: Final[dict[str, dict[str, Any]]] = {
     "token": {"schema": {"type": "string", "minLength": 1}, "example": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIwMTkyIn0.c2ln"},
     "version": {"schema": {"type": "string"}, "example": "9f86d081884c7d65"},
     "name": {"schema": {"type": "string"}, "example": "swagger-ui.css"},
-    "slug": {"schema": {"enum": sorted(SORTS)}, "example": "not-found"},
+    "slug": {"schema": {"type": "string", "enum": sorted(SORTS)}, "example": "not-found"},
 }
 
 # A value that is not understood is ignored, as HTTP requires, so none of these has a stricter schema.
@@ -82,7 +82,7 @@ ALL_TAKE: Final = ("X-Request-Id", "traceparent")
 ANSWER_HEADERS: Final[dict[str, dict[str, Any]]] = {
     "Accept-Ranges": {
         "description": "parts of the file can be had",
-        "schema": {"const": "bytes"},
+        "schema": {"type": "string", "enum": ["bytes"]},
         "example": "bytes",
     },
     "Cache-Control": {
@@ -142,7 +142,7 @@ ANSWER_HEADERS: Final[dict[str, dict[str, Any]]] = {
     },
     "X-Data-Source": {
         "description": "who found it: the index, or the database while the index is down",
-        "schema": {"enum": ["index", "fallback"]},
+        "schema": {"type": "string", "enum": ["index", "fallback"]},
         "example": "index",
     },
     "X-Request-Id": {

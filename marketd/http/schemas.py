@@ -2,7 +2,8 @@
 The JSON Schemas of our types, made by msgspec, for OpenAPI 3.1.
 
 The one rule: they describe what is sent. A Decimal is sent as a number, which msgspec would describe as a string. Rules
-across the fields of a type are in its `also`, a class variable.
+across the fields of a type are in its `also`, a class variable. An enum names the type of its values, because some code
+generators do not look at the values.
 """
 
 from collections.abc import Iterable, Iterator
@@ -46,13 +47,15 @@ def as_text(schema: Schema) -> Schema:
 
 
 def travelling(schema: Any) -> Any:
-    """Correct a schema to what is sent: a Decimal is a number."""
+    """Correct a schema to what is sent: a Decimal is a number, and an enum of words is a string."""
     if isinstance(schema, list):
         return [travelling(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
     if _DECIMAL.items() <= schema.items():
         schema = {key: value for key, value in schema.items() if key != "format"} | {"type": "number"}
+    if all(isinstance(value, str) for value in schema.get("enum", [None])):
+        schema = {"type": "string"} | schema
     return {key: travelling(value) for key, value in schema.items()}
 
 

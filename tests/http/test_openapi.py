@@ -180,6 +180,19 @@ def test_what_needs_a_token_says_so_and_what_happens_without() -> None:
     assert needing and needing <= refusing
 
 
+def test_every_choice_says_of_what_type_it_is() -> None:
+    """Makers of code drop those that do not, and what names one value alone."""
+
+    def untyped(thing: Any) -> Iterator[Any]:
+        if isinstance(thing, dict):
+            yield from ([thing] if isinstance(thing.get("enum"), list) and "type" not in thing else [])
+            yield from ([thing] if "const" in thing else [])
+        for inner in thing.values() if isinstance(thing, dict) else thing if isinstance(thing, list) else ():
+            yield from untyped(inner)
+
+    assert [] == [*untyped(document())]
+
+
 def test_no_schema_says_what_a_value_is_not() -> None:
     """Makers of code have no type for that, and call it one that nothing is of."""
     assert '"not":' not in json.dumps(document())
