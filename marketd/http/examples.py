@@ -224,9 +224,15 @@ def example(schema: Schema, schemas: dict[str, Schema], kind: str, name: str = "
     if "anyOf" in schema:
         return example(schema["anyOf"][0], schemas, kind, name)
     if "properties" in schema:
-        return {name: example(field, schemas, kind, name) for name, field in schema["properties"].items()}
+        shown = {name: example(field, schemas, kind, name) for name, field in schema["properties"].items()}
+        return {name: value for name, value in shown.items() if not _is_left_out(schema["properties"][name], value)}
     if "enum" in schema and FIELDS.get(name) not in schema["enum"]:
         return schema["enum"][0]
     if schema.get("type") == "array" and name not in FIELDS:
         return [example(schema["items"], schemas, kind, name)]
     return FIELDS[name]
+
+
+def _is_left_out(schema: Schema, value: Any) -> bool:
+    """Say whether an example of null stands for a field that is never null, and not there then."""
+    return value is None and "type" in schema

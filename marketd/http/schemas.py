@@ -25,6 +25,9 @@ def components(kinds: Iterable[type[Struct]]) -> dict[str, Schema]:
     _, found = msgspec.json.schema_components(wanted, ref_template=PREFIX + "{name}")
     for kind in wanted:
         found[kind.__name__] |= getattr(kind, "also", {})
+    for kind in dict.fromkeys(inner for outer in wanted for inner in _structs(outer)):
+        if kind.__struct_config__.omit_defaults:
+            found[kind.__name__]["properties"] |= _written(kind, found[kind.__name__]["properties"])
     return {name: travelling(schema) for name, schema in sorted(found.items())}
 
 
@@ -40,14 +43,14 @@ def bare(kind: Any) -> Schema:
 
 
 def as_text(schema: Schema) -> Schema:
-    """Give the schema of a parameter, which can't be null."""
+    """Give the schema of a parameter, which can't be null, or of a field that is left out instead of being null."""
     choices = [choice for choice in schema.get("anyOf", []) if choice != {"type": "null"}]
-    others = {key: value for key, value in schema.items() if key != "anyOf" and (key, value) != ("default", None)}
+    others = {key: value for key, value in schema.items() if key != "anyOf"}
     return {**choices[0], **others} if choices else others
 
 
 def travelling(schema: Any) -> Any:
-    """Correct a schema to what is sent: a Decimal is a number, and an enum of words is a string."""
+    """Correct a schema to what is sent: a Decimal is a number, an enum of words a string; a null default is dropped."""
     if isinstance(schema, list):
         return [travelling(item) for item in schema]
     if not isinstance(schema, dict):
@@ -56,7 +59,23 @@ def travelling(schema: Any) -> Any:
         schema = {key: value for key, value in schema.items() if key != "format"} | {"type": "number"}
     if all(isinstance(value, str) for value in schema.get("enum", [None])):
         schema = {"type": "string"} | schema
-    return {key: travelling(value) for key, value in schema.items()}
+    return {key: travelling(value) for key, value in schema.items() if (key, value) != ("default", None)}
+
+
+def _written(kind: type[Struct], properties: Schema) -> Schema:
+    """Give the fields of an answer that are left out where they are null, and never sent as that."""
+    optional = [field.encode_name for field in fields(kind) if field.default is None]
+    return {name: as_text(properties[name]) for name in optional}
+
+
+def _structs(kind: Any) -> Iterator[type[Struct]]:
+    """Find the types of objects, anywhere in a type."""
+    if isinstance(kind, type) and issubclass(kind, Struct):
+        yield kind
+        for field in fields(kind):
+            yield from _structs(field.type)
+    for argument in get_args(kind):
+        yield from _structs(argument)
 
 
 def _held(kind: Any) -> Iterator[type[Struct]]:

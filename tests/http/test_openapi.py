@@ -193,6 +193,23 @@ def test_every_choice_says_of_what_type_it_is() -> None:
     assert [] == [*untyped(document())]
 
 
+def test_no_schema_has_a_default_of_null() -> None:
+    assert '"default": null' not in json.dumps(document())
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("OrderBody", "licenceKey"), ("CardFile", "url"), ("ReviewCard", "hiddenReason")]
+)
+def test_what_is_left_out_rather_than_null_is_no_null(kind: str, name: str) -> None:
+    schema = document()["components"]["schemas"][kind]
+
+    assert ("string", False) == (schema["properties"][name]["type"], name in schema["required"])
+
+
+def test_what_may_be_sent_as_null_says_so() -> None:
+    assert {"type": "null"} in document()["components"]["schemas"]["NewProduct"]["properties"]["stock"]["anyOf"]
+
+
 def test_no_schema_says_what_a_value_is_not() -> None:
     """Makers of code have no type for that, and call it one that nothing is of."""
     assert '"not":' not in json.dumps(document())
