@@ -88,7 +88,8 @@ def pages_page() -> str:
         "",
         "What people open with a browser. A session of theirs is a cookie, which opens nothing but these; the API",
         "wants a bearer token, which opens none of these. A POST is answered only where a page of the service itself",
-        "has sent it, with the token that is in each of its forms. Who is not signed in is asked to, and comes back.",
+        "has sent it, with the token that is in each of its forms. Who is not signed in is asked to, and comes back:",
+        "to the page that they asked for, or to that of a form which they sent too late, and what they wrote is kept.",
     ]
     for room in PAGE_ROOMS:
         name, said = room.__name__.rpartition(".")[2], (room.__doc__ or "").strip().split("\n\n")[0]

@@ -8,7 +8,7 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 
 from tests.browser.conftest import ADMIN, ZONE, Fair, Surfer
-from tests.journeys.people import Json, Person
+from tests.journeys.people import PASSWORD, Json, Person
 from tests.journeys.process import marketd
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.slow]
@@ -191,6 +191,28 @@ async def test_a_buyer_reviews_what_they_own(fair: Fair) -> None:
 
     await page.get_by_role("article").get_by_text("I fell asleep.").wait_for()
     assert [] == surfer.troubles
+
+
+async def test_a_review_that_came_too_late_is_there_again_after_signing_in(fair: Fair) -> None:
+    sam, ann = await fair.joins("seller"), await fair.joins("buyer")
+    product = await sam.offers(title="Cicadas")
+    await ann.buys(product)
+    surfer = await fair.surfer()
+    await surfer.signs_in(ann.email)
+    await surfer.goes(f"/shop/products/{product['id']}")
+    page = surfer.page
+    await page.get_by_label("4", exact=True).check()
+    await page.get_by_label("Your review").fill("Loud.")
+    await surfer.context.clear_cookies()
+
+    await page.get_by_role("button", name="Send it").click()
+    await page.get_by_label("E-mail").fill(ann.email)
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.get_by_role("button", name="Sign in").click()
+    await page.get_by_role("button", name="Send it").click()
+
+    await page.get_by_text("4 of 5 by").wait_for()
+    assert ("Loud." in await page.locator("#reviews").inner_text(), surfer.troubles) == (True, [])
 
 
 async def test_what_a_product_lacks_is_told_beside_its_form(fair: Fair, work: Path) -> None:

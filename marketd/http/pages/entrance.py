@@ -21,6 +21,7 @@ routes = web.RouteTableDef()
 # A path on this host: not on another one (`//host`, and `/\host`, which browsers treat the same), and in one line.
 OUR_PATH: Final = re.compile(r"/(?![/\\])[!-\[\]-~]*")
 NEXT_MAX: Final = 2048
+KEPT_MAX: Final = 10_000
 ENTERED: Final = {303: Answer(headers=("Location",))}
 HOMES: Final = {"seller": "/dashboard", "buyer": "/"}
 
@@ -28,11 +29,12 @@ Next = Annotated[str, Meta(max_length=NEXT_MAX)]
 
 
 class SignIn(Struct, forbid_unknown_fields=True):
-    """`next` is the page to return to."""
+    """`next` is the page to return to, and `kept` the text that was entered there."""
 
     email: Annotated[str, Meta(max_length=254)]
     password: GivenPassword
     next: Next = "/"
+    kept: Annotated[str, Meta(max_length=KEPT_MAX)] = ""
 
 
 class SignUp(Struct, forbid_unknown_fields=True):

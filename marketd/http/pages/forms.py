@@ -4,6 +4,7 @@ Decodes forms: `application/x-www-form-urlencoded` (WHATWG URL, section 5), stri
 The query of a page may hold parameters that the page does not know, such as those of trackers; they are ignored.
 """
 
+from contextlib import suppress
 from typing import Final, TypeVar
 from urllib.parse import parse_qsl
 
@@ -15,7 +16,7 @@ from marketd.actors.account import Role
 from marketd.http.bodies import from_texts, read_body
 from marketd.http.operation import assert_declared
 from marketd.http.pages.web_session import Viewer, check, refuse_others, viewer_of
-from marketd.http.problems import RequestRefused, WrongContentType
+from marketd.http.problems import NotSignedIn, Problem, RequestRefused, WrongContentType
 
 FORM: Final = "application/x-www-form-urlencoded"
 FIELDS_MAX: Final = 50
@@ -43,7 +44,12 @@ def looked_for(request: web.Request, kind: type[T]) -> T:
 async def signed_form(request: web.Request, kind: type[T], *roles: Role) -> tuple[Viewer, T]:
     """Give the user who sent a form of ours, and its fields."""
     refuse_others(request)
-    found = await viewer_of(request, *roles)
+    try:
+        found = await viewer_of(request, *roles)
+    except NotSignedIn:
+        with suppress(Problem):  # what it is told is the first thing that was wrong
+            await _given(request)  # which the page that asks to sign in gives back
+        raise
     given = await _given(request)
     check(found, dict(given).get(CSRF, ""))
     return found, _converted(request, given, kind)

@@ -1,12 +1,14 @@
 """
 The pages of refusals: a page that can't be shown, or a request that can't be fulfilled.
 
-A visitor who is not signed in gets the sign-in form in place of the page, and returns to it afterwards. The forms to
+A visitor who is not signed in gets the sign-in form in place of the page, and returns to it afterwards. A visitor whose
+session ended before a form was sent returns to the page of the form, and the text of the form is kept. The forms to
 sign in, to sign up and for a new password are shown again with what was entered, except the password; every other
 refusal has a page. So have an unknown path, and an expired link from a mail, for clients that prefer HTML; others get a
 problem document there.
 """
 
+import re
 from math import ceil
 from typing import Final
 
@@ -23,7 +25,10 @@ SIGN_IN: Final = "/auth/sign-in"
 SIGN_UP: Final = "/auth/sign-up"
 FORGOTTEN: Final = "/auth/forgotten"
 FORMS: Final = {SIGN_IN: "sign-in.html", SIGN_UP: "sign-up.html", FORGOTTEN: "forgotten.html"}
-BLANK: Final = {"email": "", "name": "", "role": "buyer", "next": "/"}  # the fields that a form is shown again with
+# The fields that a form is shown again with.
+BLANK: Final = {"email": "", "name": "", "role": "buyer", "next": "/", "kept": ""}
+PAGES_OF_FORMS: Final = re.compile(r"/shop/products/[^/]+|/dashboard/products/[^/]+|/dashboard/(?:orders|zone)|/ops")
+NOT_DONE: Final = "This was not done, as you are signed in no more. Sign in, and send it again from the page it was on."
 WORDS: Final = {
     "email": "E-mail",
     "password": "Password",
@@ -44,8 +49,7 @@ def page_of(request: web.Request, problem: Problem) -> web.Response | None:
     if declared and declared.is_link and SORTS[problem.slug].status not in LED_NOWHERE:
         return None
     if isinstance(problem, NotSignedIn) and request.path != SIGN_IN:
-        coming_back = str(request.rel_url) if request.method in ("GET", "HEAD") else "/"
-        return shown(request, FORMS[SIGN_IN], given=BLANK | {"next": coming_back}, faults=[], is_asked=True)
+        return _asked_to_sign_in(request)
     sort, template = SORTS[problem.slug], FORMS.get(request.path)
     given = request.get(GIVEN, {})
     if template and request.method == "POST":
@@ -58,6 +62,16 @@ def page_of(request: web.Request, problem: Problem) -> web.Response | None:
     if isinstance(problem, MethodNotAllowed):
         page.headers["Allow"] = problem.allowed
     return page
+
+
+def _asked_to_sign_in(request: web.Request) -> web.Response:
+    """Show the sign-in form, which leads back to the page asked for, or to the page of the form that was sent."""
+    if request.method in ("GET", "HEAD"):
+        given = BLANK | {"next": str(request.rel_url)}
+        return shown(request, FORMS[SIGN_IN], given=given, faults=[], is_asked=True)
+    page = PAGES_OF_FORMS.match(request.rel_url.raw_path)
+    given = BLANK | {"next": page[0] if page else "/", "kept": request.get(GIVEN, {}).get("body", "")}
+    return shown(request, FORMS[SIGN_IN], given=given, faults=[NOT_DONE], is_asked=False)
 
 
 def _is_astray(request: web.Request, declared: Operation | None) -> bool:

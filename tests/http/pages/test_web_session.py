@@ -10,7 +10,7 @@ from marketd.actors import account
 from marketd.actors.aggregate import Refused
 from marketd.http.keys import FrontLimits
 from marketd.storage.library import Library, ReadLibrary
-from tests.http.pages.browsers import OURS, Browser
+from tests.http.pages.browsers import CREDENTIALS, OURS, Browser
 from tests.http.stage import Stage, staged
 
 pytestmark = pytest.mark.asyncio
@@ -28,6 +28,38 @@ async def test_who_is_not_signed_in_gets_the_form_in_place_of_the_page(browser: 
 
     assert (200, True) == (page.status, b'name="password"' in page.body)
     assert b'name="next" value="/shop/library?page=2"' in page.body
+
+
+@pytest.mark.parametrize(
+    ("sent_to", "page"),
+    [
+        ("/shop/products/lamp/buy", "/shop/products/lamp"),
+        ("/shop/products/lamp/reviews", "/shop/products/lamp"),
+        ("/dashboard/orders/o1/refund", "/dashboard/orders"),
+        ("/dashboard/products/lamp/withdraw", "/dashboard/products/lamp"),
+        ("/dashboard/zone", "/dashboard/zone"),
+        ("/ops/alerts/o1/resolve", "/ops"),
+        ("/auth/sign-out", "/"),
+    ],
+)
+async def test_who_sends_a_form_too_late_comes_back_to_the_page_that_it_is_on(
+    browser: Browser, sent_to: str, page: str
+) -> None:
+    asked = await browser.post(sent_to, {})
+
+    assert f'name="next" value="{page}"' in asked.body.decode()
+    assert b"This was not done, as you are signed in no more." in asked.body
+
+
+async def test_what_was_written_too_late_is_not_lost(browser: Browser) -> None:
+    await browser.signs_in()
+    browser.cookie = ""
+
+    sent = await browser.post("/shop/products/lamp/reviews", {"rating": "5", "body": "Bright & <b>warm</b>."})
+    again = await browser.post("/auth/sign-in", CREDENTIALS | {"password": "Wr0ng-one", "kept": "Bright."})
+
+    assert b"readonly>Bright &amp; &lt;b&gt;warm&lt;/b&gt;.</textarea>" in sent.body
+    assert b"readonly>Bright.</textarea>" in again.body
 
 
 async def test_signing_in_opens_a_session_of_a_browser(browser: Browser) -> None:
