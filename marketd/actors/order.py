@@ -583,11 +583,11 @@ def _statuses(state: Existing) -> tuple[Status, PaymentStatus, DeliveryStatus]:
             return "pending", "captured", "pending"
         case Notifying():
             return "pending", "captured", "delivered"
-        case Complete() | Unnoticed() | Revoking():
+        case Complete() | Unnoticed():
             return "completed", "captured", "delivered"
         case Releasing() | Unwinding() | Refunding():
             return "pending", "captured" if state.why != NO_ANSWER else "pending", "failed"
-        case Returning():
+        case Revoking() | Returning():
             return "completed", "captured", "revoked"
         case Ending(end=end):
             return "pending", _statuses(end)[1], "failed"

@@ -1,5 +1,6 @@
 """
-Who waits for an order: answers when it is no longer pending, or when the time that its asker gave is over.
+Who waits for an order: answers when it is no longer pending, nor being taken back, or when the time that its asker gave
+is over.
 """
 
 import asyncio
@@ -19,11 +20,11 @@ from marketd.deadlines import Deadlines
 from marketd.storage.log import EventLog
 
 WAITERS_MAX: Final = 10_000
-ENDINGS: Final = (order.Completed, order.Failed, order.FailedWithAlert)  # after which an order is not pending
+ENDINGS: Final = (order.Completed, order.Failed, order.FailedWithAlert, order.Refunded)  # after which it is settled
 
 
 class AwaitOutcome(Struct, frozen=True, tag="order-outcome"):
-    """Ask for the order when it is no longer pending, but at `until` (ms since the epoch) in any case."""
+    """Ask for the order when it is no longer under way, but at `until` (ms since the epoch) in any case."""
 
     order_id: str
     until: int
@@ -109,4 +110,9 @@ def _is_it(query: AwaitOutcome | AwaitChange, answer: Answer) -> bool:
     """Say whether this is what was waited for; where there is no order, there is nothing to wait for."""
     if not isinstance(answer.value, order.View):
         return True
-    return answer.position > query.after if isinstance(query, AwaitChange) else answer.value.status != "pending"
+    return answer.position > query.after if isinstance(query, AwaitChange) else _is_settled(answer.value)
+
+
+def _is_settled(view: order.View) -> bool:
+    """Say whether nothing is under way, the end of a refund neither."""
+    return view.status != "pending" and (view.status, view.delivery_status) != ("completed", "revoked")

@@ -116,7 +116,7 @@ STATUSES = {
     "released": ("pending", "captured", "failed"),
     "taken back": ("failed", "refunded", "failed"),
     "owing": ("failed", "refund_failed", "failed"),
-    "revoking": ("completed", "captured", "delivered"),
+    "revoking": ("completed", "captured", "revoked"),
     "returning": ("completed", "captured", "revoked"),
     "returned": ("refunded", "refunded", "revoked"),
     "owing after the sale": ("failed", "refund_failed", "revoked"),

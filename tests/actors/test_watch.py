@@ -101,6 +101,20 @@ async def test_who_waits_is_answered_when_the_order_has_failed(door: Watched) ->
     assert "failed" == asked.result()
 
 
+async def test_who_waits_is_answered_when_a_refund_is_over(door: Watched) -> None:
+    await door.shop.place("o1")
+    await door.answer_payments()
+    door.shop.processor.is_down = lambda what, order_id: what == "refund"
+    await door.shop.refund("o1")
+    async with asyncio.TaskGroup() as tasks:
+        asked = tasks.create_task(door.outcome())
+        await settle()
+        is_answered = asked.done()
+        await door.answer_payments()
+
+    assert (False, "refunded") == (is_answered, asked.result())
+
+
 async def test_all_who_wait_for_an_order_are_answered(door: Watched) -> None:
     await door.shop.place("o1")
     async with asyncio.TaskGroup() as tasks:

@@ -159,7 +159,7 @@ async def test_a_seller_gives_a_payment_back(fair: Fair) -> None:
     await surfer.page.get_by_text("Refund…").click()
     await surfer.page.get_by_label("Reason, if you like").fill("It was bought by mistake.")
     await surfer.page.get_by_role("button", name="back").click()
-    await surfer.page.wait_for_url("**/dashboard/orders")
+    await surfer.page.locator("td .mark", has_text="refunded").wait_for()
 
     assert "refunded" == (await ann.sees_until(order["id"], lambda seen: seen["status"] == "refunded"))["status"]
     assert [] == surfer.troubles

@@ -2,16 +2,20 @@
 
 import csv
 from collections.abc import Callable
+from contextlib import suppress
 from io import StringIO
 from typing import Annotated, Any, Final, Literal
 
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from marketd.actors import account
+from marketd.actors import account, order
+from marketd.actors.watch import AwaitOutcome
+from marketd.bus.port import BusError
 from marketd.http.asking import ask, find, read
 from marketd.http.bodies import Paging
 from marketd.http.events import LAST_ID, EventStream, streamed
+from marketd.http.keys import CLOCK
 from marketd.http.operation import EVENT_STREAM, SELLERS, Answer, Bytes, operation
 from marketd.http.orders import request_refund
 from marketd.http.pages.chart import Chart, bars
@@ -35,6 +39,7 @@ SPANS: Final = (7, 30, 90, 365)
 MANY_PERCENT: Final = 1000
 INTERVALS: Final[dict[Interval, str]] = {"day": "Day", "week": "Week of", "month": "Month"}
 USUALLY: Final[dict[int, Interval]] = {7: "day", 30: "day", 90: "week", 365: "month"}  # as a phone has room for
+REFUND_WAIT_S: Final = 0.5  # how long the list waits for the end of a refund, which nearly always comes sooner
 PAGE: Final = {200: Answer(Bytes, HTML)}
 
 
@@ -130,6 +135,11 @@ async def refund(request: web.Request) -> web.Response:
     """Refund a sale."""
     viewer, form = await signed_form(request, RefundForm, "seller")
     await request_refund(request, viewer.principal, form.reason)
+
+    until = request.app[CLOCK].now_ms() + int(REFUND_WAIT_S * 1000)
+    with suppress(BusError):  # it is under way all the same, and the page says so
+        await find(request, AwaitOutcome(request.match_info["id"], until), order.View, extra_s=REFUND_WAIT_S)
+
     return sent_on(request, "/dashboard/orders")
 
 

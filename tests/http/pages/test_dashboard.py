@@ -10,6 +10,8 @@ from msgspec.structs import replace
 
 from marketd.actors import account, order, product
 from marketd.actors.money import Money
+from marketd.actors.watch import AwaitOutcome
+from marketd.bus.port import Busy
 from marketd.http.answers import written
 from marketd.http.keys import REQUEST_ID
 from marketd.http.pages.till import Till
@@ -64,6 +66,7 @@ def town(stage: Stage) -> None:
     stage.bus.answers(product.Withdraw, None)
     stage.bus.answers(order.Describe, VIEW)
     stage.bus.answers(order.RequestRefund, VIEW)
+    stage.bus.answers(AwaitOutcome, replace(VIEW, status="refunded"))
 
 
 async def body_of(browser: Browser, path: str) -> str:
@@ -279,6 +282,31 @@ async def test_a_refund_is_asked_for_in_the_sellers_name(stage: Stage, browser: 
 
     (command,) = [message for _, message in stage.bus.messages if isinstance(message, order.RequestRefund)]
     assert (303, "sam", "A mistake.", False) == (sent.status, command.by, command.why, command.is_admin)
+
+
+async def test_after_a_refund_the_list_waits_a_moment_for_its_end(stage: Stage, browser: Browser) -> None:
+    await browser.signs_in("seller", "sam")
+    token = await browser.token("/dashboard")
+
+    await browser.post("/dashboard/orders/o1/refund", {"csrf": token})
+
+    assert AwaitOutcome("o1", stage.clock.now_ms() + 500) in [message for _, message in stage.bus.messages]
+
+
+async def test_a_refund_that_can_not_be_waited_for_is_under_way_all_the_same(stage: Stage, browser: Browser) -> None:
+    stage.bus.answers(AwaitOutcome, Busy("too many wait"))
+    await browser.signs_in("seller", "sam")
+    token = await browser.token("/dashboard")
+
+    assert 303 == (await browser.post("/dashboard/orders/o1/refund", {"csrf": token})).status
+
+
+async def test_a_refund_that_is_under_way_has_no_button_to_press(stage: Stage, browser: Browser) -> None:
+    sales(stage, sold(0, delivery_status="revoked"))
+
+    page = await body_of(browser, "/dashboard/orders")
+
+    assert ("disabled>Refund under way<" in page, "/refund" in page) == (True, False)
 
 
 async def test_a_product_of_somebody_else_can_not_be_seen_to_be_changed(stage: Stage, browser: Browser) -> None:
