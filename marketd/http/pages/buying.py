@@ -1,12 +1,13 @@
 """Buying in the shop: the order, the library, the files, and reviews."""
 
 import hmac
-from typing import Annotated, Final
+from enum import StrEnum
+from typing import Annotated, Final, Literal
 
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from marketd.actors import order, product
+from marketd.actors import buyer, order, product
 from marketd.actors.address import Address
 from marketd.actors.aggregate import Refused
 from marketd.actors.money import Money
@@ -53,6 +54,15 @@ class ReviewForm(Struct, forbid_unknown_fields=True):
     title: Title | None = None
 
 
+class Shelf(Paging, frozen=True, forbid_unknown_fields=True):
+    """`note` is why one was sent here."""
+
+    note: Literal["owned", "under-way"] | None = None
+
+
+HAD: Final[dict[StrEnum, str]] = {buyer.Reason.ALREADY_OWNED: "owned", buyer.Reason.UNDER_WAY: "under-way"}
+
+
 @routes.post("/shop/products/{id}/buy")
 @operation(access=SIGNED_IN, body=BuyForm, answers=ENTERED, problems=(NotFound,), part_of="page", load="order")
 async def buy(request: web.Request) -> web.Response:
@@ -67,9 +77,9 @@ async def buy(request: web.Request) -> web.Response:
     request[DOING] = Doing(now_ms, drawn, is_again=True)  # it may also be the first time: that is not known
 
     async with request.app[ONCE].turn(drawn):
-        await place_order(request, viewer.principal, address, wanted, agreed)
+        page = await _placed(request, viewer, address, wanted, agreed)
 
-    return sent_on(request, f"/shop/orders/{address.key}")
+    return sent_on(request, page)
 
 
 @routes.get("/shop/orders/{id}")
@@ -103,11 +113,11 @@ async def file(request: web.Request) -> web.Response:
 
 
 @routes.get("/shop/library")
-@operation(access=SIGNED_IN, query=Paging, answers={200: Answer(Bytes, HTML)}, part_of="page")
+@operation(access=SIGNED_IN, query=Shelf, answers={200: Answer(Bytes, HTML)}, part_of="page")
 async def library(request: web.Request) -> web.Response:
     """Show the products that the user owns."""
     viewer = await viewer_of(request)
-    wanted = looked_for(request, Paging)
+    wanted = looked_for(request, Shelf)
 
     found = await read(request, ReadLibrary(viewer.principal.user_id, wanted.wanted), Library)
 
@@ -121,6 +131,17 @@ async def review(request: web.Request) -> web.Response:
     viewer, form = await signed_form(request, ReviewForm)
     await reviews.write_review(request, viewer.principal, NewReview(form.rating, form.body, form.title))
     return sent_on(request, f"/shop/products/{request.match_info['id']}#reviews")
+
+
+async def _placed(request: web.Request, viewer: Viewer, address: Address, wanted: NewOrder, agreed: Money) -> str:
+    """Place the order and name its page; for what the buyer has already, or is about to have, that of their library."""
+    try:
+        await place_order(request, viewer.principal, address, wanted, agreed)
+    except Refused as refused:
+        if refused.reason not in HAD:
+            raise
+        return f"/shop/library?note={HAD[refused.reason]}"
+    return f"/shop/orders/{address.key}"
 
 
 async def _own(request: web.Request, viewer: Viewer) -> order.View:

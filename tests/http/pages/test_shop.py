@@ -312,6 +312,27 @@ def given_back(stage: Stage) -> int:
     return sum(isinstance(message, product.Unhold | buyer.Unclaim) for _, message in stage.bus.messages)
 
 
+@pytest.mark.parametrize(
+    ("reason", "note", "words"),
+    [
+        (buyer.Reason.ALREADY_OWNED, "owned", b"You own it already"),
+        (buyer.Reason.UNDER_WAY, "under-way", b"You have ordered it already"),
+    ],
+)
+async def test_who_has_it_already_is_sent_to_the_library(
+    stage: Stage, browser: Browser, reason: buyer.Reason, note: str, words: bytes
+) -> None:
+    await browser.signs_in()
+    stage.bus.answers(order.Describe, nobodys_order)
+    stage.bus.answers(buyer.Claim, Refused(reason))
+
+    sent = await browser.post("/shop/products/lamp/buy", BUY | {"csrf": await browser.token()})
+    page = await browser.get(sent.headers["Location"])
+
+    assert (303, f"/shop/library?note={note}") == (sent.status, sent.headers["Location"])
+    assert words in page.body
+
+
 async def test_two_forms_are_two_orders(browser: Browser) -> None:
     await browser.signs_in()
     form = BUY | {"csrf": await browser.token()}
