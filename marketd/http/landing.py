@@ -40,10 +40,12 @@ PAGE: Final = """<!doctype html>
 <title>{title}</title>
 <style>body{{font:1.1em/1.5 system-ui;max-width:40em;margin:3em auto;padding:0 1em}}
 input,button{{font:inherit;padding:.3em .6em}}</style>
+<main>
 <h1>{title}</h1>
 <form data-path="{path}">{fields}<button>{button}</button></form>
 <p><output role=status data-done="{done}"></output></p>
 <noscript><p>This page needs JavaScript. Your mail has the token on a line of its own, too.</p></noscript>
+</main>
 <script>{script}</script>
 </html>
 """

@@ -98,7 +98,7 @@ async def explain(request: web.Request) -> web.Response:
     page = (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>"
         "<style>body{font:1.1em/1.5 system-ui;max-width:40em;margin:3em auto;padding:0 1em}</style>"
-        f"<h1>{title}</h1><p>{html.escape(sort.advice)}</p></html>"
+        f"<main><h1>{title}</h1><p>{html.escape(sort.advice)}</p></main></html>"
     )
     return web.Response(
         text=page,

@@ -228,7 +228,12 @@ async def test_what_a_product_lacks_is_told_beside_its_form(fair: Fair, work: Pa
 
     await page.get_by_role("alert").get_by_text("Price: Expected a number").wait_for()
     surfer.forgives("400")
-    assert [] == surfer.troubles
+    price = page.get_by_label("Price")
+    marked = (
+        await price.get_attribute("aria-invalid"),
+        await price.evaluate("field => field === document.activeElement"),
+    )
+    assert (("true", True), []) == (marked, surfer.troubles)
 
 
 async def test_a_product_is_changed(fair: Fair) -> None:

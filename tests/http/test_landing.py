@@ -20,6 +20,13 @@ async def test_opening_a_link_asks_nobody_anything(stage: Stage, path: str) -> N
     assert (200, "text/html", []) == (answer.status, answer.media_type, stage.bus.asked)
 
 
+@pytest.mark.parametrize("path", [*PAGES, "/problems/not-found"])
+async def test_a_page_has_a_main_part(stage: Stage, path: str) -> None:
+    page = (await stage.call("GET", path)).body
+
+    assert (1, 1) == (page.count(b"<main>"), page.count(b"</main>"))
+
+
 @pytest.mark.parametrize("path", PAGES)
 async def test_a_page_runs_its_own_script_alone(stage: Stage, path: str) -> None:
     answer = await stage.call("GET", path)

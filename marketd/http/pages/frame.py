@@ -97,7 +97,8 @@ def _templates() -> Environment:
     made.filters |= {"money": money, "size": size, "count": count, "seconds": seconds}
     made.filters |= {"day": _day, "minute": _minute, "minute_of": _minute_of, "day_of": _day_of}
     made.tests["is_own"] = lambda url: url.startswith(PREVIEWS)  # no page loads anything from elsewhere
-    made.globals["mark"] = made.get_template("marks.html").module.mark  # type: ignore[attr-defined]
+    marks: Any = made.get_template("marks.html").module
+    made.globals |= {"mark": marks.mark, "at_fault": marks.at_fault, "wrong": ()}
     return made
 
 

@@ -14,11 +14,12 @@ from typing import Final
 
 from aiohttp import web
 
+from marketd.actors import account
 from marketd.http.keys import REQUEST_ID
 from marketd.http.operation import Operation, operation_of
 from marketd.http.pages.forms import GIVEN
 from marketd.http.pages.frame import HTML, shown
-from marketd.http.problems import LED_NOWHERE, SORTS, BadRequest, MethodNotAllowed, NotSignedIn, Problem
+from marketd.http.problems import LED_NOWHERE, SORTS, BadRequest, MethodNotAllowed, NotSignedIn, Problem, reason_slug
 from marketd.http.weights import prefers
 
 SIGN_IN: Final = "/auth/sign-in"
@@ -54,11 +55,11 @@ def page_of(request: web.Request, problem: Problem) -> web.Response | None:
     given = request.get(GIVEN, {})
     if template and request.method == "POST":
         kept = {name: given.get(name, empty) for name, empty in BLANK.items()}
-        page = shown(request, template, status=sort.status, given=kept, faults=_faults(problem), is_asked=False)
-        return _again(problem, page)
+        facts = {"given": kept, "faults": _faults(problem), "wrong": _wrong(problem), "is_asked": False}
+        return _again(problem, shown(request, template, status=sort.status, **facts))
     is_link = declared is not None and declared.is_link
-    facts = {"title": sort.title, "faults": _faults(problem), "request_id": request[REQUEST_ID], "is_link": is_link}
-    page = _again(problem, shown(request, "refusal.html", status=sort.status, **facts))
+    told = {"title": sort.title, "faults": _faults(problem), "request_id": request[REQUEST_ID], "is_link": is_link}
+    page = _again(problem, shown(request, "refusal.html", status=sort.status, **told))
     if isinstance(problem, MethodNotAllowed):
         page.headers["Allow"] = problem.allowed
     return page
@@ -85,6 +86,16 @@ def _again(problem: Problem, page: web.Response) -> web.Response:
     if problem.retry_after_s is not None:
         page.headers["Retry-After"] = str(max(1, ceil(problem.retry_after_s)))
     return page
+
+
+def _wrong(problem: Problem) -> list[str]:
+    """Name the fields at fault, in the order of the forms; the first is where one goes on writing."""
+    if isinstance(problem, BadRequest):
+        named = {fault.pointer[1:] for fault in problem.faults}
+        return [name for name in ("name", "email", "password") if name in named]
+    if isinstance(problem, NotSignedIn):  # whose password it is not, or whose address: nobody is told which
+        return ["email", "password"]
+    return ["email"] if problem.slug == reason_slug(account.Reason.EMAIL_TAKEN) else []
 
 
 def _faults(problem: Problem) -> list[str]:

@@ -1,5 +1,7 @@
 """The operator's page: what it shows of each part, and the hand it lends."""
 
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,15 @@ async def test_what_a_link_has_collected_on_its_way_is_passed_over(browser: Brow
     assert "Operations" in await body_of(browser, "/ops?utm_source=mail")
 
 
+async def test_no_two_landmarks_have_the_same_name(browser: Browser) -> None:
+    page = await body_of(browser)
+    titles = dict(re.findall(r'<h\d id="([^"]+)">([^<]*)', page))
+    labelled = [titles[title].strip() for title in re.findall(r'<section[^>]*aria-labelledby="([^"]+)"', page)]
+    named = re.findall(r'<(?:nav|div class="scroll" role="region") aria-label="([^"]+)"', page)
+
+    assert {} == {name: count for name, count in Counter(labelled + named).items() if count > 1}
+
+
 async def test_an_open_alert_has_a_button(browser: Browser) -> None:
     assert 'action="/ops/alerts/o1/resolve"' in await body_of(browser)
 
@@ -101,7 +112,7 @@ async def test_an_integrator_shows_how_far_behind_it_is(browser: Browser) -> Non
 async def test_a_webhook_shows_where_and_whose_it_is(browser: Browser) -> None:
     page = await body_of(browser)
 
-    assert '<th scope="row">books.example</th><td>Sam &lt;b&gt;</td>' in page
+    assert '<th scope="row">books.example</th><td dir="auto">Sam &lt;b&gt;</td>' in page
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,28 @@ async def test_a_part_is_the_results_alone(browser: Browser) -> None:
     assert (True, False) == (b">Lamp</a>" in part.body, b"<html" in part.body)
 
 
+@pytest.mark.parametrize(
+    ("path", "link"), [("/?q=a&page=999", "?q=a&amp;page=5"), ("/shop/library?page=999", "?page=5")]
+)
+async def test_beyond_the_last_page_there_is_a_link_to_it(stage: Stage, browser: Browser, path: str, link: str) -> None:
+    stage.bus.answers(BrowseProducts, FoundPage(101, [], {}, "index", 7))
+    stage.bus.answers(ReadLibrary, Library(100, []))
+    await browser.signs_in()
+
+    page = (await browser.get(path)).body.decode()
+
+    assert f'There is no such page. <a href="{link}">To the last one, page 5</a>' in page
+
+
+async def test_what_people_write_runs_as_their_script_does(browser: Browser) -> None:
+    """Arabic and Hebrew from the right, and what stands beside them as it stood."""
+    texts = ['<h1 dir="auto">Lamp', '<p class="prose" dir="auto">It shines.', '<h3 dir="auto">Bright', "<bdi>Ann</bdi>"]
+
+    page = (await browser.get("/shop/products/lamp")).body.decode()
+
+    assert texts == [text for text in texts if text in page]
+
+
 async def test_what_was_looked_for_is_kept_by_the_links(browser: Browser) -> None:
     assert b'href="/?q=a+%26+b&amp;category=light&amp;"' in (await browser.get("/?q=a+%26+b")).body
 
@@ -356,7 +378,7 @@ async def test_an_order_has_links_to_its_files(browser: Browser) -> None:
     page = await browser.get("/shop/orders/o1")
     sent = await browser.get("/shop/orders/o1/files/0")
 
-    assert b'href="/shop/orders/o1/files/0">lamp.zip</a>' in page.body
+    assert b'href="/shop/orders/o1/files/0"><bdi>lamp.zip</bdi></a>' in page.body
     assert (303, "/downloads/") == (sent.status, sent.headers["Location"][:11])
 
 

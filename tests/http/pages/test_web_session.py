@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,27 @@ async def test_who_sends_a_form_too_late_comes_back_to_the_page_that_it_is_on(
 
     assert f'name="next" value="{page}"' in asked.body.decode()
     assert b"This was not done, as you are signed in no more." in asked.body
+
+
+@pytest.mark.parametrize(
+    ("path", "form", "marked"),
+    [
+        ("/auth/sign-up", {"name": "Ann", "email": "ann", "password": "short", "role": "buyer"}, ["email", "password"]),
+        ("/auth/sign-up", {"name": "", "email": "a@b.example", "password": "Passw0rd", "role": "buyer"}, ["name"]),
+        ("/auth/sign-in", CREDENTIALS | {"password": "Wr0ng-one"}, ["email", "password"]),
+        ("/auth/forgotten", {"email": "ann"}, ["email"]),
+    ],
+)
+async def test_a_refused_form_marks_the_fields_at_fault_and_begins_at_the_first(
+    browser: Browser, path: str, form: dict[str, str], marked: list[str]
+) -> None:
+    await browser.signs_in()
+
+    page = (await browser.post(path, form)).body.decode()
+
+    fields = {name: tag for tag in re.findall(r"<input[^>]+>", page) for name in re.findall(r'name="(\w+)"', tag)}
+    assert {*marked} == {name for name, tag in fields.items() if 'aria-invalid="true"' in tag}
+    assert marked[:1] == [name for name, tag in fields.items() if " autofocus" in tag]
 
 
 async def test_what_was_written_too_late_is_not_lost(browser: Browser) -> None:

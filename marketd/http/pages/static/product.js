@@ -51,6 +51,13 @@ const complain = lines => {
   faults.scrollIntoView({block: "nearest"});
 };
 
+const mark = names => {
+  for (const field of form.querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
+  const wrong = [...form.elements].filter(field => names.includes(field.name));
+  for (const field of wrong) field.setAttribute("aria-invalid", "true");
+  wrong[0]?.focus();
+};
+
 const number = text => (/^\d+(\.\d+)?$/.test(text.trim()) ? Number(text) : text);
 
 const written = () => {
@@ -69,6 +76,7 @@ form.addEventListener("submit", async event => {
   event.preventDefault();
   faults.hidden = true;
   if (done) done.hidden = true;
+  mark([]);
   if (!form.checkValidity()) { form.reportValidity(); return; }
   button.disabled = true;
   try {
@@ -86,10 +94,12 @@ form.addEventListener("submit", async event => {
     if (answer.status === 201) location.assign(form.dataset.base + body.page);
     else if (answer.ok) location.assign(form.dataset.base + body.page + SAVED);  // with what is so now, for the next change
     else if (answer.status === 412) complain(["This was changed meanwhile: load the page again."]);
-    else complain((body.errors || []).map(fault => {
-      const name = fault.pointer.split("/")[1];
-      return `${WORDS[name] || name || "The product"}: ${fault.detail}`;
-    }).concat(body.errors ? [] : [body.detail]));
+    else {
+      const nameOf = fault => fault.pointer.split("/")[1] || "";
+      complain((body.errors || []).map(fault => `${WORDS[nameOf(fault)] || nameOf(fault) || "The product"}: ${fault.detail}`)
+        .concat(body.errors ? [] : [body.detail]));
+      mark((body.errors || []).map(nameOf).filter(Boolean));
+    }
   } catch (error) {
     complain([error.message]);
   }
