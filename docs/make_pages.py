@@ -90,6 +90,11 @@ def pages_page() -> str:
         "wants a bearer token, which opens none of these. A POST is answered only where a page of the service itself",
         "has sent it, with the token that is in each of its forms. Who is not signed in is asked to, and comes back:",
         "to the page that they asked for, or to that of a form which they sent too late, and what they wrote is kept.",
+        "",
+        "The shop shows pictures that were uploaded, and no others. A preview with an `https` address is in the",
+        "answers of the API, but no page loads it: by their policy (`img-src 'self'`) no third party is told who looks",
+        "at what. To have it shown, upload it with `POST /uploads?name=cover.png` and give the `upload://…` of the",
+        "answer as the `url` of the preview, or choose it in the form of the product, at `/dashboard/products/{id}`.",
     ]
     for room in PAGE_ROOMS:
         name, said = room.__name__.rpartition(".")[2], (room.__doc__ or "").strip().split("\n\n")[0]
