@@ -156,11 +156,15 @@ async def show(request: web.Request) -> web.Response:
 @routes.post("/webhooks/{id}/deliveries/{deliveryId}/resend")
 @operation(
     access=SELLERS_AND_ADMINS,
-    answers={202: Answer(WebhookDelivery)},
+    answers={202: Answer(WebhookDelivery, headers=("Location",))},
     problems=(NotFound, WrongState, webhook.Reason.NO_SUCH_WEBHOOK),
 )
 async def resend(request: web.Request) -> web.Response:
-    """Send a delivery again, at once and with the same retries as the first time; its `webhook-id` stays the same."""
+    """
+    Send a delivery again, at once and with the same retries as the first time; its `webhook-id` stays the same.
+
+    `Location` leads to the delivery.
+    """
     owner = signed_in(request, "seller", "admin")
     endpoint, position = await _own(request, owner)
     _refuse_disabled(endpoint)
@@ -168,7 +172,7 @@ async def resend(request: web.Request) -> web.Response:
     command = Resend(request.match_info["id"], request.match_info["deliveryId"])
     delivery = _found(await find(request, command, Delivery, at_least=position))
 
-    return answered(_body(delivery), status=202)
+    return _accepted(request, delivery)
 
 
 @routes.post("/webhooks/{id}/test")
@@ -190,8 +194,7 @@ async def test(request: web.Request) -> web.Response:
     command = SendTest(owner.user_id, webhook_id, id_for(request, "delivery"))
     delivery = _found(await find(request, command, Delivery, at_least=position))
 
-    location = address_of(request, f"/webhooks/{webhook_id}/deliveries/{delivery.delivery_id}")
-    return answered(_body(delivery), status=202, headers={"Location": location})
+    return _accepted(request, delivery)
 
 
 @routes.post("/webhooks/{id}/replay")
@@ -243,6 +246,12 @@ def _found(delivery: Delivery | None) -> Delivery:
     if delivery is None:
         raise NotFound("no such delivery")
     return delivery
+
+
+def _accepted(request: web.Request, delivery: Delivery) -> web.Response:
+    """Answer with what is sent, and where what came of it can be seen."""
+    location = address_of(request, f"/webhooks/{request.match_info['id']}/deliveries/{delivery.delivery_id}")
+    return answered(_body(delivery), status=202, headers={"Location": location})
 
 
 def _body(delivery: Delivery) -> WebhookDelivery:

@@ -132,6 +132,7 @@ async def test_a_delivery_is_sent_again(stage: Stage) -> None:
     answer = await call(stage, "POST", f"{DELIVERIES}/d1/resend")
 
     assert (202, Resend("w1", "d1")) == (answer.status, stage.bus.last.message)
+    assert f"{DELIVERIES}/{answer.json()['id']}" == answer.headers["Location"]
 
 
 async def test_who_sends_it_knows_the_webhook_as_we_do(stage: Stage) -> None:
