@@ -357,7 +357,9 @@ async def test_every_sort_of_problem_has_a_small_page_of_html(stage: Stage, slug
 
     text = answer.body.decode()
     assert (200, "text/html") == (answer.status, answer.media_type)
-    assert re.fullmatch(r"<!doctype html><html lang=en>.*<h1>[^<>]+</h1><p>[^<>]+</p></html>", text, re.DOTALL)
+    assert re.fullmatch(
+        r"<!doctype html><html lang=en>.*<main><h1>[^<>]+</h1><p>[^<>]+</p></main></html>", text, re.DOTALL
+    )
     assert len(text) < 2_000
 
 
