@@ -61,6 +61,7 @@ from marketd.http.tokens import KeyUnusable
 from marketd.storage.archive import ArchiveError
 from marketd.storage.database import StorageError
 from marketd.storage.log import CorruptLog
+from marketd.whole import hand_over
 
 T = TypeVar("T")
 
@@ -376,8 +377,13 @@ def _export(loaded: Loaded, wanted: argparse.Namespace) -> int:
 def _run(settings: Settings, work: Coroutine[Any, Any, T]) -> T:
     os.umask(PRIVATE)
     set_up(settings.log.level, settings.log.format)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(work)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(work)
+    finally:
+        hand_over(
+            Path(settings.data.dir), Path(settings.data.dir)
+        )  # what SQLite, nats-server and the index have written
 
 
 def _flags(given: Mapping[str, Any]) -> dict[str, Any]:

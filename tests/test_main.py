@@ -416,6 +416,23 @@ def test_what_is_kept_is_for_nobody_else_on_the_machine(tmp_path: Path) -> None:
     assert (True, []) == ((tmp_path / "data" / "events.db") in kept, open_to_others)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize(
+    "command",
+    [("admin", "create", "a@example.org", "--password-stdin"), ("integrator", "add", "acme"), ("keys", "rotate")],
+)
+def test_what_root_does_to_a_store_leaves_nothing_that_its_owner_can_not_read(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    os.chown(tmp_path, 12_345, 12_345)
+    done = marketd(*command, "--data", tmp_path, given="Passw0rd\n")
+    kept = list(tmp_path.rglob("*"))
+
+    assert (0, True) == (done.returncode, bool(kept)), done.stderr
+    assert [] == [path for path in kept if path.stat().st_uid != 12_345]
+
+
 @pytest.mark.parametrize("given", ["", "\n", "short\n"])
 def test_a_password_that_will_not_do_is_told_in_one_line(tmp_path: Path, given: str) -> None:
     done = marketd("admin", "create", "root@example.org", "--data", tmp_path, "--password-stdin", given=given)

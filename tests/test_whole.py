@@ -3,10 +3,14 @@
 import os
 import stat
 from pathlib import Path
+from typing import Final
 
 import pytest
 
-from marketd.whole import write_whole
+from marketd.whole import hand_over, inherit_owner, make_folder, write_whole
+
+SOMEBODY: Final = 12_345
+as_root: Final = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 
 
 @pytest.fixture
@@ -55,3 +59,66 @@ def test_for_what_need_not_last_nobody_waits_for_the_disk(tmp_path: Path, synced
     write_whole(tmp_path / "key", b"new", lasts=False)
 
     assert (b"new", []) == ((tmp_path / "key").read_bytes(), synced)
+
+
+# Whose it is.
+
+
+@pytest.fixture
+def theirs(tmp_path: Path) -> Path:
+    """A folder of somebody else's."""
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    os.chown(folder, SOMEBODY, SOMEBODY)
+    return folder
+
+
+def owners(folder: Path) -> dict[str, tuple[int, int]]:
+    paths = {str(path.relative_to(folder)): path.lstat() for path in sorted(folder.rglob("*"))}
+    return {name: (found.st_uid, found.st_gid) for name, found in paths.items()}
+
+
+@as_root
+def test_what_root_writes_belongs_to_whom_its_folder_belongs_to(theirs: Path) -> None:
+    write_whole(theirs / "key", b"new")
+
+    assert {"key": (SOMEBODY, SOMEBODY)} == owners(theirs)
+
+
+@as_root
+def test_so_do_the_folders_that_root_makes(theirs: Path) -> None:
+    make_folder(theirs / "a" / "b", 0o700)
+
+    assert {"a": (SOMEBODY, SOMEBODY), "a/b": (SOMEBODY, SOMEBODY)} == owners(theirs)
+
+
+@as_root
+def test_and_all_that_others_have_written_as_root(theirs: Path) -> None:
+    (theirs / "nats" / "stream").mkdir(parents=True)
+    (theirs / "nats" / "stream" / "1.blk").touch()
+    hand_over(theirs, theirs)
+
+    assert {(SOMEBODY, SOMEBODY)} == set(owners(theirs).values())
+
+
+@as_root
+def test_what_lies_elsewhere_is_given_to_nobody(tmp_path: Path, theirs: Path) -> None:
+    for name in ("linked", "pointed at"):
+        (tmp_path / name).touch()
+    os.link(tmp_path / "linked", theirs / "linked")
+    (theirs / "pointed at").symlink_to(tmp_path / "pointed at")
+    hand_over(theirs, theirs)
+
+    assert [0, 0] == [(tmp_path / name).stat().st_uid for name in ("linked", "pointed at")]
+
+
+def test_who_is_root_asks_for_it_and_nobody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int]] = []
+    root = os.stat_result((0o100600, 0, 0, 1, 0, 0, 0, 0, 0, 0))
+    monkeypatch.setattr(os, "fstat", lambda handle: root)
+    monkeypatch.setattr(os, "fchown", lambda handle, user, group: asked.append((user, group)))
+    for user in (0, SOMEBODY):
+        monkeypatch.setattr(os, "geteuid", lambda user=user: user)
+        inherit_owner(-1, tmp_path)
+
+    assert [(tmp_path.stat().st_uid, tmp_path.stat().st_gid)] == asked

@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from marketd.bus.events import chosen
 from marketd.bus.subjects import EVENTS, EVENTS_STREAM, FOR_ALL, REPLAYS, REPLAYS_STREAM
-from marketd.whole import write_whole
+from marketd.whole import inherit_owner, write_whole
 
 NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 NOT_NAMES: Final = frozenset({"market", "sys", FOR_ALL})
@@ -163,6 +163,7 @@ class Register:
     def changing(self) -> Iterator[list[Integrator]]:
         """Give a list to change; it is written when the block ends well. One at a time, of all processes."""
         with open(self._path.with_name(f"{self._path.name}.lock"), "w", opener=_private) as lock:
+            inherit_owner(lock.fileno(), self._path.parent)
             fcntl.flock(lock, fcntl.LOCK_EX)
             found = self.read()
             yield found
@@ -170,4 +171,4 @@ class Register:
 
 
 def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)

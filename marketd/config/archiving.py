@@ -29,7 +29,7 @@ from marketd.config.progress import Progress
 from marketd.storage import answers, deliveries, sqlite, views
 from marketd.storage.archive import FORMAT, ArchiveDamaged, Manifest, Writer, unpack, writing
 from marketd.storage.database import Connection, Part, changing, copy, cut, rows
-from marketd.whole import sync
+from marketd.whole import hand_over, make_folder, sync
 
 LAST: Final = "SELECT position, hash FROM commits ORDER BY position DESC LIMIT 1"
 
@@ -74,13 +74,14 @@ def restore(source: Path, path: Path, free_bytes_min: int, progress: Progress) -
     if not source.is_file():
         raise RestoreRefused(f"there is no backup {source}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent, 0o777)
         _refuse_full(source, path.parent if not path.exists() else path, free_bytes_min)
         with _staging(path) as staging:
             adding = progress.adding("files", source.stat().st_size)
             manifest = unpack(source, staging, is_kept, adding)
             _check_log(source, Folder(staging), manifest)
             _forget_ledger(Folder(staging))
+            hand_over(staging, path if path.exists() else path.parent)
             _settle(staging, path)
     except OSError as error:
         raise FolderUnusable(f"{path} can't be made: {error.strerror or error}") from None

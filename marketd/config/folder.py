@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from marketd.storage.archive import is_plain
+from marketd.whole import inherit_owner, make_folder
 
 LOCK: Final = "marketd.lock"
 HARMLESS: Final = frozenset({"lost+found"})
@@ -110,9 +111,10 @@ def is_empty(path: Path) -> bool:
 def opened(path: Path, free_bytes_min: int) -> Iterator[Folder]:
     """Make the directory if needed, and keep it locked for the duration of the block; raise `FolderError`."""
     try:
-        path.mkdir(parents=True, exist_ok=True, mode=0o750)
+        make_folder(path, 0o750)
         _refuse_foreign(path)
-        lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        inherit_owner(lock, path)
     except OSError as error:
         raise FolderUnusable(f"the data directory {path} can't be used: {error.strerror}") from None
     try:

@@ -30,7 +30,7 @@ from msgspec import Meta, Struct
 
 from marketd.actors.account import Role
 from marketd.clock import Clock, id_of, made_at, new_id
-from marketd.whole import write_whole
+from marketd.whole import make_folder, write_whole
 
 ISSUER: Final = "marketd"
 AUDIENCE: Final = "marketd-api"
@@ -266,7 +266,7 @@ def _read_secret(path: Path) -> bytes:
 def _write_secret(path: Path, data: bytes) -> None:
     """Write a file that only we can read, whole or not at all."""
     try:
-        path.parent.mkdir(mode=0o700, exist_ok=True)
+        make_folder(path.parent, 0o700)
         write_whole(path, data)
     except OSError as error:
         raise KeyUnusable(path, error.strerror or str(error)) from None

@@ -10,7 +10,7 @@ from threading import Lock
 
 from marketd.actors.notices.mime import Sender, message_of
 from marketd.actors.notices.port import Mail, NoticeFailed, Rejected, Sent
-from marketd.whole import write_whole
+from marketd.whole import make_folder, write_whole
 
 
 class Outbox:
@@ -31,7 +31,7 @@ class Outbox:
 
     def _write(self, mail: Mail) -> None:
         """In a thread, of which there may be several at a time."""
-        self._folder.mkdir(mode=0o700, exist_ok=True)
+        make_folder(self._folder, 0o700)
         path = self._folder / f"{mail.mail_id}.eml"
         with self._writing:
             if self._names is None:  # before we write any: who finds one twice would take it for a newer one than it is
