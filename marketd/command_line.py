@@ -23,6 +23,7 @@ interrupted.
 import argparse
 import asyncio
 import getpass
+import logging
 import os
 import sys
 import warnings
@@ -64,6 +65,7 @@ from marketd.storage.log import CorruptLog
 from marketd.whole import hand_over
 
 T = TypeVar("T")
+log = logging.getLogger("marketd")
 
 FAILED: Final = 1
 MISUSED: Final = 2
@@ -127,12 +129,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         loaded = load(wanted.config, os.environ, _flags(vars(wanted)))
     except SettingsError as error:
         return _say(str(error), MISUSED)
+    done, of_the_system = FAILED, list[str]()
     try:
-        done: int = wanted.run(loaded, wanted)
+        done = wanted.run(loaded, wanted)
     except* KNOWN as group:
         done = _say("\n".join(dict.fromkeys(_messages(group))), FAILED)
+    except* OSError as group:
+        log.debug("what the system has refused", exc_info=group)
+        of_the_system = _messages(group)
     except* KeyboardInterrupt:
         done = _say("stopped", INTERRUPTED)
+    of_the_system += _refused_output()
+    if of_the_system:
+        done = _say("\n".join(dict.fromkeys(of_the_system)), FAILED)
     return done
 
 
@@ -370,7 +379,7 @@ def _export(loaded: Loaded, wanted: argparse.Namespace) -> int:
             sys.stdout.buffer.write(line)
         sys.stdout.buffer.flush()
     except BrokenPipeError:  # the reader has closed the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the end
+        _give_up_output()
     return 0
 
 
@@ -398,4 +407,20 @@ def _say(message: str, code: int) -> int:
 def _messages(error: BaseException) -> list[str]:
     if isinstance(error, BaseExceptionGroup):
         return [message for inner in error.exceptions for message in _messages(inner)]
-    return [str(error)]
+    if isinstance(error, OSError) and error.strerror:
+        return [f"{error.filename}: {error.strerror}" if error.filename else error.strerror]
+    return [str(error) or type(error).__name__]
+
+
+def _refused_output() -> list[str]:
+    """Bring what was printed to where it goes; say why that can't be, and then the rest goes nowhere."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        _give_up_output()
+        return _messages(error)
+    return []
+
+
+def _give_up_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the end

@@ -458,6 +458,39 @@ def test_without_a_terminal_a_password_is_not_asked_for(tmp_path: Path, given: s
     assert (1, "", said) == (done.returncode, done.stdout, done.stderr)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "command", "why"),
+    [
+        ("integrators.json", ("integrator", "list"), "Is a directory"),
+        ("integrators.json", ("serve", "--port", "0"), "Is a directory"),
+    ],
+)
+def test_what_the_system_refuses_is_told_in_one_line(used: Path, name: str, command: tuple[str, ...], why: str) -> None:
+    (used / name).unlink(missing_ok=True)
+    (used / name).mkdir()
+    done = marketd(*command, "--data", used)
+
+    assert (1, [f"marketd: {used / name}: {why}"]) == (done.returncode, done.stderr.splitlines())
+
+
+@pytest.mark.parametrize("command", [["config"], ["export"], ["verify"]], ids=" ".join)
+def test_an_output_that_is_full_is_told_in_one_line(tmp_path: Path, command: list[str]) -> None:
+    data = old_store(tmp_path / "data")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "marketd", *command, "--data", str(data)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=40,
+            env=environment(),
+        )
+
+    assert (1, "marketd: No space left on device\n") == (done.returncode, done.stderr)
+
+
 # The care of data.
 
 

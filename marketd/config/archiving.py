@@ -94,9 +94,19 @@ def _kept(folder: Folder) -> Iterator[Path]:
         if (folder.path / name).is_file():
             yield folder.path / name
     for name in KEPT_FOLDERS:
-        for path in sorted((folder.path / name).rglob("*")):
+        for path in _within(folder.path / name):
             if is_kept(str(path.relative_to(folder.path))) and path.is_file() and not path.is_symlink():
                 yield path
+
+
+def _within(folder: Path) -> list[Path]:
+    """Give all files of a folder; raise `OSError` where one can't be looked into, which `rglob` would leave out."""
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
+    return sorted(Path(inner, name) for inner, _, names in os.walk(folder, onerror=refuse) for name in names)
 
 
 def _add_databases(folder: Folder, target: Path, writer: Writer, progress: Progress) -> tuple[int, str]:

@@ -1,6 +1,7 @@
 """Backup and restore: what comes back is what was there, and nothing half-done ever looks whole."""
 
 import asyncio
+import errno
 import os
 import resource
 import signal
@@ -176,6 +177,20 @@ def test_a_link_in_the_store_is_not_followed(data: Path, tmp_path: Path) -> None
 
     with tarfile.open(tmp_path / "store.tar") as tar:
         assert "keys/link" not in tar.getnames()
+
+
+def test_a_folder_that_can_not_be_looked_into_is_not_left_out(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(path: object) -> object:
+        if str(path).endswith("keys"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return scandir(path)  # type: ignore[call-overload]
+
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(PermissionError, match="keys"):
+        backed_up(data, tmp_path / "store.tar")
 
 
 def test_a_damaged_upload_is_told_and_the_backup_made(data: Path, tmp_path: Path) -> None:
