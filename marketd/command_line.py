@@ -16,8 +16,8 @@ The command line.
     marketd rebuild          make the read models and the search index again
     marketd export           write all events as lines of JSON
 
-Exit codes: 0 done, 1 the command failed or the store has faults, 2 the settings or the command line are wrong, 130
-interrupted.
+Exit codes: 0 done, 1 the command failed or the store has faults, 2 the settings or the command line are wrong, 128 plus
+the number of the signal that ended it.
 """
 
 import argparse
@@ -25,11 +25,13 @@ import asyncio
 import getpass
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -69,7 +71,7 @@ log = logging.getLogger("marketd")
 
 FAILED: Final = 1
 MISUSED: Final = 2
-INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
+SIGNALLED: Final = 128  # plus the number of the signal, as shells have it
 PRIVATE: Final = 0o077  # what is in the data directory is only for the user of the service
 # The expected errors, each with a message that is one line for the operator; any other is a defect.
 KNOWN: Final = (
@@ -130,6 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         return _say(str(error), MISUSED)
     done, of_the_system = FAILED, list[str]()
+    stopped = _stopped_like_interrupted()
     try:
         done = wanted.run(loaded, wanted)
     except* KNOWN as group:
@@ -138,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.debug("what the system has refused", exc_info=group)
         of_the_system = _messages(group)
     except* KeyboardInterrupt:
-        done = _say("stopped", INTERRUPTED)
+        done = _say("stopped", SIGNALLED + next(iter(stopped), signal.SIGINT))
     of_the_system += _refused_output()
     if of_the_system:
         done = _say("\n".join(dict.fromkeys(of_the_system)), FAILED)
@@ -346,6 +349,8 @@ def _verify(loaded: Loaded, wanted: argparse.Namespace) -> int:
 
 
 def _backup(loaded: Loaded, wanted: argparse.Namespace) -> int:
+    if str(wanted.file) == "-":
+        return _say("a backup has to be a file, not standard output: give it a name", MISUSED)
     os.umask(PRIVATE)
     clock = SystemClock()
     with Progress(clock) as progress:
@@ -410,6 +415,25 @@ def _messages(error: BaseException) -> list[str]:
     if isinstance(error, OSError) and error.strerror:
         return [f"{error.filename}: {error.strerror}" if error.filename else error.strerror]
     return [str(error) or type(error).__name__]
+
+
+def _stopped_like_interrupted() -> list[int]:
+    """Have SIGTERM and SIGHUP do what SIGINT does, so that all is cleaned up; give where their numbers are noted."""
+    noted: list[int] = []
+    ours = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+        for one in ours:
+            signal.signal(one, signal.SIG_IGN)  # once is enough: who cleans up is not to be disturbed
+        interrupted = signal.getsignal(signal.SIGINT)
+        if not callable(interrupted):  # it is ignored, as in a script's background
+            raise KeyboardInterrupt
+        interrupted(signal.SIGINT, frame)
+
+    for number in ours:
+        signal.signal(number, interrupt)
+    return noted
 
 
 def _refused_output() -> list[str]:

@@ -328,7 +328,7 @@ def test_a_key_that_is_none_is_told_with_its_file(used: Path, name: str, content
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_service_says_when_it_is_ready_and_ends_when_asked_to(tmp_path: Path, number: signal.Signals) -> None:
     with serving(tmp_path / "data") as (process, line):
         process.send_signal(number)
@@ -492,6 +492,16 @@ def test_an_output_that_is_full_is_told_in_one_line(tmp_path: Path, command: lis
 
 
 # The care of data.
+
+
+def test_a_backup_is_not_written_to_standard_output(tmp_path: Path) -> None:
+    data = old_store(tmp_path / "data")
+    done = marketd("backup", "-", "--data", data)
+
+    assert (2, "marketd: a backup has to be a file, not standard output: give it a name\n") == (
+        done.returncode,
+        done.stderr,
+    )
 
 
 @pytest.mark.parametrize("command", CARE, ids=" ".join)

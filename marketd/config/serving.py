@@ -37,11 +37,11 @@ class CannotListen(Exception):
 
 
 async def serve(settings: Settings, clock: Clock, *, sample: bool) -> None:
-    """Run the service until SIGTERM or SIGINT, then finish the requests in hand and stop."""
+    """Run the service until SIGTERM, SIGINT or SIGHUP, then finish the requests in hand and stop."""
     give_back()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _ending():
         loop.add_signal_handler(number, stop.set)
     _make_room(settings.http.connections_max)
     certificate = _certificate(settings, clock)
@@ -55,6 +55,12 @@ async def serve(settings: Settings, clock: Clock, *, sample: bool) -> None:
         ):
             await stop.wait()
             log.info("stopping")
+
+
+def _ending() -> list[signal.Signals]:
+    """Say what asks for the end; the end of a terminal does not where somebody has seen to that (nohup)."""
+    is_hung_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+    return [signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if is_hung_up else [])]
 
 
 async def _start(service: Service, ended: EndedSessions, url: str, *, sample: bool) -> None:

@@ -327,12 +327,14 @@ def started(*arguments: str | Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-def killed(process: subprocess.Popen[bytes], is_time: Callable[[], bool]) -> int:
+def killed(
+    process: subprocess.Popen[bytes], is_time: Callable[[], bool], number: signal.Signals = signal.SIGKILL
+) -> int:
     """Give the blow when it is time; the process must have been at work."""
     with process:
         while not is_time():
             assert process.poll() is None, process.communicate()
-        process.kill()
+        process.send_signal(number)
         return process.wait(10)
 
 
@@ -348,6 +350,27 @@ def test_a_backup_that_is_killed_is_none(data: Path, tmp_path: Path) -> None:
 
     assert -signal.SIGKILL == killed(process, is_growing(tmp_path / "store.tar.new"))
     assert not target.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_of_a_backup_that_was_asked_to_end_nothing_is_left(data: Path, tmp_path: Path, number: signal.Signals) -> None:
+    big(data)
+    process = started("backup", tmp_path / "store.tar", "--data", data)
+
+    assert 128 + number == killed(process, is_growing(tmp_path / "store.tar.new"), number)
+    assert [data] == list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_of_a_restore_that_was_asked_to_end_nothing_is_left(data: Path, tmp_path: Path, number: signal.Signals) -> None:
+    name = big(data)
+    backed_up(data, tmp_path / "store.tar")
+    process = started("restore", tmp_path / "store.tar", "--data", tmp_path / "again")
+
+    assert 128 + number == killed(process, is_growing(tmp_path / ".again.restoring" / name), number)
+    assert {"data", "store.tar"} == {path.name for path in tmp_path.iterdir()}
 
 
 @pytest.mark.slow
