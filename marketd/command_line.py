@@ -43,7 +43,7 @@ from marketd.bus.nats import CarrierLost
 from marketd.bus.server import NatsServerError
 from marketd.clock import SystemClock, ms_of
 from marketd.config import verifying
-from marketd.config.archiving import RestoreRefused, backup, restore
+from marketd.config.archiving import BackupRefused, RestoreRefused, backup, restore
 from marketd.config.errands import ErrandFailed, create_admin, describe_keys, rotate_keys
 from marketd.config.exporting import export
 from marketd.config.fields import Loaded
@@ -87,6 +87,7 @@ KNOWN: Final = (
     ErrandFailed,
     SampleFailed,
     ArchiveError,
+    BackupRefused,
     RestoreRefused,
     RebuildFailed,
     ExtraMissing,
@@ -99,7 +100,8 @@ run meanwhile. The exit code is 1 where there is a fault.
 """
 BACKING_UP: Final = """
 Write the log, the uploaded files, the keys, the first answers and the sandbox's ledger into one tar file, as they are
-at one moment, also while the service runs. The file holds every secret of the store: keep it like one.
+at one moment, also while the service runs. The file holds every secret of the store: keep it like one. A log that is
+damaged is refused, unless --no-check says otherwise.
 """
 RESTORING: Final = """
 Make a data directory of a backup. The directory must be empty or not there; it is there whole or not at all. Read
@@ -245,6 +247,7 @@ def _add_care(commands: Any, common: argparse.ArgumentParser) -> None:
         "backup", parents=[common], help="write the store into one file, also while it runs", description=BACKING_UP
     )
     saving.add_argument("file", type=Path, metavar="FILE", help="the file to make; it must not be there yet")
+    saving.add_argument("--no-check", action="store_true", help="also of a log that is damaged")
     saving.set_defaults(run=_backup)
 
     making = commands.add_parser(
@@ -354,7 +357,7 @@ def _backup(loaded: Loaded, wanted: argparse.Namespace) -> int:
     os.umask(PRIVATE)
     clock = SystemClock()
     with Progress(clock) as progress:
-        made = backup(found(Path(loaded.settings.data.dir)), wanted.file, clock, progress)
+        made = backup(found(Path(loaded.settings.data.dir)), wanted.file, clock, progress, check=not wanted.no_check)
     print(f"wrote {wanted.file}: the log up to position {made.position}, {made.files} files")
     if made.damaged:
         return _say(f"the backup is made, but in the store these are damaged: {', '.join(made.damaged)}", FAILED)

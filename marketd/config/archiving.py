@@ -4,8 +4,10 @@ Backup and restore: the store written into one file, and made again from it.
 The log, the ledgers, the stored responses, the deliveries to webhooks, the sent notices and the views are copied as of
 one moment (`database.cut`): what a power cut at that moment would have left, which every start can handle. The uploaded
 files are copied after them: a file never changes and is never removed, so all that the log refers to is there. Neither
-a backup nor a store is ever half there: both are made under another name.
+a backup nor a store is ever half there: both are made under another name. The copied log is checked before it becomes
+a backup, so that sound backups are not thrown away for a damaged one.
 
+    BackupRefused     the log is damaged
     RestoreRefused    the target is not empty, there is no backup, or another restore is under way
 """
 
@@ -23,15 +25,22 @@ from marketd import __version__
 from marketd.actors.notices import sent
 from marketd.actors.payments import stripe_ledger
 from marketd.clock import Clock, instant
+from marketd.config.codecs import log_codec
 from marketd.config.folder import KEPT_FILES, KEPT_FOLDERS, LOCK, STAGING, Folder, FolderUnusable, is_empty, is_kept
 from marketd.config.ledgers import ledgers_of
 from marketd.config.progress import Progress
 from marketd.storage import answers, deliveries, sqlite, views
 from marketd.storage.archive import FORMAT, ArchiveDamaged, Manifest, Writer, unpack, writing
-from marketd.storage.database import Connection, Part, changing, copy, cut, rows
+from marketd.storage.audit import Faults, damaged, walk
+from marketd.storage.database import Connection, Part, StorageError, changing, copy, cut, rows
 from marketd.whole import hand_over, make_folder, sync
 
+REFUSED: Final = "`marketd verify` names all that is wrong with it, and --no-check makes a backup of it all the same"
 LAST: Final = "SELECT position, hash FROM commits ORDER BY position DESC LIMIT 1"
+
+
+class BackupRefused(Exception):
+    """The message is one line for the operator."""
 
 
 class RestoreRefused(Exception):
@@ -48,12 +57,15 @@ class Made(Struct, frozen=True):
     damaged: list[str]
 
 
-def backup(folder: Folder, target: Path, clock: Clock, progress: Progress) -> Made:
-    """Write all that can't be rebuilt into one file, also while a service runs; raise `ArchiveError`."""
+def backup(folder: Folder, target: Path, clock: Clock, progress: Progress, *, check: bool = True) -> Made:
+    """
+    Write all that can't be rebuilt into one file, also while a service runs; raise `ArchiveError`, or with `check`
+    `BackupRefused` where the log is damaged.
+    """
     others = [path for path in _kept(folder) if path.suffix != ".db"]
     total = sum(path.stat().st_size for path in (*others, folder.events) if path.exists())
     with writing(target, progress.adding("files", total)) as writer:
-        position, last = _add_databases(folder, target, writer, progress)
+        position, last = _add_databases(folder, target, writer, progress, check=check)
         for path in _kept(folder):
             name = str(path.relative_to(folder.path))
             if path.suffix != ".db":  # the databases were copied above
@@ -62,8 +74,8 @@ def backup(folder: Folder, target: Path, clock: Clock, progress: Progress) -> Ma
         made_at = instant(clock.now_ms()).isoformat()
         writer.finish(Manifest(FORMAT, __version__, made_at, position, last, members))
     uploads = {name: Path(name).name for name in members if name.startswith("files/")}
-    damaged = [name for name, digest in uploads.items() if len(digest) == 64 and members[name].sha256 != digest]
-    return Made(position, len(members), damaged)
+    altered = [name for name, digest in uploads.items() if len(digest) == 64 and members[name].sha256 != digest]
+    return Made(position, len(members), altered)
 
 
 def restore(source: Path, path: Path, free_bytes_min: int, progress: Progress) -> Manifest:
@@ -109,7 +121,7 @@ def _within(folder: Path) -> list[Path]:
     return sorted(Path(inner, name) for inner, _, names in os.walk(folder, onerror=refuse) for name in names)
 
 
-def _add_databases(folder: Folder, target: Path, writer: Writer, progress: Progress) -> tuple[int, str]:
+def _add_databases(folder: Folder, target: Path, writer: Writer, progress: Progress, *, check: bool) -> tuple[int, str]:
     """Add the log and the other databases as of one moment; give the log's last position and hash."""
     parts = [Part(folder.events, sqlite.SCHEMA_VERSION)]
     parts += [ledger.part for ledger in ledgers_of(folder)]
@@ -128,6 +140,8 @@ def _add_databases(folder: Folder, target: Path, writer: Writer, progress: Progr
                 _remove(copies[part.path])
                 name = part.path.name
                 copy(db, copies[part.path], lambda done, pages, name=name: progress.tell(name, done, pages))  # type: ignore[misc]
+        if check:
+            _refuse_damaged(folder, copies[folder.events], progress)
         for path, copied in copies.items():  # the databases are released, so that the service may shorten its journal
             writer.add(path.name, copied)
             _remove(copied)
@@ -135,6 +149,17 @@ def _add_databases(folder: Folder, target: Path, writer: Writer, progress: Progr
         for copied in copies.values():
             _remove(copied)
     return position, last
+
+
+def _refuse_damaged(folder: Folder, copied: Path, progress: Progress) -> None:
+    faults = Faults()
+    try:
+        with cut(Part(copied, sqlite.SCHEMA_VERSION)) as (db,):
+            walk(db, folder.events, log_codec(), faults, progress.tell)
+    except StorageError as error:
+        faults.add(damaged(error))
+    if faults.count:
+        raise BackupRefused(f"the log is damaged ({faults.listed[0]}), so nothing is written: {REFUSED}")
 
 
 def _add(writer: Writer, name: str, path: Path) -> None:

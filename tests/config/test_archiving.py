@@ -19,7 +19,7 @@ import pytest
 from marketd.actors.notices.sent import SentByChannel, SentFile
 from marketd.actors.payments.stripe_ledger import StripeLedger
 from marketd.clock import SystemClock
-from marketd.config.archiving import Made, RestoreRefused, backup, restore
+from marketd.config.archiving import BackupRefused, Made, RestoreRefused, backup, restore
 from marketd.config.folder import FolderForeign, FolderMissing, FolderUnusable, found, is_kept, opened
 from marketd.config.progress import Progress
 from marketd.storage.archive import ArchiveDamaged, ArchiveError, ArchiveThere, Manifest
@@ -199,6 +199,28 @@ def test_a_damaged_upload_is_told_and_the_backup_made(data: Path, tmp_path: Path
 
     assert [str(path.relative_to(data))] == backed_up(data, tmp_path / "store.tar").damaged
     assert (tmp_path / "store.tar").exists()
+
+
+@pytest.mark.parametrize(
+    ("altering", "place"),
+    [
+        ("UPDATE commits SET at = at + 1 WHERE position = 20", r"position 20: .*: it does not fit its hash"),
+        ("DELETE FROM commits WHERE position = 20", r"position 20: there is no record at position 20"),
+    ],
+)
+def test_of_a_damaged_log_no_backup_is_made(data: Path, tmp_path: Path, altering: str, place: str) -> None:
+    alter(data / "events.db", altering)
+    with pytest.raises(BackupRefused, match=f"the log is damaged .{place}.*marketd verify"):
+        backed_up(data, tmp_path / "store.tar")
+
+    assert [data] == list(tmp_path.iterdir())
+
+
+def test_of_a_damaged_log_one_is_made_all_the_same_where_nobody_looks(data: Path, tmp_path: Path) -> None:
+    alter(data / "events.db", "UPDATE commits SET at = at + 1 WHERE position = 20")
+    made = backup(found(data), tmp_path / "store.tar", CLOCK, Progress(CLOCK), check=False)
+
+    assert (HEAD, True) == (made.position, (tmp_path / "store.tar").exists())
 
 
 @pytest.mark.parametrize("make", [lambda data: None, lambda data: data.mkdir()], ids=["missing", "empty"])
