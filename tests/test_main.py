@@ -339,6 +339,27 @@ def test_a_service_says_when_it_is_ready_and_ends_when_asked_to(tmp_path: Path, 
     assert http.startswith("http=http://127.0.0.1:") and nats.startswith("nats=nats://127.0.0.1:")
 
 
+def warned(data: Path) -> list[str]:
+    """Serve until all is ready; give the files that are missed."""
+    with serving(data) as (process, line):
+        process.terminate()
+        _, said = process.communicate(timeout=30)
+    assert line.startswith("marketd ready"), said
+    return sorted(
+        line.partition(" is missing")[0].rpartition("/")[2] for line in said.splitlines() if "missing" in line
+    )
+
+
+@pytest.mark.slow
+def test_a_key_that_was_lost_is_missed_and_a_first_one_is_not(used: Path) -> None:
+    before = warned(used)
+    for path in (used / "keys").iterdir():
+        path.unlink()
+
+    every = ["*.pem", "answers.key", "links.key", "mail.key", "push.key", "webhooks.key"]
+    assert ([], every) == (before, warned(used))
+
+
 @pytest.mark.slow
 def test_an_admin_is_made_while_the_service_runs(tmp_path: Path) -> None:
     data = tmp_path / "data"

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from marketd.clock import Clock
 from marketd.config.background import background
 from marketd.config.guarding import make_admission, make_answers, make_lines, make_once, make_rates, make_streams
+from marketd.config.losses import tell_lost_keys
 from marketd.config.measuring import make_metrics
 from marketd.config.settings import Settings
 from marketd.config.webhooking import webhook_limits
@@ -66,6 +67,7 @@ from marketd.storage.people import PEOPLE, ReadEnded, ended_since
 async def front(service: Service, listener: socket.socket, tls: Tls | None = None) -> AsyncIterator[EndedSessions]:
     """Serve HTTP on a bound socket, then finish its requests; yield the ended sessions, which must be whole first."""
     settings, clock = service.settings, service.clock
+    _tell_lost_keys(service)
     signing, linking = load_signing_keys(service.folder.keys, clock), load_link_key(service.folder.keys)
     passwords = Passwords(
         threads=settings.auth.password_threads,
@@ -123,6 +125,11 @@ async def front(service: Service, listener: socket.socket, tls: Tls | None = Non
                 service.watch.release()
     finally:
         passwords.close()
+
+
+def _tell_lost_keys(service: Service) -> None:
+    if service.folder.answers.exists():  # else no front has ever been here, and these keys are the first
+        tell_lost_keys(service.folder, service.log.head, "*.pem", "answers.key")
 
 
 def _lockouts(settings: Settings, clock: Clock) -> tuple[Lockout, Lockout]:

@@ -31,6 +31,7 @@ from marketd.bus.port import Bus
 from marketd.clock import Clock
 from marketd.config.folder import Folder
 from marketd.config.guarding import make_breaker
+from marketd.config.losses import tell_lost_keys
 from marketd.config.settings import Settings
 from marketd.http.tokens import DownloadGrant, DownloadLinks, load_link_key, load_mail_key, load_push_key
 from marketd.storage.log import EventLog
@@ -71,6 +72,7 @@ async def notifying(
     settings: Settings, folder: Folder, clock: Clock, bus: Bus, events: EventLog, projector: Projector, url: str | None
 ) -> AsyncIterator[Notices]:
     """Make all parts that send notices; raise `TemplateFault`, `KeyUnusable` or `StorageError`."""
+    tell_lost_keys(folder, events.head, "links.key", "mail.key", "push.key")
     tokens, push_key = MailTokens(load_mail_key(folder.keys)), PushKey(load_push_key(folder.keys))
     templates = make_templates(settings)
     known, finding = known_url(settings, url), account_finder(projector)

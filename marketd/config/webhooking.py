@@ -14,6 +14,7 @@ from marketd.bus.events import PublicEvents, encode
 from marketd.bus.port import Bus
 from marketd.clock import Clock
 from marketd.config.folder import Folder
+from marketd.config.losses import tell_lost_keys
 from marketd.config.relaying import source_of
 from marketd.config.settings import Settings
 from marketd.http.keys import WebhookLimits
@@ -35,6 +36,7 @@ async def webhooking(
 ) -> AsyncIterator[Webhooking]:
     """Make the courier, and let it answer queries; run it."""
     source = source_of(settings)
+    tell_lost_keys(folder, events.head, "webhooks.key")
     signer = WebhookSigner(load_webhook_key(folder.keys))
     async with Deliveries(folder.webhooks) as deliveries, Line(_line_limits(settings)) as line:
         tell, again = teller(events, source), teller(events, source)  # each follows the log at its own place
