@@ -62,7 +62,7 @@ from marketd.config.tracing import ExtraMissing
 from marketd.http.certificate import CertificateUnusable
 from marketd.http.tokens import KeyUnusable
 from marketd.storage.archive import ArchiveError
-from marketd.storage.database import StorageError
+from marketd.storage.database import BrokenFile, StorageError
 from marketd.storage.log import CorruptLog
 from marketd.whole import hand_over
 
@@ -92,6 +92,7 @@ KNOWN: Final = (
     RebuildFailed,
     ExtraMissing,
 )
+DAMAGED: Final = ": the log is damaged; `marketd verify` says which records are, and a backup has to be restored"
 VERIFYING: Final = """
 Walk the whole log and say whether every event decodes, every stream is without gaps and the chain of hashes holds;
 whether charges, refunds, orders, libraries, stock and licence keys agree; whether every uploaded file is there; and
@@ -417,6 +418,8 @@ def _messages(error: BaseException) -> list[str]:
         return [message for inner in error.exceptions for message in _messages(inner)]
     if isinstance(error, OSError) and error.strerror:
         return [f"{error.filename}: {error.strerror}" if error.filename else error.strerror]
+    if isinstance(error, CorruptLog) or (isinstance(error, BrokenFile) and "events.db" in str(error)):
+        return [f"{error}{DAMAGED}"]
     return [str(error) or type(error).__name__]
 
 

@@ -35,6 +35,7 @@ COMMANDS: Final = [
     ["export"],
 ]
 NAMES: Final = ("serve", "config", "admin", "keys", "verify", "backup", "restore", "rebuild", "export")
+DAMAGED: Final = "the log is damaged; `marketd verify` says which records are, and a backup has to be restored"
 CARE: Final = [("verify",), ("backup", "store.tar"), ("rebuild",), ("export",)]
 # Runs a command at a terminal of its own, whose keys are our standard input.
 AT_A_TERMINAL: Final = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
@@ -252,7 +253,18 @@ def test_a_record_that_was_altered_is_told_with_its_place(used: Path) -> None:
     code, line = refused(used)
 
     assert (1, True) == (code, line.startswith("marketd: the record at position 1 (account/"))
-    assert line.endswith("@1) does not fit its hash")
+    assert line.endswith(f"@1) does not fit its hash: {DAMAGED}")
+
+
+@pytest.mark.slow
+def test_a_log_whose_pages_are_garbage_is_told_with_what_to_do(used: Path) -> None:
+    alter(used, "PRAGMA wal_checkpoint(TRUNCATE)")
+    whole = (used / "events.db").read_bytes()
+    (used / "events.db").write_bytes(whole[:8192] + b"x" * (len(whole) - 8192))
+    code, line = refused(used)
+
+    assert (1, True) == (code, line.startswith(f"marketd: {used / 'events.db'}: ")), line
+    assert line.endswith(DAMAGED)
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from marketd.storage.archive import is_plain
+from marketd.storage.database import is_ours
 from marketd.whole import inherit_owner, make_folder
 
 LOCK: Final = "marketd.lock"
@@ -143,7 +144,7 @@ def is_in_use(path: Path) -> bool:
 
 def _refuse_foreign(path: Path) -> None:
     names = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")} - HARMLESS
-    if names and LOCK not in names:
+    if names and LOCK not in names and not is_ours(Folder(path).events):
         raise FolderForeign(f"{path} is not a data directory of marketd: it has {min(names)} in it")
 
 

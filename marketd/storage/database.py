@@ -16,8 +16,9 @@ same moment).
 
 import asyncio
 import sqlite3
+import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Concatenate, Final, NamedTuple, ParamSpec, Self, TypeVar
@@ -26,6 +27,9 @@ from urllib.parse import quote
 import aiosqlite
 
 APPLICATION_ID: Final = 0x6D6B7464  # "mktd"
+SQLITE: Final = b"SQLite format 3\0"  # how a file begins, and where its application id is: sqlite.org/fileformat.html
+HEADER_BYTES: Final = 100
+ID_AT: Final = 68
 BUSY_WAIT_MS_MAX: Final = 5_000
 CACHE_KIB: Final = 2_048
 CHECKPOINT_PAGES: Final = 4_000
@@ -170,6 +174,20 @@ def cut(*parts: Part) -> Iterator[list[Connection]]:
             else:
                 raise NoCut(f"{parts[0].path.parent} is written to without a pause: try again when there is less to do")
         yield opened
+
+
+def is_ours(path: Path) -> bool:
+    """Say whether a file is a database of marketd's, whatever its format and state."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(HEADER_BYTES)
+    except OSError:
+        return False
+    found = int.from_bytes(header[ID_AT : ID_AT + 4]) if header.startswith(SQLITE) else None
+    if found == 0 and path.with_name(f"{path.name}-wal").exists():  # a young one was killed, and all is in there still
+        with suppress(StorageError), _reading(Part(path, sys.maxsize)) as db:
+            ((found,),) = db.execute("PRAGMA application_id")
+    return found == APPLICATION_ID
 
 
 @contextmanager

@@ -3,16 +3,19 @@
 import errno
 import os
 import shutil
+import sqlite3
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from marketd.config.folder import LOCK, FolderError, FolderForeign, FolderInUse, FolderUnusable, is_in_use, opened
+from tests.config.stores import GOLDEN, old_store
 
 HOLDING: Final = """
 import sys
@@ -74,6 +77,35 @@ def test_a_directory_of_something_else_is_refused(tmp_path: Path) -> None:
 
     expected = f"{tmp_path} is not a data directory of marketd: it has thesis.tex in it"
     assert expected == refusal(tmp_path, FolderForeign)
+
+
+def test_a_store_whose_lock_was_deleted_is_known_by_its_log(tmp_path: Path) -> None:
+    data = old_store(tmp_path / "data")
+    (data / LOCK).unlink()
+
+    with opened(data, 0) as folder:
+        assert (folder.path / LOCK).exists()
+
+
+def test_so_is_one_that_was_killed_while_it_was_young(tmp_path: Path) -> None:
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    tables = (GOLDEN / "events.sql").read_text(encoding="utf-8")
+    with closing(sqlite3.connect(tmp_path / "young.db")) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.executescript(tables)
+        for suffix in ("", "-wal"):
+            shutil.copy(tmp_path / f"young.db{suffix}", killed / f"events.db{suffix}")
+
+    with opened(killed, 0) as folder:
+        assert (folder.path / LOCK).exists()
+
+
+def test_a_database_of_something_else_is_no_proof(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "events.db")) as db:
+        db.execute("CREATE TABLE concerts(at TEXT)")
+
+    assert f"{tmp_path} is not a data directory of marketd: it has events.db in it" == refusal(tmp_path, FolderForeign)
 
 
 def test_in_a_directory_of_something_else_nothing_is_left(tmp_path: Path) -> None:
