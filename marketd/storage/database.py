@@ -15,6 +15,7 @@ same moment).
 """
 
 import asyncio
+import os
 import sqlite3
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -35,6 +36,7 @@ CACHE_KIB: Final = 2_048
 CHECKPOINT_PAGES: Final = 4_000
 JOURNAL_BYTES_MAX: Final = 64 * 1024 * 1024
 CUT_TRIES_MAX: Final = 10_000
+READ_ONLY: Final = "its folder is read-only, and has journals in it: copy all of it to where it can be written"
 COPIED_PAGES: Final = 1_024  # at a time
 
 # What SQLite says of the disk and not of the statement: full, failing, read-only, or gone.
@@ -158,21 +160,21 @@ def cut(*parts: Part) -> Iterator[list[Connection]]:
 
     Each file is asked which version it has, then all are pinned by a transaction; where each still has that version, no
     file was written between the last question and the first pin, and that is the moment.
+
+    On a read-only disk SQLite can't make what it needs beside a file, or takes it for changed each time: a file whose
+    journal is empty is then read as one that nobody can change.
     """
     with ExitStack() as stack:
-        opened = [stack.enter_context(_reading(part)) for part in parts]
-        with _translating(parts[0].path):
-            for _ in range(CUT_TRIES_MAX):
-                before = [_data_version(db) for db in opened]
-                for db in opened:
-                    db.execute("BEGIN")
-                    db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-                if before == [_data_version(db) for db in opened]:
-                    break
-                for db in opened:
-                    db.execute("ROLLBACK")
-            else:
-                raise NoCut(f"{parts[0].path.parent} is written to without a pause: try again when there is less to do")
+        try:
+            opened = _pinned(stack, parts)
+        except (NoCut, DiskTrouble) as error:
+            closed = [part for part in parts if _is_read_only(part.path)]
+            if not closed or isinstance(error, BrokenFile):
+                raise
+            stack.close()
+            if any(_has_journal(part.path) for part in closed if isinstance(error, DiskTrouble)):
+                raise DiskTrouble(f"{error}: {READ_ONLY}") from None
+            opened = _pinned(stack, parts, [part.path for part in closed if not _has_journal(part.path)])
         yield opened
 
 
@@ -236,10 +238,35 @@ def rows(path: Path, db: Connection, sql: str, parameters: Sequence[object] = ()
         yield from db.execute(sql, parameters)
 
 
+def _pinned(stack: ExitStack, parts: Sequence[Part], unchanging: Sequence[Path] = ()) -> list[Connection]:
+    opened = [stack.enter_context(_reading(part, immutable=part.path in unchanging)) for part in parts]
+    with _translating(parts[0].path):
+        for _ in range(CUT_TRIES_MAX):
+            before = [_data_version(db) for db in opened]
+            for db in opened:
+                db.execute("BEGIN")
+                db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            if before == [_data_version(db) for db in opened]:
+                return opened
+            for db in opened:
+                db.execute("ROLLBACK")
+    raise NoCut(f"{parts[0].path.parent} is written to without a pause: try again when there is less to do")
+
+
+def _is_read_only(path: Path) -> bool:
+    return os.access(path, os.R_OK, effective_ids=True) and not os.access(path.parent, os.W_OK, effective_ids=True)
+
+
+def _has_journal(path: Path) -> bool:
+    journal = path.with_name(f"{path.name}-wal")
+    return journal.exists() and journal.stat().st_size > 0
+
+
 @contextmanager
-def _reading(part: Part) -> Iterator[Connection]:
+def _reading(part: Part, *, immutable: bool = False) -> Iterator[Connection]:
+    mode = f"mode=ro{'&immutable=1' if immutable else ''}"
     with _translating(part.path):
-        db = sqlite3.connect(f"file:{quote(str(part.path))}?mode=ro", uri=True, isolation_level=None)
+        db = sqlite3.connect(f"file:{quote(str(part.path))}?{mode}", uri=True, isolation_level=None)
     with closing(db):
         with _translating(part.path):
             db.execute(f"PRAGMA busy_timeout = {BUSY_WAIT_MS_MAX}")

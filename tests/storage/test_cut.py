@@ -1,10 +1,13 @@
 """A cut: several files as they were at one moment, whoever writes on."""
 
+import os
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import pytest
@@ -20,6 +23,7 @@ from marketd.storage.database import (
     scratch,
 )
 
+NOBODY: Final = 65_534
 BETWEEN: Final = 30
 BURST: Final = 50
 REST_S: Final = 0.005
@@ -58,6 +62,39 @@ def counting(first: Part, second: Part) -> Iterator[None]:
     finally:
         enough.set()
         counter.join()
+
+
+@pytest.fixture
+def shown() -> Iterator[Path]:
+    """A folder that anybody may read; what is in it when a test becomes `nobody` nobody can write."""
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@contextmanager
+def nobody(folder: Path) -> Iterator[None]:
+    user = os.geteuid()
+    for path in folder.iterdir():
+        path.chmod(0o444)
+    folder.chmod(0o555)
+    try:
+        if user == 0:
+            os.seteuid(NOBODY)
+        yield
+    finally:
+        os.seteuid(user)
+        folder.chmod(0o755)
+
+
+def copied_while_open(folder: Path) -> Part:
+    """What a snapshot has of a file that is written to: its journal as well."""
+    source = made(folder / "source.db")
+    with closing(sqlite3.connect(source.path, isolation_level=None)) as db:
+        db.execute("UPDATE numbers SET n = 1")
+        for suffix in ("", "-wal", "-shm"):
+            shutil.copy(folder / f"source.db{suffix}", folder / f"snapshot.db{suffix}")
+    return Part(folder / "snapshot.db", 1)
 
 
 def number(db: sqlite3.Connection) -> int:
@@ -133,3 +170,32 @@ def test_notes_are_kept_until_the_end() -> None:
         db.execute("INSERT INTO numbers VALUES(7)")
 
         assert 7 == number(db)
+
+
+# Where nobody can write.
+
+
+def test_a_file_that_was_closed_is_read_where_nobody_can_write(shown: Path) -> None:
+    part = made(shown / "n.db")
+    with nobody(shown), cut(part) as (db,):
+        assert 0 == number(db)
+
+
+def test_a_file_with_an_empty_journal_is_not_taken_for_one_that_is_written_to(shown: Path) -> None:
+    part = copied_while_open(shown)
+    (shown / "snapshot.db-wal").write_bytes(b"")
+    with nobody(shown), cut(part) as (db,):
+        assert 0 == number(db)
+
+
+def test_a_journal_is_read_as_well(shown: Path) -> None:
+    part = copied_while_open(shown)
+    with nobody(shown), cut(part) as (db,):
+        assert 1 == number(db)
+
+
+def test_a_journal_that_can_not_be_read_there_is_told(shown: Path) -> None:
+    part = copied_while_open(shown)
+    (shown / "snapshot.db-shm").unlink()
+    with nobody(shown), pytest.raises(DiskTrouble, match=r"its folder is read-only, and has journals"), cut(part):
+        pass
