@@ -32,6 +32,7 @@ class Target:
     def __init__(self, to: str) -> None:
         self._to = to.removesuffix(".>")
         self.is_kept = self._to.startswith(f"{REPLAYS}.")
+        self.whom = self._to.removeprefix(f"{REPLAYS}.").partition(".")[0] if self.is_kept else None
         first = self._to.partition(".")[0]
         is_sound = all(self._to.split(".")) and not set(self._to) & set(" *>\t\r\n")
         if not is_sound or (not self.is_kept and (first == "market" or first.startswith(("$", "_INBOX")))):
@@ -47,6 +48,8 @@ async def replay(settings: Settings, clock: Clock, since: int, to: str | None, p
     folder, target = found(Path(settings.data.dir)), Target(to or f"{REPLAYS}.{FOR_ALL}")
     carrier, run = carrier_of(settings), new_id(clock)
     guests = Register(folder.integrators).read() if settings.nats.url is None else []
+    if settings.nats.url is None and target.whom not in (None, FOR_ALL, *(one.name for one in guests)):
+        raise ErrandFailed(f"there is no integrator {target.whom}: nobody would read {to}")
     count = 0
     try:
         async with AsyncExitStack() as stack:

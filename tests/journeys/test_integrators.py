@@ -205,7 +205,7 @@ async def test_who_is_removed_is_out_and_nobody_else(service: Service, seller: P
     [
         (("add", "acme"), "there is an integrator acme already"),
         (("add", "Acme Inc."), "expected a name of small letters, digits and hyphens"),
-        (("add", "market"), "expected a name"),
+        *((("add", name), f"the name {name} is reserved") for name in ("all", "market", "sys")),
         (("add", "books", "--events", "account.*"), "there are no public events account.*"),
         (("remove", "nobody"), "there is no integrator nobody"),
     ],
@@ -314,6 +314,18 @@ async def test_what_is_replayed_for_one_only_that_one_gets(service: Service, sel
     async with client_of(acme) as one, client_of(books) as other:
         assert ["market.seller.registered"] * 2 == types(await pulls(one, acme, 2, "MARKET_REPLAY"))
         assert ["market.seller.registered"] == types(await pulls(other, books, 1, "MARKET_REPLAY"))
+
+
+async def test_for_nobody_nothing_is_replayed(service: Service, seller: Person) -> None:
+    done = await marketd(
+        *("events", "replay", "--since", "2020-01-01", "--to", "market.replay.nobody", "--data", str(service.data))
+    )
+
+    assert (1, "", "marketd: there is no integrator nobody: nobody would read market.replay.nobody\n") == (
+        done.code,
+        done.out,
+        done.err,
+    )
 
 
 async def test_any_subject_can_be_replayed_to(service: Service, seller: Person) -> None:
