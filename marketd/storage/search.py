@@ -59,6 +59,7 @@ T = TypeVar("T")
 
 POLL_S: Final = 0.2
 TELL_WAIT_MS: Final = 2_000
+UNTOLD_S_MAX: Final = 60
 PHRASE_LOOKS_MAX: Final = 2_000  # of so many documents, the best, the text is looked at for a phrase
 SPELT_LETTERS_MAX: Final = 32  # nobody mistypes a longer word, and looking for it takes long
 ALIKE_WORDS: Final = 6
@@ -313,6 +314,7 @@ class SearchServer:
     def __init__(self, index: SearchIndex, bus: Bus, clock: Clock) -> None:
         self._index, self._bus, self._clock = index, bus, clock
         self._trouble = ""
+        self._untold_s: float | None = None  # since when the service does not hear of what is new
         self._is_warm, self._answered = asyncio.Event(), asyncio.Event()
         self._in_hand = 0
 
@@ -367,9 +369,20 @@ class SearchServer:
         try:
             await self._bus.ask(query_subject(Renewed), envelope)
         except BusError as error:
-            log.warning("the service was not told of generation %d: %r", renewed.generation, error)
+            self._complain(renewed, error)
             return False
+        self._untold_s = None
         return True
+
+    def _complain(self, renewed: Renewed, error: BusError) -> None:
+        """It is told again with the next look, so this is news only once it goes on for a while."""
+        now_s = self._clock.monotonic_s()
+        self._untold_s = now_s if self._untold_s is None else self._untold_s
+        is_lasting = now_s - self._untold_s >= UNTOLD_S_MAX
+        level = logging.WARNING if is_lasting else logging.DEBUG
+        log.log(level, "the service was not told of generation %d: %r", renewed.generation, error)
+        if is_lasting:
+            self._untold_s = now_s
 
     async def _answer(self, subject: str, envelope: Envelope) -> Answer:
         self._in_hand += 1

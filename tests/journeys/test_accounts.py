@@ -124,7 +124,7 @@ async def test_a_kill_before_the_mail_went_out_loses_no_mail(tmp_path: Path, ses
 async def test_a_mail_goes_out_once_also_after_a_kill(tmp_path: Path, session: ClientSession) -> None:
     server = MailServer()
     async with server.up():
-        settings = NO_MAIL_SERVER | {"MARKETD_MAIL__PORT": str(server.port)}
+        settings = NO_MAIL_SERVER | {"MARKETD_MAIL__PORT": str(server.port), "MARKETD_LOG__LEVEL": "debug"}
         async with running(tmp_path / "data", settings=settings) as service:
             first = await Visitor(service, session).joins("buyer")
             await service.wait_said("verify-email: sent")
@@ -149,6 +149,7 @@ async def test_a_mail_server_that_is_down_delays_nobody_and_gets_the_mail_when_i
         "MARKETD_MAIL__RETRY_S": "0.05",
         "MARKETD_MAIL__RETRY_S_MAX": "0.2",
         "MARKETD_BREAKERS__OPEN_S": "0.5",
+        "MARKETD_LOG__LEVEL": "debug",  # which says that a mail went out
     }
     data = tmp_path / "data"
     async with running(data, settings=settings) as service:

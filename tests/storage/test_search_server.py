@@ -1,6 +1,7 @@
 """The index on the bus: what it answers, whom it tells of changes, and how it ends when it is broken."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from marketd.config.codecs import message_codec
 from marketd.storage.catalog import BrowseProducts
 from marketd.storage.inverted import IndexBroken, Segment
 from marketd.storage.questions import Alike, FindAlike, Renewed, Search, Shown, Spell, Spelt
-from marketd.storage.search import POLL_S, SearchServer
+from marketd.storage.search import POLL_S, UNTOLD_S_MAX, SearchServer
 from tests.bus.post import wait_until
 from tests.clock import TestClock, settle
 from tests.storage.history import market
@@ -169,6 +170,24 @@ async def test_who_did_not_hear_is_told_again(tmp_path: Path) -> None:
             await wait_until(lambda: bool(s.told))
 
         assert [s.shop.index.generation] == s.told
+
+
+async def test_that_nobody_hears_is_a_warning_once_it_goes_on_for_a_minute(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def warnings() -> int:
+        return sum("was not told" in record.message for record in caplog.records if record.levelno == logging.WARNING)
+
+    async with served(tmp_path) as s, following(s):
+        await s.caught_up()
+        counts = []
+        for wait_s in (UNTOLD_S_MAX / 2, UNTOLD_S_MAX):
+            for _ in range(int(wait_s / POLL_S)):
+                await s.clock.advance(POLL_S)
+                await wait_until(lambda: s.clock.sleepers > 0)
+            counts.append(warnings())
+
+    assert [0, 1] == counts
 
 
 async def test_an_index_that_breaks_while_it_is_read_ends_and_is_made_again(

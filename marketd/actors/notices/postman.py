@@ -142,7 +142,7 @@ class Postman:
         for letter in due.letters:
             if letter not in ended:
                 ended[letter] = await self._send(address, letter, due.email)
-                level = logging.INFO if ended[letter] == "sent" else logging.WARNING
+                level = logging.DEBUG if ended[letter] == "sent" else logging.WARNING
                 log.log(level, "%s: the letter %s.%s: %s", address, letter.letter_id, letter.kind, ended[letter])
             await self._ask(address, EndLetter(letter.letter_id, letter.kind, ended[letter]))
 

@@ -239,6 +239,15 @@ async def test_when_the_mail_server_is_back_everybody_gets_their_mail(office: Of
     assert (20, 20, "closed") == (len(carrier.sent), len(set(carrier.ids)), office.breaker.state)
 
 
+async def test_a_mail_that_went_out_is_no_news(office: Office, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "marketd")
+    await office.register()
+    await rest(office)
+    told = [record.levelname for record in caplog.records if "the letter" in record.getMessage()]
+
+    assert ["DEBUG"] == told
+
+
 async def test_what_is_refused_for_good_is_not_tried_again(
     office: Office, carrier: FakeCarrier, caplog: pytest.LogCaptureFixture
 ) -> None:
