@@ -7,7 +7,10 @@ import logging
 from typing import Final
 
 from marketd.config.folder import Folder
+from marketd.storage import sqlite
+from marketd.storage.database import Part, cut, rows
 
+PAID: Final = """SELECT 1 FROM commits WHERE instr(events, '"type":"order.paid"') LIMIT 1"""
 # What is no good any more without a key, and who can do what about it.
 KEYS: Final = {
     "*.pem": "the access tokens that are out are refused, and clients have to refresh them",
@@ -26,3 +29,16 @@ def tell_lost_keys(folder: Folder, head: int, *names: str) -> None:
     for name in names if head else ():
         if not any(folder.keys.glob(name)):
             log.warning("%s is missing and is made anew, but the store is not: %s", folder.keys / name, KEYS[name])
+
+
+def tell_lost_ledger(folder: Folder) -> None:
+    """Warn where the sandbox's ledger is about to be made, though orders were paid; raise `StorageError`."""
+    if folder.sandbox.exists() or not folder.events.exists():
+        return
+    with cut(Part(folder.events, sqlite.SCHEMA_VERSION)) as (db,):
+        if any(rows(folder.events, db, PAID)):
+            log.warning(
+                "%s is missing and is made anew, but orders were paid: a refund of one of them moves no money, and"
+                " `marketd verify` names them all; restore it from a backup",
+                folder.sandbox,
+            )

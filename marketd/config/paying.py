@@ -9,6 +9,7 @@ from marketd.actors.payments.stripe_news import StripeNews
 from marketd.bus.breaker import Breaker
 from marketd.clock import Clock
 from marketd.config.folder import Folder
+from marketd.config.losses import tell_lost_ledger
 from marketd.config.settings import Settings
 
 
@@ -18,6 +19,7 @@ def make_processor(
     """Make the payment processor of the settings; enter it."""
     wanted = settings.payments
     if wanted.processor == "sandbox":
+        tell_lost_ledger(folder)
         return SandboxProcessor(folder.sandbox, clock, breaker, delay_ms=wanted.sandbox_delay_ms)
     from marketd.actors.payments.stripe import StripeProcessor  # imported here: its library is large
 
