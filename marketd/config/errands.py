@@ -4,6 +4,7 @@ Commands of the command line that need a service: a running one, or one started 
     ErrandFailed    the command can't be done, or the service can't be reached
 """
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -69,8 +70,11 @@ def rotate_keys(settings: Settings, clock: Clock) -> str:
 
 
 def describe_keys(settings: Settings) -> list[str]:
-    """Describe the keys, one a line; the newest, which signs, comes last."""
-    keys = list_keys(folder_of(settings).keys)
+    """Describe the keys, one a line; the newest, which signs, comes last; raise `OSError` where they can't be read."""
+    folder = folder_of(settings).keys
+    if folder.exists():
+        os.listdir(folder)  # `glob` finds none where it may not look
+    keys = list_keys(folder)
     uses = [*("verifies what it has signed" for _ in keys[:-1]), "signs"]
     return [
         f"{key.kid}  {instant(key.made_at_ms):%Y-%m-%dT%H:%M:%SZ}  {use}" for key, use in zip(keys, uses, strict=False)

@@ -1,5 +1,6 @@
 """Errands: what the command line has done by a service that runs, or by one that it runs for just that long."""
 
+import errno
 import json
 import os
 import subprocess
@@ -15,7 +16,7 @@ from marketd.actors import account
 from marketd.bus.port import Envelope
 from marketd.bus.subjects import command_subject
 from marketd.clock import SystemClock, new_id
-from marketd.config.errands import ErrandFailed, create_admin
+from marketd.config.errands import ErrandFailed, create_admin, describe_keys
 from marketd.config.folder import opened
 from marketd.config.settings import Auth, Data, Nats, Settings, Storage
 from marketd.config.wiring import running
@@ -157,3 +158,15 @@ async def test_a_directory_that_is_not_there_is_not_made(settings: Settings, tmp
 
     assert f"there is no data directory {tmp_path / 'data'}" == await refusal(settings)
     assert [] == os.listdir(tmp_path)
+
+
+async def test_keys_that_can_not_be_seen_are_not_taken_for_none(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(path: object) -> list[str]:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    (Path(settings.data.dir) / "keys").mkdir()
+    monkeypatch.setattr(os, "listdir", closed)
+    with pytest.raises(PermissionError, match="keys"):
+        describe_keys(settings)
