@@ -13,7 +13,7 @@ from marketd.config.settings import Settings
 from marketd.config.webhooking import webhook_limits
 from marketd.config.wiring import Service
 from marketd.http.admission import Admission
-from marketd.http.app import make_app
+from marketd.http.app import App, make_app
 from marketd.http.cors import Cors
 from marketd.http.encodings import Encodings
 from marketd.http.ended import EndedSessions
@@ -68,7 +68,6 @@ async def front(service: Service, listener: socket.socket, tls: Tls | None = Non
     """Serve HTTP on a bound socket, then finish its requests; yield the ended sessions, which must be whole first."""
     settings, clock = service.settings, service.clock
     _tell_lost_keys(service)
-    signing, linking = load_signing_keys(service.folder.keys, clock), load_link_key(service.folder.keys)
     passwords = Passwords(
         threads=settings.auth.password_threads,
         queue_max=settings.auth.password_queue_max,
@@ -77,31 +76,17 @@ async def front(service: Service, listener: socket.socket, tls: Tls | None = Non
     )
     await passwords.prepare()
     app = make_app(clock, body_bytes_max=settings.http.body_bytes_max)
-    app[BUS], app[CARDS], app[CIRCUITS] = service.bus, service.cards, service.circuits
-    app[PAGES] = pages = KeptPages(settings.search.pages_max, service.index.note_use)
-    service.finder.on_renewed(pages.on_renewed)
-    service.projector.on_applied(pages.on_applied)
-    app[FILES], app[VIEWS] = service.files, service.views
+    _take_parts(app, service)
+    _set_limits(app, service)
     app[PASSWORDS] = passwords
-    app[TOKENS] = tokens = AccessTokens(signing, clock, minutes=settings.auth.access_minutes)
-    app[WEBHOOK_SIGNER] = service.webhooks.signer
-    app[MAIL_TOKENS], app[PUSH_KEY] = service.notices.tokens, service.notices.push_key.public
+    app[TOKENS] = tokens = AccessTokens(
+        load_signing_keys(service.folder.keys, clock), clock, minutes=settings.auth.access_minutes
+    )
+    app[LINKS] = DownloadLinks(load_link_key(service.folder.keys), clock, minutes=settings.downloads.link_minutes)
     app[ENDED] = ended = await _ended(service)
     app[STREAMS] = streams = make_streams(settings, ended)
-    app[LINKS] = DownloadLinks(linking, clock, minutes=settings.downloads.link_minutes)
-    app[LOCKOUT], app[ADDRESS_LOCKOUT] = _lockouts(settings, clock)
-    app[LIMITS] = _front_limits(settings)
-    app[FILLING] = lambda: service.is_filling
-    limits = settings.http
-    app[CORS] = Cors(limits.cors_origins, limits.cors_max_age_s)
-    app[ENCODINGS] = Encodings(limits.compressed_bytes_min, limits.compressed_kept_bytes_max)
-    app[PROXIES] = Proxies(limits.trusted_proxies, limits.forwarded_by)
     ring = KeyRing(service.folder.keys, tokens, clock, check_s=settings.auth.keys_check_s)
     app[ADMISSION] = admission = make_admission(settings, clock, service.fulfilment)
-    if settings.limits.enabled:
-        app[RATES] = make_rates(settings, clock, app[FILLING])
-    if service.news is not None:
-        app[STRIPE_NEWS] = service.news
     lines, answers = make_lines(settings, clock, app[PROXIES]), make_answers(settings, service.folder.answers, clock)
     app[READINESS] = lambda: _with_front(service.readiness(), admission, lines, ended)
     pulse = Pulse(clock)
@@ -109,6 +94,7 @@ async def front(service: Service, listener: socket.socket, tls: Tls | None = Non
         app[TRAFFIC] = traffic = Traffic(app.router.routes(), clock, slow_s=settings.log.slow_request_s)
         app[METRICS] = make_metrics(service, traffic, pulse, admission, lines, streams)
     app[ONCE] = make_once(settings, answers, load_answers_key(service.folder.keys), clock)
+    limits = settings.http
     try:
         async with (
             answers,
@@ -125,6 +111,32 @@ async def front(service: Service, listener: socket.socket, tls: Tls | None = Non
                 service.watch.release()
     finally:
         passwords.close()
+
+
+def _take_parts(app: App, service: Service) -> None:
+    """Give the front the parts of the service that it asks."""
+    app[BUS], app[CARDS], app[CIRCUITS] = service.bus, service.cards, service.circuits
+    app[FILES], app[VIEWS] = service.files, service.views
+    app[PAGES] = pages = KeptPages(service.settings.search.pages_max, service.index.note_use)
+    service.finder.on_renewed(pages.on_renewed)
+    service.projector.on_applied(pages.on_applied)
+    app[WEBHOOK_SIGNER] = service.webhooks.signer
+    app[MAIL_TOKENS], app[PUSH_KEY] = service.notices.tokens, service.notices.push_key.public
+    app[FILLING] = lambda: service.is_filling
+    if service.news is not None:
+        app[STRIPE_NEWS] = service.news
+
+
+def _set_limits(app: App, service: Service) -> None:
+    """Give the front what the settings allow its clients."""
+    settings, clock, limits = service.settings, service.clock, service.settings.http
+    app[LIMITS] = _front_limits(settings)
+    app[LOCKOUT], app[ADDRESS_LOCKOUT] = _lockouts(settings, clock)
+    app[CORS] = Cors(limits.cors_origins, limits.cors_max_age_s)
+    app[ENCODINGS] = Encodings(limits.compressed_bytes_min, limits.compressed_kept_bytes_max)
+    app[PROXIES] = Proxies(limits.trusted_proxies, limits.forwarded_by)
+    if settings.limits.enabled:
+        app[RATES] = make_rates(settings, clock, app[FILLING])
 
 
 def _tell_lost_keys(service: Service) -> None:

@@ -64,6 +64,8 @@ from marketd.http.traffic import Traffic, arrived, left
 from marketd.spans import NOBODYS, is_recording
 from marketd.trace import Cause, begin, end
 
+App = web.Application  # under this name for the composition root, which does not know aiohttp
+
 YEAR_S: Final = 365 * 24 * 60 * 60
 
 # The modules with the API's routes, in the order in which the OpenAPI document lists them.
