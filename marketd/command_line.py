@@ -202,7 +202,7 @@ def _add_integrators(commands: Any, common: argparse.ArgumentParser) -> None:
     adding = several.add_parser(
         "add", parents=[common], help="let one in, also while the service runs", description=ADDING
     )
-    adding.add_argument("name", metavar="NAME", help="what it is called: small letters, digits and hyphens")
+    adding.add_argument("name", metavar="NAME", help="its name: letters, digits, hyphens and underscores, at most 64")
     adding.add_argument(
         "--events",
         action="append",

@@ -350,7 +350,7 @@ def test_a_trace_knows_the_clock_alone() -> None:
 
 
 @pytest.mark.parametrize("library", sorted(FOREIGN))
-def test_a_foreign_library_is_imported_by_one_module(library: str) -> None:
+def test_a_foreign_library_is_imported_only_where_it_may_be(library: str) -> None:
     assert FOREIGN[library] == {i.module for i in imports() if i.source.split(".")[0] == library}
 
 
@@ -366,7 +366,7 @@ def test_no_other_foreign_library_has_come_in() -> None:
     assert {*FOREIGN, "aiohttp", "msgspec"} - {"sqlite3"} == foreign
 
 
-def test_who_waits_for_the_disk_says_why_it_is_not_by_a_file_written_whole() -> None:
+def test_few_modules_call_fsync_and_each_says_why() -> None:
     own = {"storage.files", "storage.archive"}  # uploads and backups: streams of bytes
 
     assert {"whole", *own} == {module for module, call in calls() if call == "os.fsync"}

@@ -24,7 +24,7 @@ from marketd.bus.events import chosen
 from marketd.bus.subjects import EVENTS, EVENTS_STREAM, FOR_ALL, REPLAYS, REPLAYS_STREAM
 from marketd.whole import inherit_owner, write_whole
 
-NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
+NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]{0,62}[A-Za-z0-9])?")
 NOT_NAMES: Final = frozenset({"market", "sys", FOR_ALL})
 DOMAIN: Final = "market"
 ACCOUNT: Final = "INTEG"  # what the name of the account of each begins with; a hub's is just this

@@ -91,10 +91,10 @@ class Listed(Struct, rename="camel"):
 async def add_integrator(settings: Settings, clock: Clock, name: str, events: Sequence[str]) -> Credentials:
     """Add an integrator, who can read at once if the service runs, else from its start on; raise `ErrandFailed`."""
     folder = _folder_of_ours(settings)
-    if name in NOT_NAMES:
+    if name.lower() in NOT_NAMES:
         raise ErrandFailed(f"the name {name} is reserved: take another one")
     if not NAME.fullmatch(name):
-        raise ErrandFailed(f"expected a name of small letters, digits and hyphens, at most 32, but got {name!r}")
+        raise ErrandFailed(f"expected a name of letters, digits, hyphens and underscores, at most 64, but got {name!r}")
     try:
         subjects_of(events)
     except ValueError as error:

@@ -7,14 +7,12 @@ so its failures are forgotten only with time. Both are kept in memory, for at mo
 them.
 """
 
-import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Final, NamedTuple
 
-from marketd.bus.port import Busy
 from marketd.clock import Clock
+from marketd.http.turns import Turns
 
 WAITING_MAX: Final = 64
 
@@ -42,24 +40,13 @@ class Lockout:
         self._clock, self._keys_max, self._forget_s = clock, keys_max, forget_s
         self._failures_max, self._lockout_s, self._lockout_s_max = failures_max, lockout_s, lockout_s_max
         self._failures: OrderedDict[str, _Failures] = OrderedDict()
-        self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
+        self._turns = Turns[str](WAITING_MAX, "attempts at one account")
 
-    @asynccontextmanager
-    async def turn(self, key: str) -> AsyncIterator[None]:
+    def turn(self, key: str) -> AbstractAsyncContextManager[None]:
         """
         Let one attempt at an account run at a time, so that each sees the outcome of the one before; raise `Busy`.
         """
-        lock, waiting = self._turns.get(key, (asyncio.Lock(), 0))
-        if waiting >= WAITING_MAX:
-            raise Busy(f"{waiting} attempts at one account wait already")
-        self._turns[key] = (lock, waiting + 1)
-        try:
-            async with lock:
-                yield
-        finally:
-            lock, waiting = self._turns.pop(key)
-            if waiting > 1:
-                self._turns[key] = (lock, waiting - 1)
+        return self._turns.of(key)
 
     def wait_s(self, key: str) -> float:
         """Say how long this key has to wait before the next attempt; 0 if not at all."""

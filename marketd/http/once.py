@@ -13,12 +13,10 @@ body, neither of which is stored: whoever reads the file without having sent the
 it was.
 """
 
-import asyncio
 import hashlib
 import hmac
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Final, NamedTuple
 
 import msgspec
@@ -43,6 +41,7 @@ from marketd.http.problems import (
     response_of,
 )
 from marketd.http.sealed import NONCE_BYTES, seal, unseal
+from marketd.http.turns import Turns
 from marketd.storage.answers import FirstAnswers
 
 HEADER: Final = "Idempotency-Key"
@@ -87,7 +86,7 @@ class Once:
     ) -> None:
         self._answers, self._secret, self._clock = answers, secret, clock
         self._wait_s_max, self._answer_bytes_max = wait_s_max, answer_bytes_max
-        self._turns: dict[bytes, tuple[asyncio.Lock, int]] = {}
+        self._turns = Turns[bytes](AT_ONCE_MAX, "repeats of one request")
 
     async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Execute a request, or give its first response again; raise a `Problem` if its key can't be used for it."""
@@ -159,30 +158,12 @@ class Once:
     def _digest(self, text: str) -> bytes:
         return hmac.digest(self._secret, text.encode(), "sha256")
 
-    @asynccontextmanager
-    async def turn(self, request: bytes) -> AsyncIterator[None]:
+    def turn(self, request: bytes) -> AbstractAsyncContextManager[None]:
         """Let requests with this name enter the block one at a time; raise `Busy` or `InHandAlready`."""
-        lock, count = self._turns.get(request, (asyncio.Lock(), 0))
-        if count >= AT_ONCE_MAX:
-            raise Busy(f"the same request waits {count} times already")
-        self._turns[request] = (lock, count + 1)
-        try:
-            await self._wait_turn(lock)
-            try:
-                yield
-            finally:
-                lock.release()
-        finally:
-            lock, count = self._turns.pop(request)
-            if count > 1:
-                self._turns[request] = (lock, count - 1)
+        return self._turns.of(request, self._wait_s_max, self._still_in_hand)
 
-    async def _wait_turn(self, lock: asyncio.Lock) -> None:
-        try:
-            async with asyncio.timeout(self._wait_s_max):
-                await lock.acquire()
-        except TimeoutError:
-            raise InHandAlready("the same request is still in hand", retry_after_s=self._wait_s_max) from None
+    def _still_in_hand(self) -> InHandAlready:
+        return InHandAlready("the same request is still in hand", retry_after_s=self._wait_s_max)
 
 
 def _key_of(request: web.Request) -> str:

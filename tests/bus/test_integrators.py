@@ -7,7 +7,7 @@ from pathlib import Path
 import bcrypt
 import pytest
 
-from marketd.bus.integrators import Integrator, Register, accounts, filters, hashed, subjects_of
+from marketd.bus.integrators import NAME, Integrator, Register, accounts, filters, hashed, subjects_of
 from marketd.bus.subjects import EVENTS_STREAM, REPLAYS_STREAM
 
 
@@ -98,3 +98,13 @@ def test_the_file_can_be_read_by_people(tmp_path: Path) -> None:
     assert [{"name": "acme", "events": ["order.*"], "passwordHash": "$2b$10$hash", "createdAt": 1}] == json.loads(
         path.read_text()
     )
+
+
+@pytest.mark.parametrize("name", ["a", "acme", "Acme", "acme_shop", "acme-2", "A" * 64])
+def test_a_name_may_be_like_this(name: str) -> None:
+    assert NAME.fullmatch(name)
+
+
+@pytest.mark.parametrize("name", ["", "-a", "a-", "_a", "a b", "a.b", "a>", "a*", "ä", "A" * 65, "a\n"])
+def test_a_name_must_not_be_like_this(name: str) -> None:
+    assert not NAME.fullmatch(name)

@@ -204,7 +204,7 @@ async def test_who_is_removed_is_out_and_nobody_else(service: Service, seller: P
     ("arguments", "why"),
     [
         (("add", "acme"), "there is an integrator acme already"),
-        (("add", "Acme Inc."), "expected a name of small letters, digits and hyphens"),
+        (("add", "Acme Inc."), "expected a name of letters, digits, hyphens and underscores"),
         *((("add", name), f"the name {name} is reserved") for name in ("all", "market", "sys")),
         (("add", "books", "--events", "account.*"), "there are no public events account.*"),
         (("remove", "nobody"), "there is no integrator nobody"),
