@@ -1,1 +1,1 @@
-"""Who decides: the aggregates, the machinery that runs them, and the saga that leads an order."""
+"""The aggregates, the actors that run them, and the saga that drives an order."""

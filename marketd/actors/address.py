@@ -1,4 +1,4 @@
-"""Where an actor is found, whether or not it is awake."""
+"""The address of an actor, which it has whether awake or asleep."""
 
 import re
 from functools import lru_cache
@@ -22,7 +22,7 @@ class Address(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read what `str()` wrote."""
+        """Parse what `str()` wrote."""
         kind, _, key = text.partition("/")
         return cls(kind, key)
 
@@ -33,7 +33,7 @@ class Address(NamedTuple):
 
     @property
     def partition(self) -> int:
-        """The number, below 64, of the share of all addresses that this one belongs to."""
+        """The number of the address's partition, from 0 to 63."""
         return _partition(self)
 
 

@@ -1,6 +1,6 @@
 """
-What every aggregate is: an initial state, a `decide`, an `evolve` and an `answer`. No I/O here, nor in those who use
-it.
+What every aggregate has: an initial state, a `decide`, an `evolve` and an `answer`. There is no I/O here, nor in the
+aggregates.
 
 The one rule: `decide` may refuse but changes nothing, `evolve` changes but refuses nothing.
 """
@@ -37,13 +37,13 @@ class Refused(Exception):
 @dataclass(frozen=True)
 class Aggregate(Generic[S, C, E]):
     """
-    One kind of aggregate. `commands`, `events` and `states` are the unions that its codecs are made of; `answer` says
-    what the sender of a decided command learns, from the state that the command led to and the events on the way.
-    `upcasts` says, by the tag of an event or answer that is written no more, what its stored fields are called today.
-    `questions` are those of the commands that nothing ever follows from: each is answered from the state as it is.
-    `at_rest` are those of the states that little is expected to follow from: fewer of those stay awake.
-    `founding` are those of the commands that begin a stream: nearly always there is none yet.
-    `bulk` says about how many bytes a state has collected, for a kind whose states grow for as long as they live.
+    One kind of aggregate. `commands`, `events` and `states` are the unions that its codecs are made of.
+    `answer` makes the answer to a command from the state that the command led to and the events on the way.
+    `upcasts` maps the tag of an event or answer that is no longer written to a conversion of its stored fields.
+    `questions` are the commands that never lead to an event: each is answered from the current state.
+    `at_rest` are the states in which few further events are expected: fewer actors in them are kept awake.
+    `founding` are the commands that begin a stream: it is nearly always empty when they arrive.
+    `bulk` gives the approximate size of a state in bytes, for a kind whose states keep growing.
     """
 
     kind: str
@@ -62,15 +62,15 @@ class Aggregate(Generic[S, C, E]):
     upcasts: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = field(default_factory=dict)
 
     def replay(self, events: Iterable[E]) -> S:
-        """Fold a whole history, from nothing."""
+        """Fold a whole history into a state."""
         return reduce(self.evolve, events, self.initial)
 
 
 def version_of(*facts: Any) -> str:
-    """Name the state of a thing by what its owner may change of it: the same facts have the same name everywhere."""
+    """Give the version of what an owner may edit: a hash of its values, so equal values have equal versions."""
     return sha256(msgspec.json.encode(facts)).hexdigest()[:VERSION_DIGITS]
 
 
 def reason_code(kind: str, reason: StrEnum) -> str:
-    """Write a reason as it travels and is stored: `product.SOLD_OUT`."""
+    """Write a reason as it is sent and stored: `product.SOLD_OUT`."""
     return f"{kind}.{reason.name}"

@@ -1,7 +1,7 @@
 """
-Money: whole minor units of one currency, and the only arithmetic on them. A float never touches it.
+Money: whole minor units of one currency, and the only arithmetic on them. Floats are never used.
 
-Minor units follow ISO 4217: a dollar has a hundred, a yen is its own, a Kuwaiti dinar has a thousand.
+Minor units follow ISO 4217: a dollar has 100, a Kuwaiti dinar 1,000, and a yen has none.
 """
 
 from decimal import Decimal
@@ -35,17 +35,17 @@ class Money(Struct, frozen=True):
 
     @property
     def amount(self) -> Decimal:
-        """The amount as people write it, exactly."""
+        """The exact amount in the currency's main unit."""
         return Decimal(self.minor).scaleb(-decimals(self.currency))
 
 
 def decimals(currency: str) -> int:
-    """Say how many digits follow the point."""
+    """Give the number of digits after the decimal point."""
     return DECIMALS_OTHER.get(currency, DECIMALS_USUAL)
 
 
 def from_amount(amount: Decimal, currency: str) -> Money:
-    """Take a written amount; raise `ValueError` where it has a fraction that the currency has not."""
+    """Convert a decimal amount; raise `ValueError` if it has more decimals than the currency."""
     minor = amount.scaleb(decimals(currency))
     if minor != minor.to_integral_value():
         raise ValueError(f"{currency} has {decimals(currency)} decimals")

@@ -4,19 +4,19 @@ One awake actor: its mailbox and its turn.
 A turn, and what a crash between any two of its lines leaves behind:
 
     1. take      all letters that wait, up to a limit; those past their deadline are dropped unread
-    2. load      if asleep: the newest snapshot and the events after it; who is just woken by a command that begins a
-                 stream takes it that there is nothing, and learns from 4 if there is
-    3. decide    one letter after the other, each on the state that the one before led to
-    4. append    all their events, in one append; until here a crash has changed nothing
-    5. adopt     the new state; from here on a crash loses the answers but not the events, and whoever
-                 asks again under the same id finds the recorded one
+    2. load      if asleep: the newest snapshot and the events after it; an actor just woken by a command that begins a
+                 stream assumes an empty stream, and step 4 fails with a conflict if it is not
+    3. decide    the letters one by one, each on the state that the previous one led to
+    4. append    all their events, in one append; a crash before this changes nothing
+    5. adopt     the new state; a crash after the append loses the answers but not the events, and a retry with the
+                 same id gets the recorded answer
     6. reply     to each sender
     7. snapshot  now and then, when the log has time; losing it costs only speed
 
-After a conflict or an unknown outcome the state is dropped and the turn starts over from 2, without those letters that
-turn out to be on record; from an unknown outcome on nobody is told that it did not happen. If the log takes nothing,
-who only asked is answered all the same. A decision that crashes is answered with `Crashed`, logged with the actor's
-name, and leaves state and log as they were.
+After a conflict or an unknown outcome the state is dropped and the turn starts over from 2, without the letters that
+turn out to be on record; after an unknown outcome no sender is told that the command was not executed. While the log
+accepts no appends, questions are still answered. A decision that crashes is answered with `Crashed`, logged with the
+actor's name, and leaves state and log as they were.
 """
 
 import asyncio
@@ -57,7 +57,7 @@ log = logging.getLogger("marketd.actors")
 
 
 class ActorLimits(Struct, frozen=True):
-    """What one actor may take; see the settings of the same names."""
+    """The limits of one actor; see the settings of the same names."""
 
     mailbox_depth_max: int = 4_096
     turn_messages_max: int = 128
@@ -66,14 +66,14 @@ class ActorLimits(Struct, frozen=True):
 
 
 class Letter(NamedTuple):
-    """A message in the mailbox, and the promise of its answer."""
+    """A message in the mailbox, and the future of its answer."""
 
     envelope: Envelope
     answered: asyncio.Future[Answer]
 
 
 class Draft(NamedTuple):
-    """What a letter's decision came to: a commit to append, or nothing but a reply."""
+    """The result of deciding a letter: a reply, and the commit to append, if any."""
 
     letter: Letter
     reply: Reply
@@ -81,7 +81,7 @@ class Draft(NamedTuple):
 
 
 class Kind:
-    """One kind of aggregate, made ready to run: what all its actors share."""
+    """What all actors of one kind share: the aggregate, the codec of its snapshots, and measurements."""
 
     def __init__(self, aggregate: Aggregate[Any, Any, Any]) -> None:
         self.aggregate = aggregate
@@ -91,11 +91,11 @@ class Kind:
         self.turn_times, self.turn_letters, self.crashes = Histogram(), Histogram(SIZES), 0
 
     def pack(self, state: Any) -> bytes:
-        """Write a state for a snapshot."""
+        """Encode a state for a snapshot."""
         return self._encoder.encode(state)
 
     def unpack(self, packed: bytes) -> Any:
-        """Read a state from a snapshot."""
+        """Decode a state from a snapshot."""
         return self._decoder.decode(packed)
 
     def reason(self, code: str) -> StrEnum:
@@ -109,14 +109,14 @@ class Actor:
     def __init__(self, address: Address, kind: Kind, events: EventLog, clock: Clock, limits: ActorLimits) -> None:
         self.address, self._kind = address, kind
         self._log, self._clock, self._limits = events, clock, limits
-        self._mailbox: list[Letter] = []  # and no deque, which takes 800 bytes though it is nearly always empty
+        self._mailbox: list[Letter] = []  # not a deque, which takes 800 bytes and is nearly always empty
         self._state: Any = None
         self._version = self._position = self._snapshot_version = 0
-        self._may_guess = True  # that there is nothing in the log yet
-        self._in_doubt = False  # whether the log may have taken what it gave no answer to
-        self._trace = ""  # of the turn that is being taken
+        self._may_guess = True  # assume that the stream is empty
+        self._in_doubt = False  # an append without an answer may have been written
+        self._trace = ""  # of the current turn
         self.is_running = False
-        self.places = 1  # in the house, which sees to it
+        self.places = 1  # in the house, which sets it
         self.last_turn_s = clock.monotonic_s()
 
     def __str__(self) -> str:
@@ -124,17 +124,17 @@ class Actor:
 
     @property
     def is_idle(self) -> bool:
-        """Say whether nothing would be lost by putting it to sleep."""
+        """Say whether the actor can be put to sleep without losing anything."""
         return not self.is_running and not self._mailbox
 
     @property
     def is_at_rest(self) -> bool:
-        """Say whether little is expected to follow from what it has come to."""
+        """Say whether few further events are expected in its state."""
         return type(self._state) in self._kind.aggregate.at_rest
 
     @property
     def bulk(self) -> int:
-        """Say about how many bytes its state has collected."""
+        """Give the approximate number of bytes that its state has collected."""
         return 0 if self._state is None else self._kind.aggregate.bulk(self._state)
 
     def statistics(self) -> dict[str, int]:
@@ -143,8 +143,8 @@ class Actor:
 
     def answer_at_once(self, envelope: Envelope) -> Answer | None:
         """
-        Answer a question from the state as it is, or give None where that takes a turn: it is not awake, not as new as
-        is wanted, or others were there before; raise `Refused` or `Crashed`.
+        Answer a question from the current state, or give None if it needs a turn: the state is not loaded, is older
+        than the question requires, or other messages are ahead; raise `Refused` or `Crashed`.
         """
         aggregate = self._kind.aggregate
         is_ready = self.is_idle and self._state is not None and self._position >= envelope.at_least
@@ -199,7 +199,7 @@ class Actor:
             self._trace = turn.traceparent
             try:
                 await self._decide_and_append(letters)
-            except Exception as error:  # whatever it is, it must not cost the next letters anything
+            except Exception as error:  # no error may affect the next letters
                 log.exception("%s: a turn crashed", self)
                 self._kind.crashes += 1
                 self._state = None
@@ -228,7 +228,7 @@ class Actor:
                 await self._load(max(letter.envelope.at_least for letter in letters))
             drafts, state = self._decide(letters)
             if is_guess:
-                self._state = None  # until the log has said that it is so
+                self._state = None  # until the append confirms the guess
                 if not all(draft.commit for draft in drafts):
                     letters = [draft.letter for draft in drafts]
                     continue
@@ -241,7 +241,7 @@ class Actor:
                 outcome = await self._append(commits)
             except LogFull as error:
                 self._fail_all([draft.letter for draft in drafts if draft.commit], Busy(str(error)))
-                letters = [draft.letter for draft in drafts if not draft.commit]  # as if the others had not come
+                letters = [draft.letter for draft in drafts if not draft.commit]  # only these are decided again
                 continue
             match outcome:
                 case Appended(position):
@@ -254,19 +254,19 @@ class Actor:
                 case Conflict() | Unknown() as mishap:
                     self._state = None
                     self._in_doubt |= isinstance(mishap, Unknown)
-                    mishaps += not (is_guess and isinstance(mishap, Conflict))  # to have guessed wrongly is none
+                    mishaps += not (is_guess and isinstance(mishap, Conflict))  # a wrong guess does not count
                     letters = [draft.letter for draft in drafts]
                     if mishaps > self._limits.redecide_max:
                         log.error("%s: given up after %d tries: %s", self, mishaps, mishap)
                         questions = [letter for letter in letters if self._is_question(letter)]
                         commands = [letter for letter in letters if not self._is_question(letter)]
                         self._fail_all(commands, Unsure(f"the log did not take it: {mishap}"))
-                        letters = questions  # which ask nothing of the log but what it has
+                        letters = questions  # they append nothing
                         continue
                     letters = await self._reply_recorded(letters)
 
     def _guess(self, letters: list[Letter]) -> bool:
-        """Take it that the stream is yet to begin, where it is about to; once, because then there is something."""
+        """Assume an empty stream if all letters are commands that begin one; only in the first turn after waking."""
         aggregate, may_guess = self._kind.aggregate, self._may_guess
         self._may_guess = False
         is_guess = may_guess and all(type(letter.envelope.message) in aggregate.founding for letter in letters)
@@ -291,25 +291,25 @@ class Actor:
         self._state = state
 
     def _decide(self, letters: list[Letter]) -> tuple[list[Draft], Any]:
-        """Decide each letter on the state that the one before led to; those that crash drop out."""
+        """Decide each letter on the state that the previous one led to; those that crash are left out."""
         drafts: list[Draft] = []
         state = self._state
         ids: set[str] = set()
         for letter in letters:
-            if letter.envelope.id in ids:  # a repeat within one turn meets the record in the next
+            if letter.envelope.id in ids:  # a repeat in the same turn waits for the next, which finds the record
                 self._mailbox.insert(0, letter)
                 continue
             ids.add(letter.envelope.id)
             try:
                 draft, state = self._decide_one(letter, state)
-            except Exception as error:  # a defect of one decision is the business of its sender alone
+            except Exception as error:  # a defect in one decision affects only its sender
                 _fail(letter, self._crashed(letter.envelope, error))
             else:
                 drafts.append(draft)
         return drafts, state
 
     def _crashed(self, envelope: Envelope, error: Exception) -> Crashed:
-        """Count and log a decision's defect."""
+        """Count and log a crashed decision."""
         self._kind.crashes += 1
         with doing_for(_cause(envelope)):
             log.exception("%s: deciding %s crashed", self, type(envelope.message).__name__)
@@ -338,13 +338,16 @@ class Actor:
         self._position = position
 
     def _reply_all(self, drafts: list[Draft], position: int) -> None:
-        """Answer each; `position` is what the first of them started from."""
+        """Answer each letter; `position` is the log position before this append."""
         for draft in drafts:
             position += draft.commit is not None
             self._answer(draft.letter, draft.reply, position)
 
     async def _without_repeats(self, drafts: list[Draft]) -> list[Draft]:
-        """Answer from the record those that would be refused by now, or find it so already, but did not at first."""
+        """
+        Answer repeats from their record: a repeated command may now be refused, or have nothing left to change, though
+        it was executed the first time.
+        """
         kept = []
         for draft in drafts:
             may_be_repeat = draft.commit is None and not self._is_question(draft.letter)
@@ -356,17 +359,17 @@ class Actor:
         return kept
 
     def _is_question(self, letter: Letter) -> bool:
-        """Say whether nothing can follow from it, not even a record."""
+        """Say whether the letter can't lead to an event or a record."""
         envelope = letter.envelope
         return type(envelope.message) in self._kind.aggregate.questions and not envelope.is_step
 
     async def _reply_recorded(self, letters: list[Letter]) -> list[Letter]:
-        """Answer those that turn out to be in the stream, before they are decided on what they led to themselves."""
+        """Answer letters already on record, so that none is decided again on a state that it led to itself."""
         added = await self._log.read(str(self.address), self._version)
         return self._reply_repeats(letters, {record.commit.command_id: record for record in added})
 
     def _reply_repeats(self, letters: list[Letter], known: dict[str, Recorded]) -> list[Letter]:
-        """Answer from the record those that are there already; give back the others."""
+        """Answer the letters in `known` from their records; give back the others."""
         for letter in letters:
             if record := known.get(letter.envelope.id):
                 self._answer(letter, record.commit.reply, record.position)
@@ -390,7 +393,7 @@ class Actor:
 
 @cache
 def _fingerprint(states: Any) -> str:
-    """Name the form of a union of states: a snapshot can be read by who has the same."""
+    """Identify the schema of a union of states: a snapshot can be read only with the same schema."""
     schema = msgspec.json.encode(msgspec.json.schema(states), order="sorted")
     return hashlib.sha256(schema).hexdigest()[:16]
 

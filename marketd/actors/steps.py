@@ -1,4 +1,4 @@
-"""What an order may wait for, and how that may end."""
+"""The steps that an order may wait for, and their outcomes."""
 
 from enum import StrEnum
 
@@ -6,7 +6,7 @@ from msgspec import Struct
 
 
 class Step(StrEnum):
-    """What an order may wait for somebody else to do."""
+    """A step that an order may wait for; others carry it out."""
 
     PROCESS_PAYMENT = "ProcessPayment"
     UPDATE_INVENTORY = "UpdateInventory"
@@ -20,19 +20,19 @@ class Step(StrEnum):
 
 
 class Succeeded(Struct, frozen=True, tag="succeeded"):
-    """It is done; the licence key, where it is that of a unit which has one."""
+    """The step is done; `licence_key` is that of the reserved unit, if it has one."""
 
     licence_key: str | None = None
 
 
 class Denied(Struct, frozen=True, tag="denied"):
-    """A definite no."""
+    """The step was refused."""
 
     why: str
 
 
 class Unanswered(Struct, frozen=True, tag="unanswered"):
-    """Silence until patience ended: it may have happened or not."""
+    """There was no answer before patience ended: the step may have been done or not."""
 
 
 Outcome = Succeeded | Denied | Unanswered

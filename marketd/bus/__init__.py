@@ -1,1 +1,1 @@
-"""Who carries: messages between the front, the actors and the read models."""
+"""The bus: carries messages between the front, the actors and the read models."""

@@ -1,11 +1,14 @@
 """
-The circuit breaker that stands before everything outside (Nygard, Release It!, 2018, chapter 5).
+The circuit breaker for calls to external services (Nygard, Release It!, 2018, chapter 5).
 
-    closed      calls go through; failures in a row are counted
-    open        after `failures_max` of them nobody is let through for `open_s`
-    half-open   then one call may try: if it succeeds the breaker closes, if it fails it opens again
+    closed      calls go through; consecutive failures are counted
+    open        after `failures_max` of them calls are rejected for `open_s`
+    half-open   then one call at a time may try: if it succeeds the circuit closes, if it fails the circuit opens again
 
-    BreakerOpen     nobody is let through now
+A call that began before the circuit opened is not interrupted: if it succeeds it closes the circuit at once, if it
+fails nothing changes but the counts.
+
+    BreakerOpen     the call is rejected
 """
 
 from collections.abc import Awaitable, Callable
@@ -21,11 +24,11 @@ State = Literal["closed", "open", "half-open"]
 
 
 class BreakerOpen(Exception):
-    """Nobody is let through now."""
+    """The call is rejected, because the circuit is open or another call is trying it."""
 
 
 class Circuit(Struct, frozen=True, rename="camel"):
-    """A breaker as operators see it: its state and its counts since the start; `refused` were not let through."""
+    """A breaker as operators see it: its state, and its counts since the start; `refused` calls were rejected."""
 
     name: str
     state: State
@@ -39,7 +42,7 @@ class Circuit(Struct, frozen=True, rename="camel"):
 
 
 class Breaker:
-    """Stands before one thing outside."""
+    """Guards the calls to one external service."""
 
     def __init__(self, name: str, clock: Clock, *, failures_max: int = 5, open_s: float = 30) -> None:
         self.name, self._clock = name, clock
@@ -51,13 +54,13 @@ class Breaker:
 
     @property
     def state(self) -> State:
-        """What it does now."""
+        """The current state."""
         if self._closed_again_s is None:
             return "closed"
         return "open" if self._clock.monotonic_s() < self._closed_again_s else "half-open"
 
     def statistics(self) -> Circuit:
-        """State and counts."""
+        """Give the state and the counts."""
         return Circuit(
             self.name,
             self.state,
@@ -71,12 +74,12 @@ class Breaker:
         )
 
     def probe(self) -> None:
-        """Let the next call try at once: there is reason to think that it will succeed."""
+        """Make an open circuit half-open at once, because there is reason to think that a call will succeed."""
         if self._closed_again_s is not None:
             self._closed_again_s = self._clock.monotonic_s()
 
     async def call(self, work: Callable[[], Awaitable[T]], *failures: type[Exception]) -> T:
-        """Do it and count how it ends, by these errors; raise `BreakerOpen` if nobody is let through."""
+        """Do the work, and count these errors as failures; raise `BreakerOpen` if the call is rejected."""
         state = self.state
         if state == "open" or (state == "half-open" and self._is_probing):
             self._refused += 1
@@ -99,7 +102,7 @@ class Breaker:
         self._failures += 1
         self._in_row += 1
         self._last_error = f"{type(error).__name__}: {error}"
-        is_open = self._closed_again_s is not None  # and this one had begun before: it says nothing new
+        is_open = self._closed_again_s is not None  # so this call began before it opened, and says nothing new
         if probes or (not is_open and self._in_row >= self._failures_max):
             self._opened += 1
             self._closed_again_s = self._clock.monotonic_s() + self._open_s

@@ -1,5 +1,5 @@
 """
-How messages look on the wire: msgpack, strictly decoded into the types that the system knows.
+The wire format of messages: msgpack, decoded strictly into known types.
 """
 
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ from msgspec import Raw, Struct
 from marketd.actors.aggregate import Refused, reason_code
 from marketd.bus.port import ERRORS, Answer, BusError, Crashed, Envelope, Undecodable
 
-UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError)  # the latter where text is not UTF-8
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError)  # the latter for text that is not UTF-8
 
 
 class _Letter(Struct, frozen=True, array_like=True):
-    """An envelope whose message is still packed."""
+    """An envelope with its message still packed."""
 
     id: str
     message: Raw
@@ -44,7 +44,7 @@ class _Failed(Struct, frozen=True, array_like=True, tag="failed"):
 
 
 class Codec:
-    """Packs and unpacks envelopes and answers; `messages` and `answers` are tagged unions, `reasons` are by code."""
+    """Packs and unpacks envelopes and answers; `messages` and `answers` are tagged unions, `reasons` maps codes."""
 
     def __init__(self, messages: Any, answers: Any, reasons: Mapping[str, StrEnum]) -> None:
         self._encoder = msgspec.msgpack.Encoder()
@@ -53,7 +53,7 @@ class Codec:
         self._outcomes = msgspec.msgpack.Decoder(_Done | _Refused | _Failed)
         self._answers = msgspec.msgpack.Decoder(answers | None)
         self._reasons = reasons
-        # By type and name: two reasons with the same words are equal, as all strings are.
+        # Keyed by type and name: a StrEnum is a string, so two reasons with the same text compare equal.
         self._codes = {(type(reason), reason.name): code for code, reason in reasons.items()}
 
     def pack(self, envelope: Envelope) -> bytes:
@@ -70,12 +70,12 @@ class Codec:
             message = self._messages.decode(x.message)
         except UNREADABLE as error:
             raise Undecodable(str(error)) from None
-        if "\0" in x.id:  # SQLite's functions for text see none of what is behind it, so no repeat would be known
+        if "\0" in x.id:  # SQLite's text functions stop at a NUL, so repeats would not be recognized
             raise Undecodable("a command's id has no NUL")
         return Envelope(x.id, message, x.correlation, x.deadline, x.cause, x.principal, x.trace, x.at_least, x.is_step)
 
     def pack_answer(self, answer: Answer) -> bytes:
-        """Pack what a handler gave back; raise `Crashed` where that can't be packed."""
+        """Pack the answer of a handler; raise `Crashed` if it can't be packed."""
         try:
             value = Raw(self._encoder.encode(answer.value))
         except (TypeError, ValueError, OverflowError) as error:
@@ -83,7 +83,7 @@ class Codec:
         return self._encoder.encode(_Done(value, answer.position))
 
     def pack_error(self, error: Refused | BusError) -> bytes:
-        """Pack what a handler raised."""
+        """Pack the error that a handler raised."""
         if isinstance(error, Refused):
             if code := self._codes.get((type(error.reason), error.reason.name)):
                 return self._encoder.encode(_Refused(code))
@@ -91,7 +91,7 @@ class Codec:
         return self._encoder.encode(_Failed(error.code, str(error)))
 
     def unpack_answer(self, packed: bytes) -> Answer:
-        """Unpack an answer, or raise the error that was sent in its place."""
+        """Unpack an answer, or raise the error that was sent instead; raise `Undecodable`."""
         try:
             outcome = self._outcomes.decode(packed)
             if isinstance(outcome, _Done):
@@ -106,5 +106,5 @@ class Codec:
 
 
 def reasons_by_code(reasons: Mapping[str, type[StrEnum]]) -> dict[str, StrEnum]:
-    """Name every reason of every kind of aggregate, as `product.SOLD_OUT`."""
+    """Map codes such as `product.SOLD_OUT` to the reasons of all kinds of aggregate."""
     return {reason_code(kind, reason): reason for kind, enum in reasons.items() for reason in enum}

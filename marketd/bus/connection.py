@@ -1,11 +1,10 @@
 """
-A connection to NATS, by nats-py, out of which a cancellation comes where it should end something, and over which many
-messages go at once.
+A NATS client (nats-py) that does not swallow cancellations, and that publishes many messages at once.
 
-nats-py keeps one to itself that comes while it waits for a full line to be flushed, and goes on to wait for an answer;
-and `asyncio.wait_for`, by which it waits for one, does the same up to Python 3.11 where the answer comes at the same
-moment. Who is to end would go on then, and whoever waits for that would wait for ever. The other way round, closing a
-line that is broken may raise what nobody outside has to do with.
+nats-py swallows a cancellation that arrives while it waits for a full send buffer to be flushed, and goes on to wait
+for the answer. `asyncio.wait_for`, with which it waits, does the same up to Python 3.11 if the answer arrives at the
+same moment. The cancelled task would go on, and a caller that waits for its end would wait for ever. Conversely,
+closing a broken connection may raise errors and cancellations that are internal to nats-py.
 """
 
 import asyncio
@@ -19,12 +18,12 @@ from nats.errors import Error as NatsError
 from nats.protocol.command import hpub_cmd
 
 HEAD: Final = "NATS/1.0\r\n"
-# What a broken line raises: nats-py's own errors, the system's, and what uvloop says of a closed transport.
+# What a broken connection raises: nats-py's own errors, the system's, and uvloop's for a closed transport.
 BROKEN: Final = (NatsError, OSError, RuntimeError)
 
 
 class Outgoing(NamedTuple):
-    """A message with headers, which are our own: nobody looks whether they hold what a header can't."""
+    """A message with headers, which must be our own: they are not checked for characters that a header can't hold."""
 
     subject: str
     reply: str
@@ -33,7 +32,7 @@ class Outgoing(NamedTuple):
 
 
 class Connection(Client):
-    """A client that is cancelled while it waits for the line, and not only after that; and closed even if it broke."""
+    """A client that can be cancelled while it waits for a flush, and closed even if its connection is broken."""
 
     async def _flush_pending(self, force_flush: bool = False) -> Any:
         with heeding():
@@ -41,8 +40,8 @@ class Connection(Client):
 
     async def publish_all(self, messages: Iterable[Outgoing]) -> None:
         """
-        Publish all or none, by errors of nats-py. Its own `publish` looks at names and headers by regular expressions,
-        and for each message at the line, which was a thirtieth of a purchase.
+        Publish all messages, or raise an error of nats-py and publish none. nats-py's own `publish` checks subjects and
+        headers with regular expressions and flushes for each message, which took a thirtieth of a purchase.
         """
         if self.is_closed:
             raise ConnectionClosedError
@@ -64,24 +63,24 @@ class Connection(Client):
 
     async def cut(self, wait_s_max: float) -> None:
         """
-        Send what is still to be sent, and close, whatever has become of the line; raise `TimeoutError` after so long.
+        Send what is pending and close, whatever state the connection is in; raise `TimeoutError` after `wait_s_max`.
         Draining would wait for a server that may be gone.
         """
         try:
             async with asyncio.timeout(wait_s_max):
-                with suppress(*BROKEN):  # on a broken line nats-py fails over what it can't send any more
+                with suppress(*BROKEN):  # on a broken connection nats-py fails to send what is pending
                     await self.close()
         except asyncio.CancelledError:
             task = asyncio.current_task()
-            if task is None or task.cancelling():  # or else it is nats-py that has cancelled what it waits for itself
+            if task is None or task.cancelling():  # otherwise nats-py cancelled a task of its own, for which it waits
                 raise
 
 
 @contextmanager
 def heeding() -> Iterator[None]:
-    """End who was to end in this block, whatever has become of the cancellation."""
+    """Raise `CancelledError` when the block ends, if the task was cancelled within it and that was swallowed."""
     task = asyncio.current_task()
-    before = task.cancelling() if task else 0  # who tidies up after a cancellation still has that one
+    before = task.cancelling() if task else 0  # a task that cleans up after a cancellation still counts it
 
     def is_to_end() -> bool:
         return task is not None and task.cancelling() > before

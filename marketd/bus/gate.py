@@ -1,5 +1,5 @@
 """
-The gate: lets those integrators in that stand in the register, each with its consumers, and disconnects nobody else.
+The gate: admits the integrators in the register, each with its consumers, without disconnecting the others.
 """
 
 import asyncio
@@ -16,23 +16,23 @@ from marketd.bus.subjects import query_subject
 
 
 class LookAgain(Struct, frozen=True, tag="integrators-look-again"):
-    """Ask that the register be read again, and what stands there be so."""
+    """Ask the gate to read the register again and apply it."""
 
 
 class Gate:
-    """Stands between the register and the server."""
+    """Applies the register to the server and the streams."""
 
     def __init__(self, register: Register, server: NatsServer, streams: Mapping[str, EventStream]) -> None:
         self._register, self._server, self._streams = register, server, streams
-        self._preparing = asyncio.Lock()  # what one has just removed the other would not find
+        self._preparing = asyncio.Lock()  # two at once would both try to remove the same consumer
 
     async def open(self, bus: Bus) -> None:
-        """Serve who has changed the register, and who wants to know of those in it."""
+        """Serve `LookAgain` and `ListIntegrators`."""
         await bus.serve(query_subject(LookAgain), self._answer)
         await bus.serve(query_subject(ListIntegrators), self._list)
 
     async def prepare(self) -> None:
-        """Have the streams there, each with the consumers that it is to have; raise a `StreamError`."""
+        """Create the streams, each with a consumer for every integrator; raise a `StreamError`."""
         async with self._preparing:
             guests = self._register.read()
             for name, stream in self._streams.items():
@@ -47,7 +47,7 @@ class Gate:
         return Answer(None, 0)
 
     async def _list(self, subject: str, envelope: Envelope) -> Answer:
-        """Say who is in the register, and how far behind each is in all streams together."""
+        """List the integrators in the register, with how far behind each is in all streams together."""
         try:
             behind = [await stream.behind() for stream in self._streams.values()]
         except StreamError as error:

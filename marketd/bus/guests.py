@@ -1,4 +1,4 @@
-"""What may be asked of the gate: who the integrators are, and how far each has read."""
+"""The gate's query: a list of the integrators, and how far each has read."""
 
 from msgspec import Struct
 
@@ -9,8 +9,8 @@ class ListIntegrators(Struct, frozen=True, tag="integrators"):
 
 class Guest(Struct, frozen=True):
     """
-    An integrator: the subjects that it may read, since when (ms since the epoch), how many events wait for it, and how
-    many of those it was sent it has not acknowledged yet.
+    An integrator: the subjects that it may read, when it was created (ms since the epoch), how many events wait for it,
+    and how many were sent to it that it has not acknowledged yet.
     """
 
     name: str

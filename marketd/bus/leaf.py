@@ -1,10 +1,9 @@
 """
-A hub: somebody's NATS server elsewhere, which our own connects to as a leaf node, from behind any firewall.
+A hub: a remote NATS server, to which our own connects as a leaf node, from behind any firewall.
 
-The one rule: over that line goes what its account lets through, and nothing else: what all integrators together may.
-Who is at the hub may read events and pull from their consumers; commands, queries and the streams themselves are out
-of reach.
-While the line is down events wait in our stream, for as long as it keeps them.
+The one rule: that connection carries only what its account allows, which is what all integrators together may do.
+Clients of the hub may read events and pull from the integrators' consumers; commands, queries and the streams
+themselves are out of reach. While the connection is down, events wait in our stream for as long as it keeps them.
 """
 
 from typing import Any, Final
@@ -18,7 +17,7 @@ RECONNECT: Final = "2s"
 
 
 class Hub(Struct, frozen=True):
-    """Where its leaf nodes connect, and who we are there."""
+    """The hub's address for leaf nodes, and our credentials there."""
 
     url: str
     user: str | None = None
@@ -26,12 +25,12 @@ class Hub(Struct, frozen=True):
 
 
 def leafnodes(hub: Hub) -> dict[str, Any]:
-    """What the server's configuration says of it."""
+    """Give the `leafnodes` section of the server's configuration."""
     return {"reconnect": RECONNECT, "remotes": [{"url": _address(hub), "account": ACCOUNT}]}
 
 
 def account() -> dict[str, Any]:
-    """The account that the line is bound to: it has no users, and may pull from the consumer of any integrator."""
+    """Give the account of this connection: it has no users, and may pull from the consumer of any integrator."""
     return {
         "imports": [
             imported for stream, above in STREAMS.items() for imported in imports(stream, [f"{above}.>"], consumer="*")
@@ -40,7 +39,7 @@ def account() -> dict[str, Any]:
 
 
 def _address(hub: Hub) -> str:
-    """Write who we are into the address, which is the only place for it; with characters that would end it escaped."""
+    """Write the credentials into the URL, the only place for them; characters that would end them are escaped."""
     if hub.user is None:
         return hub.url
     who = f"{quote(hub.user, safe='')}:{quote(hub.password or '', safe='')}"

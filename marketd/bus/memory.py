@@ -1,8 +1,8 @@
 """
-The carrier within one process: it finds who serves a subject and hands the envelope over.
+The bus within one process: it finds the handler of a subject and calls it with the envelope.
 
-It is the twin of the NATS carrier in tests and simulations, where a codec makes each message take the way over the wire
-and back; and it is the short way that the NATS carrier takes for addresses which live in the same process.
+It replaces the NATS bus in tests and simulations, where each message is encoded and decoded by the codec as on the
+wire; and the NATS bus uses it for subjects that are served in the same process.
 """
 
 import logging
@@ -19,7 +19,7 @@ log = logging.getLogger("marketd.bus")
 
 
 class MemoryBus:
-    """Delivers to handlers of this process; through the codec, if one is given."""
+    """Delivers to handlers in this process; if a codec is given, messages are encoded and decoded."""
 
     def __init__(self, clock: Clock, codec: Codec | None = None, tally: Tally | None = None) -> None:
         self._clock = clock
@@ -32,7 +32,7 @@ class MemoryBus:
         self._handlers[subject] = handler
 
     def handler_of(self, subject: str) -> Handler | None:
-        """Find who serves the subject: by its whole name, else by the nearest `.>` above it."""
+        """Find the handler of the subject: the exact subject's, else that of the nearest `.>` above it."""
         handlers = self._handlers
         found = handlers.get(subject)
         above = subject
@@ -48,7 +48,7 @@ class MemoryBus:
         return await self.hand_over(handler, subject, envelope)
 
     async def hand_over(self, handler: Handler, subject: str, envelope: Envelope) -> Answer:
-        """Let the handler answer, until the deadline."""
+        """Let the handler answer within the deadline; raise what it raises, or `NoAnswer`."""
         left_s = (envelope.deadline - self._clock.now_ms()) / 1000
         if left_s <= 0:
             raise NoAnswer(f"the deadline had passed when {subject} was asked")
@@ -69,7 +69,7 @@ class MemoryBus:
 
 
 async def attend(handler: Handler, subject: str, envelope: Envelope, tally: Tally) -> Answer:
-    """Let the handler answer or refuse; whatever else it raises is a defect, which costs nobody but the sender."""
+    """Call the handler and count it; an exception other than `Refused` or a `BusError` is a defect: raise `Crashed`."""
     began_s, why = tally.begin(), "it was given up"
     with doing_for(Cause(envelope.correlation, envelope.trace)):
         try:

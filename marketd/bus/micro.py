@@ -1,9 +1,9 @@
 """
-The micro services: what is asked here, as `nats micro ls`, `info` and `stats` show it (NATS ADR-32).
+The commands and queries served here, as `nats micro ls`, `info` and `stats` show them (NATS ADR-32).
 
-Every kind of actor is a service, whose endpoints are its commands; all queries together are one more. They are not
-served by nats-py's own framework, which would come between an ask and its actor and see nothing of what is asked within
-the process: this only answers for them, with the schemas of the types that are decoded and the counts of the tally.
+Every kind of actor is a service with its commands as endpoints; all queries together are one more service. nats-py's
+own framework is not used: it would stand between each request and its actor, and would not see requests within the
+process. This module only answers the tools, with the schemas of the decoded types and the counts of the tally.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,13 +23,13 @@ FORMAT: Final = "application/msgpack"
 
 
 class Wire(Protocol):
-    """Whoever answers plain requests, whose answers are bytes."""
+    """A connection that answers plain requests in bytes."""
 
     async def tell_whoever_asks(self, subject: str, answers: Any) -> None: ...
 
 
 class Endpoint(Struct, frozen=True):
-    """One message that may be asked: its name, where, its type, and what comes back if that is known."""
+    """One type of request: its name, its subject, its type, and the type of its answer if that is known."""
 
     name: str
     subject: str
@@ -38,7 +38,7 @@ class Endpoint(Struct, frozen=True):
 
 
 class Service(Struct, frozen=True):
-    """A group of them."""
+    """A group of endpoints."""
 
     name: str
     description: str
@@ -46,7 +46,7 @@ class Service(Struct, frozen=True):
 
 
 def commands(kind: str, union: Any, questions: frozenset[type], answers: Any) -> Service:
-    """The service of one kind of actor."""
+    """Describe one kind of actor as a service."""
     found = [
         Endpoint(str(message.__struct_config__.tag).replace(".", "-"), f"market.cmd.*.{kind}.*", message, answers)
         for message in get_args(union)
@@ -56,13 +56,13 @@ def commands(kind: str, union: Any, questions: frozenset[type], answers: Any) ->
 
 
 def queries(kinds: Sequence[type[Struct]]) -> Service:
-    """The service of all queries."""
+    """Describe all queries as one service."""
     found = [Endpoint(str(kind.__struct_config__.tag).replace(".", "-"), query_subject(kind), kind) for kind in kinds]
     return Service("market-query", "Queries of the read models", sorted(found, key=lambda endpoint: endpoint.name))
 
 
 class MicroServices:
-    """Answers for services; open it on a line."""
+    """Answers the tools' requests about the services, once opened on a connection."""
 
     def __init__(self, services: Sequence[Service], version: str, tally: Tally, clock: Clock) -> None:
         self._services, self._version, self._tally = services, version, tally
@@ -71,7 +71,7 @@ class MicroServices:
         self._infos: dict[str, bytes] = {}
 
     async def open(self, wire: Wire) -> None:
-        """Answer on all subjects that tools ask."""
+        """Answer on all subjects that the tools use."""
         for verb, make in (("PING", self._ping), ("INFO", self._info), ("STATS", self._stats)):
 
             def all_of(make: Any = make) -> list[bytes]:
@@ -138,7 +138,7 @@ class MicroServices:
 
 
 def _metadata(endpoint: Endpoint) -> Mapping[str, str]:
-    """Every value is text: the schemas are JSON within it."""
+    """Give an endpoint's metadata, where every value must be a string: the schemas are JSON in strings."""
     schemas = {"request": endpoint.kind} | ({"response": endpoint.answers} if endpoint.answers is not None else {})
     return {"format": FORMAT} | {
         name: msgspec.json.encode(msgspec.json.schema(kind)).decode() for name, kind in schemas.items()

@@ -1,4 +1,4 @@
-"""The tally: how often each message was asked here, how long its answers took, and what went wrong."""
+"""The tally: how often each type of message was served here, how long that took, and how often it failed."""
 
 from dataclasses import dataclass, field
 from typing import Final
@@ -10,7 +10,7 @@ NS: Final = 1_000_000_000
 
 @dataclass(slots=True)
 class Count:
-    """Of one type of message; the time is in seconds."""
+    """The counts of one type of message; the time is in seconds."""
 
     asked: int = 0
     failed: int = 0
@@ -20,17 +20,17 @@ class Count:
 
 @dataclass(slots=True)
 class Tally:
-    """Counts by type of message; who asks in the same process is counted like everybody."""
+    """Counts by type of message; requests from the same process are counted too."""
 
     clock: Clock
     counts: dict[type, Count] = field(default_factory=dict)
 
     def begin(self) -> float:
-        """Say when it began."""
+        """Give the start time to be passed to `end`."""
         return self.clock.monotonic_s()
 
     def end(self, kind: type, began_s: float, error: str = "") -> None:
-        """Count one answer; a refusal is one."""
+        """Count one request; `error` is empty if it was answered or refused."""
         count = self.counts.get(kind)
         if count is None:
             count = self.counts[kind] = Count()

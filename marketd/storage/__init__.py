@@ -1,1 +1,1 @@
-"""Who remembers: the log of events, the read models beside it, and the uploaded files."""
+"""Storage: the log of events, the read models beside it, and the uploaded files."""

@@ -1,14 +1,14 @@
 """
-The first answers of requests that came with an Idempotency-Key, in a file of their own: `answers.db`.
+The first responses to requests with an Idempotency-Key, in a file of their own: `answers.db`.
 
-The one rule: a request is on record before it is worked on, and its answer before anybody gets it, each with an fsync
-that all who wait share. So after a crash either the answer is here, or at least when the work was begun.
+The one rule: a request is recorded before it is executed, and its response before it is sent. Each of the two is one
+fsync, shared by all writes that wait. So after a crash the file holds either the response or the time of the start.
 
-Requests, owners and fingerprints are digests and answers are sealed: nothing in here can be read without the key that
-the request came with.
+Requests, owners and fingerprints are stored as digests, and responses encrypted: nothing here can be read without the
+idempotency key.
 
-    Busy (bus.port)             more wait to be written than the queue may hold
-    Unsure (bus.port)           whoever wrote for all gave up meanwhile: it may be written, or not
+    Busy (bus.port)                   the queue of writes is full
+    Unsure (bus.port)                 the shared write was cancelled: the record may be stored or not
     DiskTrouble (storage.database)
 """
 
@@ -35,13 +35,13 @@ TABLES: Final = """
     CREATE INDEX answers_by_owner ON answers(owner, begun_at);
 """
 SWEEP_S: Final = 60.0
-SWEPT_MAX: Final = 1_000  # in one transaction, so that nobody waits long behind it
+SWEPT_MAX: Final = 1_000  # rows per transaction, so that other writes do not wait long
 
 log = logging.getLogger("marketd.answers")
 
 
 class Begun(Struct, frozen=True):
-    """A request on record: since when (ms since the epoch), and the sealed answer if it has got one."""
+    """A recorded request: when it was begun (ms since the epoch), and its encrypted response if there is one."""
 
     at: int
     fingerprint: bytes
@@ -50,7 +50,7 @@ class Begun(Struct, frozen=True):
 
 
 class FirstAnswers:
-    """Keeps answers for `keep_hours`, of one owner the newest `owner_keys_max`; enter it, and `run` it."""
+    """Keeps responses for `keep_hours`, and the newest `owner_keys_max` per owner; enter it, and `run` it."""
 
     def __init__(self, path: Path, clock: Clock, *, keep_hours: float, owner_keys_max: int) -> None:
         self._database = Database(path, SCHEMA_VERSION, TABLES)
@@ -66,25 +66,25 @@ class FirstAnswers:
         await self._database.__aexit__(*raised)
 
     async def begin(self, request: bytes, owner: bytes, fingerprint: bytes) -> Begun:
-        """Put a request on record, or give what is there since it came first."""
+        """Record a request, or give the record of the first time it came."""
         now_ms = self._clock.now_ms()
         begun: Begun = await self._together.run(_begin, request, owner, fingerprint, now_ms, now_ms - self._keep_ms)
         return begun
 
     async def find(self, request: bytes) -> Begun | None:
-        """Give what is on record of a request."""
+        """Give the record of a request."""
         return await self._database.run(_find, request, self._clock.now_ms() - self._keep_ms)
 
     async def keep(self, request: bytes, owner: bytes, fingerprint: bytes, answer: bytes) -> None:
-        """Keep a request's answer, whether or not its beginning is on record."""
+        """Store a request's response, whether or not the request is recorded."""
         await self._together.run(_keep, request, owner, self._clock.now_ms(), fingerprint, answer)
 
     async def forget(self, request: bytes) -> None:
-        """Strike out a request that has changed nothing."""
+        """Remove the record of a request that has changed nothing, unless it has a response."""
         await self._together.run(_forget, request)
 
     async def run(self) -> None:
-        """Sweep for ever."""
+        """Sweep periodically, for ever."""
         while True:
             await self._clock.sleep(SWEEP_S)
             try:
@@ -94,7 +94,7 @@ class FirstAnswers:
                 log.error("old answers stay: %s", error)
 
     async def sweep(self) -> int:
-        """Remove some of those that are too old, or too many of one owner; say how many."""
+        """Remove some of the records that are too old or too many for one owner; give their number."""
         oldest = self._clock.now_ms() - self._keep_ms
         return await self._database.run(in_transaction, _sweep, oldest, self._owner_keys_max)
 
@@ -104,7 +104,7 @@ def _begin(db: Connection, request: bytes, owner: bytes, fingerprint: bytes, now
     if known is not None:
         return known
     row = (request, owner, now_ms, fingerprint)
-    db.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, NULL)", row)  # of what is too old, nothing stays
+    db.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, NULL)", row)  # replaces an expired record
     return Begun(now_ms, fingerprint, None, is_first=True)
 
 

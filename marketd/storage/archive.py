@@ -1,13 +1,13 @@
 """
-A backup as one file: a tar of the store's files, and after them a manifest with the SHA-256 and the size of each.
+A backup as one file: a tar of the store's files, followed by a manifest with the SHA-256 and the size of each.
 
-The two rules: what has the name of a backup is a whole one, because it gets its name when all of it is on the disk; and
-nothing of a backup is believed before its manifest has been read, which is the last thing in it.
+The two rules: a file with the name of a backup is complete, because it is renamed only when all of it is on the disk;
+and nothing in a backup is trusted before its manifest, the last entry, has been read.
 
     ArchiveError
-    ├── ArchiveThere      there is a file of that name already
-    ├── ArchiveUnfit      it is no backup of marketd's, or one of a newer marketd
-    ├── ArchiveDamaged    something is missing, changed or not allowed in it
+    ├── ArchiveThere      a file of that name exists, or another backup is being written to it
+    ├── ArchiveUnfit      a newer marketd made it
+    ├── ArchiveDamaged    it is no backup of marketd's, or something in it is missing, changed or not allowed
     └── ArchiveTrouble    it can't be read or written, or the disk is full
 """
 
@@ -33,7 +33,7 @@ MANIFEST_BYTES_MAX: Final = 1024 * 1024 * 1024
 CHUNK_BYTES: Final = 1024 * 1024
 PRIVATE_FILE: Final = 0o600
 
-Tell = Callable[[int], None]  # so many bytes more are done
+Tell = Callable[[int], None]  # is told how many more bytes are done
 
 
 class ArchiveError(Exception):
@@ -57,14 +57,14 @@ class ArchiveTrouble(ArchiveError):
 
 
 class Member(Struct, frozen=True):
-    """One file: its bytes, and their SHA-256 in hex."""
+    """One file: its size in bytes, and its SHA-256 in hex."""
 
     size: int
     sha256: str
 
 
 class Manifest(Struct, frozen=True):
-    """What a backup holds: the log up to `position`, whose chain of hashes ends with `hash`, and the files."""
+    """What a backup contains: the log up to `position`, where its hash chain ends with `hash`, and the files."""
 
     format: int
     marketd: str
@@ -82,7 +82,7 @@ class Writer:
         self.members: dict[str, Member] = {}
 
     def add(self, name: str, path: Path) -> Member:
-        """Add a file as it is now, a piece at a time."""
+        """Add a file as it is now, chunk by chunk."""
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             hashing = _Hashing(file, self._tell)
@@ -91,14 +91,14 @@ class Writer:
         return self.members[name]
 
     def finish(self, manifest: Manifest) -> None:
-        """Add the manifest, without which all the rest is nothing."""
+        """Add the manifest; an archive without one is invalid."""
         text = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
         self._tar.addfile(_entry(MANIFEST, len(text)), io.BytesIO(text))
 
 
 @contextmanager
 def writing(path: Path, tell: Tell) -> Iterator[Writer]:
-    """Write to `path` with `.new` behind it; it gets its name at the end; raise `ArchiveError`."""
+    """Write to `path` plus `.new`, and rename the file at the end; raise `ArchiveError`."""
     _refuse_there(path)
     fresh = path.with_name(f"{path.name}.new")
     try:
@@ -108,7 +108,7 @@ def writing(path: Path, tell: Tell) -> Iterator[Writer]:
             except BlockingIOError:
                 raise ArchiveThere(f"another backup is being written to {path}") from None
             if not (fresh.exists() and os.path.samestat(os.fstat(file.fileno()), fresh.stat())):
-                raise ArchiveThere(f"another backup has just been written to {path}")  # into what we have opened
+                raise ArchiveThere(f"another backup has just been written to {path}")  # our file was renamed
             file.truncate()
             try:
                 with tarfile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT, bufsize=CHUNK_BYTES) as tar:
@@ -125,7 +125,7 @@ def writing(path: Path, tell: Tell) -> Iterator[Writer]:
 
 
 def unpack(path: Path, folder: Path, is_known: Callable[[str], bool], tell: Tell) -> Manifest:
-    """Write what is in a backup into a folder, and hold it against the manifest; raise `ArchiveError`."""
+    """Extract a backup into a folder, and compare the files with its manifest; raise `ArchiveError`."""
     try:
         with path.open("rb") as file, tarfile.open(fileobj=file, mode="r|", bufsize=CHUNK_BYTES) as tar:
             manifest, found = _unpack(path, tar, folder, is_known, tell)
@@ -216,5 +216,5 @@ def _private(path: Path, *, exclusive: bool = False) -> BinaryIO:
 
 
 def is_plain(name: str) -> bool:
-    """Say whether a name in an archive leads nowhere but down: no root, no `..`, no empty part, no odd sign."""
+    """Say whether a name in an archive stays inside the target: no root, `..`, empty part or unusual character."""
     return all(re.fullmatch(r"[\w-][\w.@-]*", part, re.ASCII) for part in name.split("/"))

@@ -1,11 +1,11 @@
 """
 The audit of a log: a walk through every record, and through every stream.
 
-The one rule: nothing is taken for granted and nothing is changed. A fault is named with its place and the walk goes on,
-so that one look says how much is wrong; what can't be read after a fault is not held against anybody.
+The one rule: nothing is assumed and nothing is changed. A fault is reported with its place and the walk continues, so
+that one run finds all faults; what is unreadable because of an earlier fault is not reported again.
 
-It reads one moment of the file (`database.cut`), so a service may write on, and keeps nothing that grows with the log
-in memory: what has to be looked up later is in a scratch file.
+The audit reads the file as of one moment (`database.cut`), so the service may go on writing. It keeps nothing in memory
+that grows with the log: what has to be looked up later is in a scratch database.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,7 +18,7 @@ from marketd.actors.aggregate import Aggregate
 from marketd.storage.database import Connection, Row, StorageError, rows
 from marketd.storage.log import GENESIS, CorruptLog, LogCodec, Recorded, chain
 
-FAULTS_MAX: Final = 1_000  # so many are listed, all are counted
+FAULTS_MAX: Final = 1_000  # listed; all are counted
 TOLD_RECORDS: Final = 5_000
 RECORDS: Final = """
     SELECT c.position, s.name, c.version, c.command_id, c.at, c.events, c.reply, c.meta, c.hash, c.stream
@@ -30,11 +30,11 @@ BY_STREAM: Final = """
 """
 SNAPSHOT: Final = "SELECT version, fingerprint, state FROM snapshots WHERE stream = ?"
 
-Tell = Callable[[str, int, int], None]  # what is being done, how much of it is done, how much there is
+Tell = Callable[[str, int, int], None]  # progress: the step, how many are done, how many there are
 
 
 class Fault(Struct, frozen=True, omit_defaults=True):
-    """What is wrong, and where: the record's position, its stream, its version there."""
+    """What is wrong, and where: the record's position, its stream, its version in the stream."""
 
     detail: str
     position: int = 0
@@ -48,7 +48,7 @@ class Fault(Struct, frozen=True, omit_defaults=True):
 
 
 class Faults:
-    """The faults that were found: the first of them, and how many."""
+    """The faults found so far: the first FAULTS_MAX of them, and their number."""
 
     def __init__(self) -> None:
         self.listed: list[Fault] = []
@@ -61,7 +61,7 @@ class Faults:
 
 
 class Walked(NamedTuple):
-    """What there is: records, events, streams, and the hash that stands for all of it."""
+    """What the log contains: its last position, the number of events and of streams, and the last hash of the chain."""
 
     head: int
     events: int
@@ -70,7 +70,7 @@ class Walked(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """A stream as its last record leaves it; `state` is None where it can't be told."""
+    """A stream after its last record; `state` is None if it can't be determined."""
 
     name: str
     position: int
@@ -79,7 +79,7 @@ class Ended(NamedTuple):
 
 
 class Replayer(Protocol):
-    """One kind of aggregate, and how its states are written into snapshots that this code takes up."""
+    """One kind of aggregate, and how this code writes its states into snapshots."""
 
     fingerprint: str
 
@@ -89,12 +89,12 @@ class Replayer(Protocol):
     def pack(self, state: Any) -> bytes: ...
 
 
-# What is told of every event on the way: stream, position, version, the state before it, the event.
+# Is called for every event: stream, position, version, the state before the event, the event.
 Meet = Callable[[str, int, int, Any, Any], None]
 
 
 def walk(db: Connection, path: Path, codec: LogCodec, faults: Faults, tell: Tell) -> Walked:
-    """Go through all records in their order: positions without gaps, each decodes, each fits its hash."""
+    """Check all records in order: positions have no gaps, and each record decodes and matches its hash."""
     for (said,) in rows(path, db, "PRAGMA quick_check(20)"):
         if said != "ok":
             faults.add(Fault(f"{path.name} is damaged: {said}"))
@@ -115,7 +115,7 @@ def walk(db: Connection, path: Path, codec: LogCodec, faults: Faults, tell: Tell
 
 
 def _look(row: Row, previous: bytes | None, codec: LogCodec, faults: Faults) -> int:
-    """Look at one record; say how many events it holds. Without its predecessor its hash says nothing."""
+    """Check one record; give its number of events. Its hash is checked only if the `previous` one is known."""
     position, stream, version, command_id, at, events, reply, meta, written_hash, number = row
     if stream is None:
         faults.add(Fault(f"it belongs to stream {number}, and there is none of that number", position))
@@ -139,7 +139,7 @@ def walk_streams(
     tell: Tell,
     meet: Meet,
 ) -> Iterator[Ended]:
-    """Go through all streams, one after the other: versions without gaps, and each event possible where it stands."""
+    """Check the streams one by one: versions have no gaps, `evolve` accepts each event, snapshots match the state."""
     done = 0
     (head,) = next(rows(path, db, "SELECT count(*) FROM commits"))
     for name, length, records in _streams(rows(path, db, BY_STREAM)):
@@ -177,22 +177,22 @@ def walk_streams(
 def _fold(
     aggregate: Aggregate[Any, Any, Any], state: Any, codec: LogCodec, record: Fault, faults: Faults, meet: Meet
 ) -> Any:
-    """Take in one record, whose events are `record.detail`; give None where that can't be done."""
+    """Apply one record, whose events are in `record.detail`, to the state; give None if that fails."""
     _, position, name, version = record.detail, record.position, record.stream, record.version
     try:
         for event in codec.decode_events(record.detail):
             meet(name, position, version, state, event)
             state = aggregate.evolve(state, event)
     except CorruptLog:
-        return None  # the first walk has named it
-    except Exception as error:  # whatever it is: `evolve` refuses nothing that was ever decided
+        return None  # reported by `walk`
+    except Exception as error:  # any error is a fault: `evolve` accepts every event that was ever decided
         faults.add(Fault(f"it can't have happened there: {error}", position, name, version))
         return None
     return state
 
 
 def _streams(found: Iterator[Row]) -> Iterator[tuple[str, int, Iterable[tuple[int, int, str]]]]:
-    """Group rows by their stream, of which none is ever in memory as a whole."""
+    """Group rows by stream, without ever holding a whole stream in memory."""
     row = next(found, None)
 
     def records(name: str) -> Iterator[tuple[int, int, str]]:
@@ -207,13 +207,13 @@ def _streams(found: Iterator[Row]) -> Iterator[tuple[str, int, Iterable[tuple[in
 
 
 def records(db: Connection, path: Path, codec: LogCodec, until: int) -> Iterator[Recorded]:
-    """Go through the records up to a position, as followers see them; raise `CorruptLog`."""
+    """Yield the records up to a position, as followers see them; raise `CorruptLog`."""
     for row in rows(path, db, f"{RECORDS} WHERE c.position <= ? ORDER BY c.position", (until,)):
         yield Recorded(row[0], row[1], row[2], codec.decode(*row[3:8]))
 
 
 def check_notes(db: Connection, path: Path, faults: Faults) -> None:
-    """Look at what is kept beside the records: no snapshot and no follower may be ahead of them."""
+    """Check what is stored beside the records: no snapshot and no checkpoint may be ahead of them."""
     ahead = """
         SELECT n.stream, n.version, n.position FROM snapshots n LEFT JOIN streams s ON s.name = n.stream
         WHERE n.version > coalesce(s.version, 0) OR n.position > (SELECT coalesce(max(position), 0) FROM commits)
@@ -226,5 +226,5 @@ def check_notes(db: Connection, path: Path, faults: Faults) -> None:
 
 
 def damaged(error: StorageError) -> Fault:
-    """Make a fault of what ended a walk."""
+    """Turn the error that ended a walk into a fault."""
     return Fault(str(error))

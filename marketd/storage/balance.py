@@ -1,9 +1,9 @@
 """
-The balance: whether orders, products, buyers and the processor's ledger tell the same of every sale.
+The balance: whether orders, products, buyers and the payment processor's ledger agree on every sale.
 
-Each state of an order says what must be found elsewhere; where a step has been asked for and its outcome is not on
-record yet, both is right. All of it is seen at one moment, so this holds while a service sells on. Notes are kept in a
-scratch file, one row a sale.
+Each state of an order determines what must be found elsewhere; while a step is requested and its outcome not recorded
+yet, either outcome is right. All files are read as of one moment, so this holds while the service goes on selling. The
+notes are in a scratch database, one row per sale and table.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,7 +17,7 @@ from marketd.storage.database import Connection, Row
 from marketd.storage.files import digest_of
 
 TOLD_ORDERS: Final = 5_000
-NOTES_MAX: Final = 1_000  # wait in memory
+NOTES_MAX: Final = 1_000  # rows per statement that wait in memory
 TABLES: Final = (
     """CREATE TABLE orders(order_id TEXT PRIMARY KEY, state TEXT, has_paid INTEGER, has_no_answer INTEGER,
        was_delivered INTEGER, minor INTEGER, currency TEXT, product_id TEXT, buyer_id TEXT, licence_key TEXT,
@@ -53,8 +53,8 @@ NEVER: Final = frozenset[Any]({None})
 
 class Elsewhere(NamedTuple):
     """
-    What may be found elsewhere of an order in a certain state: charge, refund, units held or sold, those of them that
-    are sold, copies owned, claims of one.
+    What may be found elsewhere for an order in a certain state: outcome of the charge and of the refund, units held or
+    sold, units sold, copies owned, copies claimed.
     """
 
     charge: frozenset[str | None]
@@ -94,7 +94,7 @@ EXPECTED: Final[dict[type, Elsewhere]] = {
 }
 # fmt: on
 BY_TAG: Final = {str(state.__struct_config__.tag): rule for state, rule in EXPECTED.items()}  # type: ignore[attr-defined]
-# Without units, what is delivered along with the payment may be on its way before either is on record.
+# An uncounted product is delivered while the payment is under way, so its copy may be there before either is recorded.
 BY_TAG_UNCOUNTED: Final = {
     tag: rule._replace(units=NONE, sold=NONE, copies=EITHER if tag == "order.paying" else rule.copies)
     for tag, rule in BY_TAG.items()
@@ -102,7 +102,7 @@ BY_TAG_UNCOUNTED: Final = {
 
 
 class Sums(Struct, frozen=True, rename="camel"):
-    """Sums of one currency in minor units: by the ledger, and what the orders say should be left."""
+    """Sums of one currency in minor units: what the ledger has, and what should be left according to the orders."""
 
     currency: str
     captured: int
@@ -111,7 +111,7 @@ class Sums(Struct, frozen=True, rename="camel"):
 
 
 class Balance:
-    """Told of every event and of the end of every stream; then says what does not add up."""
+    """Collects every event and the final state of every stream, then reports what does not add up."""
 
     def __init__(self, notes: Connection, faults: Faults) -> None:
         self._db, self._faults = notes, faults
@@ -120,7 +120,7 @@ class Balance:
             notes.execute(table)
 
     def meet(self, stream: str, position: int, version: int, state: Any, event: Any) -> None:
-        """Note an event on the way, before its stream's state takes it in."""
+        """Note an event; `state` is its stream's state before it."""
         _, _, key = stream.partition("/")
         match event:
             case product.Reserved(order_id, was_held=True):
@@ -143,7 +143,7 @@ class Balance:
                 self._note("INSERT OR IGNORE INTO paid VALUES(?)", (key,))
 
     def end(self, ended: Ended) -> None:
-        """Note how a stream ended."""
+        """Note the final state of a stream."""
         kind, _, key = ended.name.partition("/")
         if ended.state is None:
             self._note("INSERT OR IGNORE INTO unreadable VALUES(?)", (ended.name,))
@@ -164,17 +164,17 @@ class Balance:
                 self._note("INSERT INTO claimed VALUES(?, ?, ?)", (order_id, key, product_id))
 
     def take_ledger(self, entries: Iterable[Row]) -> None:
-        """Note what a processor did: order, minor units, currency, outcome of the charge, of the refund."""
+        """Note what the processor did: order, minor units, currency, outcome of the charge, outcome of the refund."""
         for entry in entries:
             self._note("INSERT OR IGNORE INTO ledger VALUES(?, ?, ?, ?, ?)", tuple(entry))
 
     def uploads(self) -> Iterator[tuple[str, int | None, str, int]]:
-        """Give each upload that the log refers to: digest, size if it is on record, stream, position."""
+        """Yield each upload that the log refers to: digest, size if recorded, stream, position."""
         self._flush()
         yield from self._db.execute("SELECT * FROM uploads ORDER BY position")
 
     def check(self, *, with_ledger: bool, tell: Tell) -> dict[str, int]:
-        """Say what does not add up; give the number of orders in each state."""
+        """Report what does not add up; give the number of orders in each state."""
         self._flush()
         self._db.execute(
             "UPDATE orders SET has_paid = EXISTS (SELECT 1 FROM paid p WHERE p.order_id = orders.order_id)"
@@ -192,7 +192,7 @@ class Balance:
         return dict(sorted(states.items()))
 
     def money(self) -> list[Sums]:
-        """Add up, currency by currency."""
+        """Give the sums of each currency."""
         kept = """
             SELECT currency, sum(minor) FROM orders WHERE has_paid
             AND state NOT IN ('order.taken-back', 'order.returned') GROUP BY currency
@@ -206,7 +206,7 @@ class Balance:
         return [Sums(currency, *did.get(currency, (0, 0)), should.get(currency, 0)) for currency in currencies]
 
     def _check_strays(self) -> None:
-        """What belongs to no order, or to two."""
+        """Report what belongs to no order, to another product's order, or to two orders."""
         unread = "AND NOT EXISTS (SELECT 1 FROM unreadable WHERE stream = 'order/' || x.order_id)"
         lost = "NOT EXISTS (SELECT 1 FROM orders o WHERE o.order_id = x.order_id{})"
         of_another = "EXISTS (SELECT 1 FROM orders o WHERE o.order_id = x.order_id AND o.product_id != x.product_id)"
@@ -244,7 +244,7 @@ class Balance:
 
 
 def _faults_of(row: Row, with_ledger: bool) -> Iterator[str]:
-    """Hold one order against what is found elsewhere."""
+    """Compare one order with what is found elsewhere."""
     _, tag, has_paid, has_no_answer, was_delivered, minor, currency, _, _, licence_key, _, _, is_counted, *_ = row
     taken_minor, taken_currency, charge, refund, units, held_key, owner, sold, claims, *unread = row[13:]
     is_product_unread, is_buyer_unread = unread

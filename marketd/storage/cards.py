@@ -1,8 +1,7 @@
 """
-Product cards: each product as the JSON that goes out, kept ready until something about it changes.
+Product cards: each product as the JSON that is sent, cached until something about the product changes.
 
-A card is put away only if nothing was applied while it was being read, so what is kept is never older than the read
-models.
+A card is cached only if nothing was applied while it was being read, so the cache is never older than the read models.
 """
 
 from collections import OrderedDict
@@ -36,8 +35,8 @@ class ReadProduct(Struct, frozen=True, tag="product"):
 
 class EncodedProduct(Struct, frozen=True, tag="cards.product"):
     """
-    A product in JSON, `own` with the files' addresses for its seller. `tag` is the version that its actor knows it by
-    (`product.Description.version`), a hyphen, and a digest of the rest of what is shown, such as its rating.
+    A product in JSON; `own` is for its seller and contains the files' addresses. `tag` is the version in its actor
+    (`product.Description.version`), a hyphen, and a digest of `own`, which also has what the actor lacks (its rating).
     """
 
     seller_id: str
@@ -48,7 +47,7 @@ class EncodedProduct(Struct, frozen=True, tag="cards.product"):
 
 
 class ProductCards:
-    """The cards in memory, the ones least recently read leaving first; answers `market.query.product`."""
+    """An LRU cache of cards; answers `market.query.product`."""
 
     def __init__(self, projector: Projector, *, cards_max: int = CARDS_MAX, bytes_max: int = CARDS_BYTES_MAX) -> None:
         self._projector, self._cards_max, self._bytes_max = projector, cards_max, bytes_max
@@ -62,18 +61,18 @@ class ProductCards:
         await bus.serve(query_subject(ReadProduct), self._answer)
 
     def statistics(self) -> dict[str, int]:
-        """How many cards are kept."""
+        """Give the number of cached cards."""
         return {"cards": len(self._cards)}
 
     def kept(self, product_id: str) -> EncodedProduct | None:
-        """Give the card if it is in memory."""
+        """Give the card if it is cached."""
         card = self._cards.get(product_id)
         if card is not None:
             self._cards.move_to_end(product_id)
         return card
 
     async def many(self, product_ids: Sequence[str]) -> dict[str, EncodedProduct]:
-        """Give the cards of those products that there are, by their ids."""
+        """Give the cards of the products that exist, by their ids."""
         cards = {product_id: card for product_id in product_ids if (card := self.kept(product_id))}
         missing = [product_id for product_id in product_ids if product_id not in cards]
         return cards | await self._read(missing) if missing else cards
@@ -123,14 +122,14 @@ def _size(card: EncodedProduct) -> int:
 
 
 def touched_by(batch: Sequence[Recorded]) -> set[str] | None:
-    """Say which products look different after these records; None for maybe all of a seller's."""
+    """Give the ids of the products whose cards these records change; None if that may be all of a seller's."""
     touched = set()
     for record in batch:
         for event in record.commit.events:
             if type(event) not in TOUCHING:
                 continue
             match event:
-                case product.Reserved(was_held=True):  # it was held before, and has looked so
+                case product.Reserved(was_held=True):  # the unit was counted when it was held
                     pass
                 case buyer.Reviewed(product_id) | buyer.ReviewDeleted(product_id):
                     touched.add(product_id)

@@ -1,9 +1,9 @@
 """
-The room left on the disk of the data directory, and what is still taken in.
+The free space on the disk of the data directory, and what is still accepted.
 
     ok      everything
     low     less than `free_bytes_min` is free: sales go on; uploads, products, reviews and new accounts are refused
-    full    less than FULL_BYTES is free: the log takes nothing more, and neither do the files beside it
+    full    less than FULL_BYTES is free: neither the log nor the files beside it accept writes
 """
 
 import logging
@@ -31,21 +31,21 @@ class Room:
 
     @property
     def free_bytes(self) -> int:
-        """How many bytes may still be written."""
+        """Give the number of free bytes."""
         return shutil.disk_usage(self._folder).free
 
     @property
     def state(self) -> State:
-        """Say what is still taken in."""
+        """Say what is still accepted."""
         free = self.free_bytes
         return "full" if free < FULL_BYTES else "low" if free < self._free_bytes_min else "ok"
 
     def statistics(self) -> dict[str, int]:
-        """How much is free, and how much of it is kept for sales."""
+        """Give how many bytes are free, and how many of them are reserved for sales."""
         return {"free_bytes": self.free_bytes, "free_bytes_min": self._free_bytes_min}
 
     def see(self, needed: int = 0) -> None:
-        """Raise `DiskTrouble` where so many bytes more would leave less than sales need."""
+        """Raise `DiskTrouble` if `needed` bytes more would leave less than the reserve for sales."""
         if self.free_bytes < self._free_bytes_min + needed:
             raise DiskTrouble(f"{self._folder}: less than {self._free_bytes_min} bytes would be free")
 

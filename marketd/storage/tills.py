@@ -1,9 +1,9 @@
 """
-Who waits for a seller's till to ring: answers when a sale of theirs was completed or refunded, or when the time that
-its asker gave is over.
+Long polling for a seller's sales: a query is answered when one of the seller's orders is completed or refunded, or at
+the time that the caller gave.
 
-Rings are told together, at most once in `pause_s`; whoever waits then looks whether theirs is among them. So what a
-busy hour costs depends on who is looking, and not on what is sold.
+All waiting queries are woken together, at most once per `pause_s`, and each then looks for a newer sale of its seller.
+So the cost of a busy hour depends on the number of waiting queries, not on the number of sales.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ WAITERS_MAX: Final = 10_000
 
 
 class AwaitSale(Struct, frozen=True, tag="sale"):
-    """Ask for the position of a seller's newest sale when it is after one, but at `until` in any case."""
+    """Ask for a seller's newest sale: once its position is above `after`, but at `until` (ms) in any case."""
 
     seller_id: str
     after: int
@@ -45,11 +45,11 @@ class Tills:
         await bus.serve(query_subject(AwaitSale), self._answer)
 
     def statistics(self) -> dict[str, int]:
-        """How many wait."""
+        """Give the number of waiting queries."""
         return {"waiting": self._waiting}
 
     async def run(self) -> None:
-        """Tell of rings for ever."""
+        """Wake the waiting queries after sales, for ever."""
         while True:
             await self._rung.wait()
             self._rung.clear()

@@ -1,10 +1,10 @@
 """
-Writes that share a transaction: whoever comes while one is under way is taken along by the next.
+Group commit: all writes that arrive during a transaction share the next one.
 
-    Busy (bus.port)             more wait to be written than may
-    Unsure (bus.port)           whoever wrote for all gave up meanwhile: it may be written, or not
+    Busy (bus.port)                   WAITING_MAX writes wait already
+    Unsure (bus.port)                 the caller that wrote for all was cancelled: it may be written, or not
     DiskTrouble (storage.database)
-    BreakerOpen (bus.breaker)       where a breaker stands before the file, and lets nobody through
+    BreakerOpen (bus.breaker)         the file is behind a circuit breaker, and the breaker is open
 """
 
 import asyncio
@@ -19,7 +19,7 @@ WAITING_MAX: Final = 4_096
 
 
 class _Job:
-    """A function that waits to be run in the next transaction, and what came of it."""
+    """A function that waits for the next transaction, and its outcome."""
 
     def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         self.function, self.arguments = function, arguments
@@ -29,15 +29,15 @@ class _Job:
 
 
 class Runs(Protocol):
-    """What runs a function of a file's connection in its thread: a database, or a breaker before it."""
+    """Runs a function with a file's connection in its thread: a database, or a circuit breaker in front of one."""
 
     async def run(self, function: Callable[..., Any], /, *arguments: Any) -> Any:
-        """Give its result; raise `StorageError` or `BreakerOpen`."""
+        """Give the function's result; raise `StorageError` or `BreakerOpen`."""
         ...
 
 
 class Together:
-    """Runs functions of one file's connection, all that wait in one transaction."""
+    """Runs functions with one file's connection; all that wait share one transaction."""
 
     def __init__(self, database: Runs) -> None:
         self._database = database
@@ -45,7 +45,7 @@ class Together:
         self._writing = asyncio.Lock()
 
     async def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Run a function of the connection, in one transaction with all others that wait; give its result."""
+        """Run a function with the connection, in one transaction with all others that wait; give its result."""
         if len(self._waiting) >= WAITING_MAX:
             raise Busy(f"{len(self._waiting)} wait to be written")
         job = _Job(function, arguments)
@@ -55,7 +55,7 @@ class Together:
                 if not job.is_done:
                     await self._write()
         except asyncio.CancelledError:
-            if job in self._waiting:  # who is cancelled would not expect it to happen later
+            if job in self._waiting:  # a cancelled caller does not expect it to run later
                 self._waiting.remove(job)
             raise
         if job.error is not None:
@@ -63,7 +63,7 @@ class Together:
         return job.result
 
     async def _write(self) -> None:
-        """Run all that waits; what goes wrong with the file is told to all of them, a defect to whose it is."""
+        """Run all waiting jobs; an error of the file fails all of them, an error of one function only its own job."""
         jobs, self._waiting = self._waiting, []
         try:
             await self._database.run(in_transaction, _run_all, jobs)
@@ -76,7 +76,7 @@ class Together:
             await self._write_each(jobs)
         finally:
             for job in jobs:
-                if not job.is_done:  # somebody cancels us; the file's thread goes on with it
+                if not job.is_done:  # we are cancelled; the database thread goes on
                     job.is_done, job.error = True, Unsure("the write was given up")
 
     async def _write_each(self, jobs: list[_Job]) -> None:
@@ -89,7 +89,7 @@ class Together:
 
 
 def in_transaction(db: Connection, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Run a function of the connection in a transaction of its own."""
+    """Run a function with the connection in a transaction of its own."""
     with transaction(db):
         return function(db, *arguments)
 

@@ -1,9 +1,9 @@
 """
-Following the log unhurriedly: where many records come at once, more are let come before they are taken in.
+Follow the log with pauses: under load, records are collected into larger batches.
 
-A batch costs by itself, whatever is in it: a transaction, a trip to the server, and each exchange of Python's lock with
-the thread that does it. Who is prompt under load takes in many small batches, and holds up those who make the records.
-So after a batch of `MANY` there is a pause; who is far behind makes none, and where few come each is taken in at once.
+Each batch has a fixed cost, whatever its size: a transaction, a round trip to the server, and every handover of the GIL
+to the thread that does it. Under load, a follower without pauses processes many small batches and slows the writers
+down. So there is a pause after a batch of `MANY` or more records, but not while the follower is far behind.
 """
 
 from collections.abc import AsyncGenerator, Sequence
@@ -13,7 +13,7 @@ from typing import Final
 from marketd.clock import Clock
 from marketd.storage.log import EventLog, Recorded
 
-MANY: Final = 8  # as come together where more than a hundred orders a second do
+MANY: Final = 8  # the size of a batch from about a hundred orders a second
 PAUSE_S: Final = 0.01
 FAR_RECORDS: Final = 512
 

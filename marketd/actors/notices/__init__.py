@@ -1,1 +1,1 @@
-"""What people are told, and how it reaches them."""
+"""The notices that users get, and how they are delivered."""

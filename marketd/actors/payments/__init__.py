@@ -1,1 +1,1 @@
-"""How money moves: the processor's port and the parties behind it."""
+"""Payments: the payment processor's port and its adapters."""
